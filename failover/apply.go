@@ -1,0 +1,283 @@
+package failover
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Apply is called with every committed command in log order, on every agent.
+// It returns nil or a *RejectedError, which is as much a result as success and
+// leaves the state as it was. A proposal id that was seen before is answered
+// from memory.
+func (s *State) Apply(st Stamp, c Command) error {
+	s.Index = st.Index
+	if st.At.After(s.Clock) {
+		s.Clock = st.At
+	}
+	st.At = s.Clock
+	if old, ok := s.seen(st.ID); ok {
+		if old.Rejected != nil {
+			return old.Rejected
+		}
+		return nil
+	}
+	err := c.apply(s, st)
+	s.remember(st, err)
+	return err
+}
+
+// seen looks a proposal id up among the recent ones, newest first: a repeat
+// comes soon after.
+func (s *State) seen(id string) (SeenID, bool) {
+	if id == "" {
+		return SeenID{}, false
+	}
+	for i := len(s.Seen) - 1; i >= 0; i-- {
+		if s.Seen[i].ID == id {
+			return s.Seen[i], true
+		}
+	}
+	return SeenID{}, false
+}
+
+func (s *State) remember(st Stamp, err error) {
+	if st.ID == "" {
+		return
+	}
+	rejected, _ := errors.AsType[*RejectedError](err)
+	s.Seen = append(s.Seen, SeenID{ID: st.ID, Index: st.Index, Rejected: rejected})
+	if n := len(s.Seen) - MaxSeen; n > 0 {
+		s.Seen = append([]SeenID(nil), s.Seen[n:]...)
+	}
+}
+
+func reject(code string, pairs ...string) error {
+	return &RejectedError{Reason: because(code, pairs...)}
+}
+
+// event appends to the ring of events.
+func (s *State) event(st Stamp, r Reason, where Event) {
+	where.Stamp = Stamp{Index: st.Index, Term: st.Term, At: st.At, Actor: st.Actor}
+	where.Reason = r
+	s.Events = append(s.Events, where)
+	if n := len(s.Events) - MaxEvents; n > 0 {
+		// Cut in chunks: copying ten thousand events for each new one would
+		// make every entry slow.
+		keep := MaxEvents * 9 / 10
+		s.Events = append(make([]Event, 0, MaxEvents), s.Events[len(s.Events)-keep:]...)
+	}
+}
+
+func (c Bootstrap) apply(s *State, st Stamp) error {
+	if s.Generation != 0 {
+		return reject(CodeDuplicate, "what", "bootstrap")
+	}
+	s.Generation = max(1, c.Generation)
+	s.event(st, because(CodeBootstrapped, "network", c.Network, "generation", fmt.Sprint(s.Generation)), Event{})
+	return nil
+}
+
+func (c BeginTerm) apply(s *State, st Stamp) error {
+	if st.Term < s.Term {
+		return reject(CodeStaleToken, "what", "term", "have", fmt.Sprint(s.Term), "got", fmt.Sprint(st.Term))
+	}
+	if c.Leader != s.Leader {
+		s.event(st, because(CodeNewLeader, "site", string(c.Leader), "term", fmt.Sprint(st.Term)), Event{Site: c.Leader})
+	}
+	s.Term, s.TermStart, s.Leader = st.Term, st.At, c.Leader
+	return nil
+}
+
+func (c SetMember) apply(s *State, st Stamp) error {
+	if c.Site == "" || c.ServerID == "" {
+		return reject(CodeInvalid, "what", "member without site or server id")
+	}
+	m, known := s.Members[c.Site]
+	if !known || m.ServerID != c.ServerID {
+		m.Since = st
+		s.event(st, because(CodeJoined, "site", string(c.Site), "server", c.ServerID), Event{Site: c.Site})
+	}
+	m.ServerID, m.Address, m.Voter = c.ServerID, c.Address, c.Voter
+	s.Members[c.Site] = m
+	return nil
+}
+
+func (c RemoveMember) apply(s *State, st Stamp) error {
+	if _, ok := s.Members[c.Site]; !ok {
+		return reject(CodeUnknownSite, "site", string(c.Site))
+	}
+	delete(s.Members, c.Site)
+	delete(s.Reports, c.Site)
+	s.event(st, because(CodeLeft, "site", string(c.Site)), Event{Site: c.Site})
+	return nil
+}
+
+func (c Report) apply(s *State, st Stamp) error {
+	if _, ok := s.Members[c.Observer]; !ok {
+		return reject(CodeUnknownSite, "site", string(c.Observer))
+	}
+	old, ok := s.Reports[c.Observer]
+	if ok && old.Report.Boot == c.Boot && old.Report.Seq >= c.Seq {
+		return reject(CodeDuplicate, "what", "report", "seq", fmt.Sprint(c.Seq))
+	}
+	s.Reports[c.Observer] = StoredReport{Report: c, Stamp: st}
+	return nil
+}
+
+func (c ReportReadiness) apply(s *State, st Stamp) error {
+	if s.Network == nil {
+		return reject(CodeNoNetwork)
+	}
+	if _, ok := s.Network.Sites[c.Ready.Site]; !ok {
+		return reject(CodeUnknownSite, "site", string(c.Ready.Site))
+	}
+	s.Readiness[c.Ready.Site] = StoredReady{Ready: c.Ready, Stamp: st}
+	return nil
+}
+
+// maxUseless bounds the list of useless preparations kept per domain.
+const maxUseless = 16
+
+func (c Assess) apply(s *State, st Stamp) error {
+	d := s.Domains[c.Domain]
+	changed := d.Cause != c.Cause || d.Level != c.Level
+	if d.Cause != c.Cause {
+		d.Since = st
+	}
+	isLost := c.Cause == CauseLost || c.Cause == CauseHostDown || c.Cause == CauseUnreachable
+	switch {
+	case isLost && d.Lost.Index == 0:
+		d.Lost = st
+	case !isLost && c.Back:
+		if d.Lost.Index != 0 {
+			s.event(st, because(CodeBack, "domain", string(c.Domain)), Event{Site: s.siteOfDomain(c.Domain)})
+		}
+		d.Lost = Stamp{}
+	}
+	first := d.Cause == "" && c.Cause == CauseUp
+	d.Cause, d.Level, d.Silence, d.Held = c.Cause, c.Level, c.Silence, c.Held
+	s.Domains[c.Domain] = d
+	if changed && !first {
+		s.event(st, c.reason(), Event{Site: s.siteOfDomain(c.Domain)})
+	}
+	return nil
+}
+
+var causeCodes = map[Cause]string{
+	CauseAgentOnly: CodeAgentOnly, CauseMeshDown: CodeMeshDown, CausePublicDown: CodePublicDown,
+	CauseHostDown: CodeHostDown, CausePBSDown: CodePBSDown, CauseLocked: CodeLocked,
+	CauseAsymmetric: CodeAsymmetric, CauseWeAreSick: CodeWeAreSick, CauseMassEvent: CodeMassEvent,
+	CauseUnreachable: CodeUnreachable, CauseLost: CodeLost, CauseUnknown: CodeUnknown,
+}
+
+// reason names what an assessment says, for its event.
+func (c Assess) reason() Reason {
+	code, ok := causeCodes[c.Cause]
+	switch {
+	case c.Cause == CauseUp && c.Level >= LevelSuspect:
+		code = CodeSuspect
+	case !ok:
+		code = CodeAllWell
+	}
+	return because(code, "domain", string(c.Domain), "level", c.Level.String(),
+		"silence", c.Silence.Round(100*time.Millisecond).String(), "votes", fmt.Sprint(darkVotes(c.Votes)))
+}
+
+func darkVotes(votes []Vote) int {
+	n := 0
+	for _, v := range votes {
+		if v.Dark {
+			n++
+		}
+	}
+	return n
+}
+
+func (c SetPause) apply(s *State, st Stamp) error {
+	if err := s.knownSite(c.Site); err != nil {
+		return err
+	}
+	p := Pause{Reason: c.Reason, By: st}
+	if c.For > 0 {
+		p.Until = st.At.Add(c.For)
+	}
+	s.Pauses[string(c.Site)] = p
+	s.event(st, because(CodePauseSet, "site", string(c.Site), "reason", c.Reason, "for", c.For.String()), Event{Site: c.Site})
+	return nil
+}
+
+func (c EndPause) apply(s *State, st Stamp) error {
+	if _, ok := s.Pauses[string(c.Site)]; !ok {
+		return reject(CodeNothing, "what", "pause", "site", string(c.Site))
+	}
+	delete(s.Pauses, string(c.Site))
+	s.event(st, because(CodePauseEnded, "site", string(c.Site)), Event{Site: c.Site})
+	return nil
+}
+
+func (s *State) knownSite(id SiteID) error {
+	if id == "" {
+		return nil
+	}
+	if s.Network == nil {
+		return reject(CodeNoNetwork)
+	}
+	if _, ok := s.Network.Sites[id]; !ok {
+		return reject(CodeUnknownSite, "site", string(id))
+	}
+	return nil
+}
+
+func (c Ack) apply(s *State, st Stamp) error {
+	if _, ok := s.Blocks[c.Domain]; !ok {
+		return reject(CodeNothing, "what", "block", "domain", string(c.Domain))
+	}
+	delete(s.Blocks, c.Domain)
+	s.event(st, because(CodeAcked, "domain", string(c.Domain)), Event{Site: s.siteOfDomain(c.Domain)})
+	return nil
+}
+
+func (c MarkDiverged) apply(s *State, st Stamp) error {
+	p, ok := s.Guests[c.Guest]
+	if !ok || p.Phase != PhaseAway {
+		return reject(CodeWrongPhase, "guest", string(c.Guest), "phase", string(p.Phase))
+	}
+	p.Phase, p.Since = PhaseDiverged, st
+	s.Guests[c.Guest] = p
+	s.event(st, because(CodeDiverged, "guest", string(c.Guest), "site", string(p.Owner)), Event{Guest: c.Guest, Site: p.Owner})
+	return nil
+}
+
+func (c VerifyZone) apply(s *State, st Stamp) error {
+	z, ok := s.Zones[c.Zone]
+	if !ok {
+		return reject(CodeInvalid, "what", "zone "+c.Zone)
+	}
+	if c.Changed > z.Changed || c.Changed < z.Verified {
+		return reject(CodeStaleToken, "what", "zone", "have", fmt.Sprint(z.Changed), "got", fmt.Sprint(c.Changed))
+	}
+	inSync := len(c.Servers) > 0
+	for _, server := range sortedKeys(c.Servers) {
+		if !c.Servers[server] {
+			inSync = false
+			s.event(st, because(CodeZoneOutside, "zone", c.Zone, "server", server), Event{})
+		}
+	}
+	z.Servers, z.At = c.Servers, st
+	if inSync && z.Verified != c.Changed {
+		z.Verified = c.Changed
+		s.event(st, because(CodeZoneVerified, "zone", c.Zone, "servers", fmt.Sprint(len(c.Servers))), Event{})
+	}
+	s.Zones[c.Zone] = z
+	return nil
+}
+
+// siteOfDomain returns the site that a domain is, or stands at.
+func (s *State) siteOfDomain(d DomainID) SiteID {
+	kind, name := splitDomain(d)
+	if kind == "site" || s.Network == nil {
+		return SiteID(name)
+	}
+	return s.Network.SiteOf(HostID(name))
+}

@@ -1,0 +1,412 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// restoreSteps is the way of a guest that is restored elsewhere.
+var restoreSteps = []StepID{StepProtect, StepRestore, StepOwn, StepStart, StepCheck, StepServe, StepRelease}
+
+func pendingSteps(ids ...StepID) []Step {
+	steps := make([]Step, len(ids))
+	for i, id := range ids {
+		steps[i] = Step{ID: id, Status: StatusPending}
+	}
+	return steps
+}
+
+// Current returns the first step that is not done, and its place.
+func (r GuestRun) Current() (Step, int, bool) {
+	for i, st := range r.Steps {
+		if st.Status != StatusDone {
+			return st, i, true
+		}
+	}
+	return Step{}, 0, false
+}
+
+// Step returns a step by its id.
+func (r GuestRun) Step(id StepID) (Step, bool) {
+	for _, st := range r.Steps {
+		if st.ID == id {
+			return st, true
+		}
+	}
+	return Step{}, false
+}
+
+// Owned says whether ownership of the guest moved in this run.
+func (r GuestRun) Owned() bool { return r.Epoch != Epoch{} }
+
+func (c BeginOp) apply(s *State, st Stamp) error {
+	if s.Network == nil {
+		return reject(CodeNoNetwork)
+	}
+	if len(c.Plan.Assignments) == 0 {
+		return reject(CodeNothing, "what", "guests to move", "domain", string(c.Domain))
+	}
+	for _, id := range sortedKeys(s.Ops) {
+		if op := s.Ops[id]; op.Domain == c.Domain && !op.Phase.Ended() && !c.Forced {
+			return reject(CodeAlreadyBegun, "domain", string(c.Domain), "op", string(id))
+		}
+	}
+	op := Operation{
+		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: c.Kind, Phase: OpPreparing, Domain: c.Domain,
+		Plan: c.Plan, Forced: c.Forced, Begun: st, Guests: map[GuestID]GuestRun{},
+	}
+	cursors := map[SiteID]int{}
+	for _, a := range c.Plan.Assignments {
+		run, err := s.newRun(a, st, cursors)
+		if err != nil {
+			return err
+		}
+		if c.Forced {
+			run.Admitted = st.Index
+		}
+		op.Guests[a.Guest] = run
+	}
+	if c.Forced {
+		op.Phase, op.Committed = OpCommitted, st
+	}
+	for target, id := range cursors {
+		s.Cursors[target] = id
+	}
+	s.Ops[op.ID] = op
+	for _, g := range sortedKeys(op.Guests) {
+		s.setPhase(g, PhasePreparing, op.ID, st)
+	}
+	s.event(st, because(CodeOpBegun, "op", string(op.ID), "kind", string(op.Kind), "domain", string(op.Domain),
+		"guests", fmt.Sprint(len(op.Guests)), "plan", op.Plan.Hash), Event{Op: op.ID, Site: c.Plan.Loss.Site})
+	s.dropOldOps()
+	return nil
+}
+
+// newRun checks one assignment against the state as it is now and gives it an
+// id at its target. cursors collects the ids handed out by this command.
+func (s *State) newRun(a Assignment, st Stamp, cursors map[SiteID]int) (GuestRun, error) {
+	p, ok := s.Guests[a.Guest]
+	if !ok {
+		return GuestRun{}, reject(CodeUnknownGuest, "guest", string(a.Guest))
+	}
+	if p.Op != "" {
+		return GuestRun{}, reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
+	}
+	if err := s.checkAssignment(a); err != nil {
+		return GuestRun{}, err
+	}
+	id, ok := s.nextID(a.Target, cursors)
+	if !ok {
+		return GuestRun{}, reject(CodeNoFreeID, "site", string(a.Target))
+	}
+	cursors[a.Target] = id
+	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: pendingSteps(restoreSteps...)}, nil
+}
+
+// checkAssignment refuses what no plan may say, whoever made it: S10, S11.
+func (s *State) checkAssignment(a Assignment) error {
+	g := s.Network.Guests[a.Guest]
+	structure := s.Network.Structures[g.Structure]
+	host, _, ok := s.Network.Target(a.Target)
+	switch {
+	case !ok || host != a.Host || a.Target == s.Guests[a.Guest].Owner:
+		return reject(CodeNotTarget, "guest", string(a.Guest), "site", string(a.Target))
+	case structure.OffSite.Policy != "allowed":
+		return reject(CodeNoConsent, "guest", string(a.Guest), "structure", string(g.Structure))
+	case a.VLAN != structure.VLAN:
+		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared %d", a.VLAN, a.Guest, structure.VLAN))
+	case a.Point.IsZero() || a.Point.Unusable != "":
+		return reject(CodeNoPoint, "guest", string(a.Guest), "site", string(a.Target))
+	}
+	return nil
+}
+
+// nextID returns the next id of a target's range: not in use there as far as
+// its agent reported, nor handed out to another run or away guest. The cursor
+// goes round the whole range before an id is used again, so that a backup
+// group of an earlier guest is not met soon.
+func (s *State) nextID(target SiteID, cursors map[SiteID]int) (int, bool) {
+	_, host, ok := s.Network.Target(target)
+	if !ok {
+		return 0, false
+	}
+	r := host.Restore.IDs
+	used := map[int]bool{}
+	for _, id := range s.Readiness[target].Ready.UsedIDs {
+		used[id] = true
+	}
+	for _, p := range s.Guests {
+		if p.Owner == target {
+			used[p.VMID] = true
+		}
+	}
+	for _, op := range s.Ops {
+		for _, run := range op.Guests {
+			if run.Assignment.Target == target && run.State != RunDone {
+				used[run.VMID] = true
+			}
+			for _, t := range run.Tried {
+				if t.Target == target && !op.Phase.Ended() {
+					used[t.VMID] = true
+				}
+			}
+		}
+	}
+	at, ok := cursors[target]
+	if !ok {
+		at = s.Cursors[target]
+	}
+	for range r.Last - r.First + 1 {
+		at++
+		if !r.Contains(at) {
+			at = r.First
+		}
+		if !used[at] {
+			return at, true
+		}
+	}
+	return 0, false
+}
+
+func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
+	p := s.Guests[g]
+	if p.Phase != phase {
+		p.Since = st
+	}
+	p.Phase, p.Op = phase, op
+	s.Guests[g] = p
+}
+
+// homePhase is the phase of a guest that no operation holds.
+func (s *State) homePhase(g GuestID) Phase {
+	p := s.Guests[g]
+	switch {
+	case s.Network.Guests[g].Priority == 4:
+		return PhaseExcluded
+	case p.Owner != s.Network.Home(g):
+		return PhaseAway
+	}
+	return PhaseHome
+}
+
+// dropOldOps keeps the newest ended operations.
+func (s *State) dropOldOps() {
+	var ended []OpID
+	for id, op := range s.Ops {
+		if op.Phase.Ended() {
+			ended = append(ended, id)
+		}
+	}
+	slices.SortFunc(ended, func(a, b OpID) int { return int(s.Ops[a].Begun.Index) - int(s.Ops[b].Begun.Index) })
+	for len(ended) > MaxEndedOps {
+		delete(s.Ops, ended[0])
+		ended = ended[1:]
+	}
+}
+
+// openOp returns a running operation for editing.
+func (s *State) openOp(id OpID) (Operation, error) {
+	op, ok := s.Ops[id]
+	if !ok {
+		return op, reject(CodeUnknownOp, "op", string(id))
+	}
+	if op.Phase.Ended() {
+		return op, reject(CodeOpEnded, "op", string(id), "phase", string(op.Phase))
+	}
+	return op.edit(), nil
+}
+
+func (c CommitOp) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	if op.Phase == OpReleasing {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	for _, g := range c.Guests {
+		run, ok := op.Guests[g]
+		if !ok || run.State != RunActive || run.Admitted != 0 {
+			return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(g), "phase", string(run.State))
+		}
+		run.Admitted = st.Index
+		op.Guests[g] = run
+	}
+	if op.Phase == OpPreparing {
+		op.Phase, op.Committed, op.Votes = OpCommitted, st, c.Votes
+		s.Blocks[op.Domain] = Block{Until: st.At.Add(s.Network.Policy.Block.D()), Op: op.ID}
+	}
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeOpCommitted, "op", string(op.ID), "guests", fmt.Sprint(len(c.Guests)), "votes", fmt.Sprint(darkVotes(c.Votes))),
+		Event{Op: op.ID, Site: op.Plan.Loss.Site})
+	return nil
+}
+
+func (c Approve) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	if c.Hash != "" && c.Hash != op.Plan.Hash {
+		return reject(CodeStalePlan, "op", string(op.ID), "have", op.Plan.Hash, "got", c.Hash)
+	}
+	if op.Phase == OpReleasing {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	n := 0
+	for _, g := range sortedKeys(op.Guests) {
+		if run := op.Guests[g]; run.State == RunActive && run.Admitted == 0 {
+			run.Admitted = st.Index
+			op.Guests[g] = run
+			n++
+		}
+	}
+	if n == 0 {
+		return reject(CodeNothingWaits, "op", string(op.ID))
+	}
+	if op.Phase == OpPreparing {
+		op.Phase, op.Committed = OpCommitted, st
+	}
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeApproved, "op", string(op.ID), "guests", fmt.Sprint(n), "by", st.Actor), Event{Op: op.ID})
+	return nil
+}
+
+// CancelOp is judged here, when it applies: whole structures only, and none of
+// which a guest is owned already.
+func (c CancelOp) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	if op.Phase == OpReleasing {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	cancel := op.Cancellable()
+	if len(cancel) == 0 {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", "owned")
+	}
+	useless := false
+	for _, g := range cancel {
+		run := op.Guests[g].edit()
+		useless = useless || run.Steps[0].Attempt > 0
+		run.Parked, run.Admitted, run.Token, run.State = run.Steps, 0, st.Index, RunCancelled
+		run.Steps = nil
+		if run.Parked[0].Attempt > 0 || len(run.Tried) > 0 {
+			run.Steps = pendingSteps(StepCleanup)
+		}
+		op.Guests[g] = run
+		s.setPhase(g, s.homePhase(g), op.ID, st)
+	}
+	op.Cancelled = c.Reason
+	op.ReleaseAt = st.At.Add(s.Network.Policy.KeepPrepared.D())
+	if len(cancel) == len(op.Guests) {
+		op.Phase = OpReleasing
+	}
+	s.Ops[op.ID] = op
+	if useless {
+		s.countUseless(op.Domain, st.At)
+	}
+	s.event(st, because(CodeOpCancelled, "op", string(op.ID), "guests", fmt.Sprint(len(cancel)), "why", c.Reason.Code),
+		Event{Op: op.ID, Site: op.Plan.Loss.Site})
+	return nil
+}
+
+func (s *State) countUseless(domain DomainID, at time.Time) {
+	d := s.Domains[domain]
+	recent := slices.DeleteFunc(slices.Clone(d.Useless), func(t time.Time) bool { return at.Sub(t) > 24*time.Hour })
+	recent = append(recent, at)
+	d.Useless = recent[max(0, len(recent)-maxUseless):]
+	s.Domains[domain] = d
+}
+
+// Cancellable returns the guests that a cancel would give up: of the
+// structures of which nothing is owned yet.
+func (o Operation) Cancellable() []GuestID {
+	owned := map[StructureID]bool{}
+	for _, run := range o.Guests {
+		if run.Owned() {
+			owned[run.Assignment.Structure] = true
+		}
+	}
+	var out []GuestID
+	for _, g := range sortedKeys(o.Guests) {
+		run := o.Guests[g]
+		if run.State != RunCancelled && run.State != RunDone && !owned[run.Assignment.Structure] {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+func (c ResumeOp) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	if op.Phase != OpReleasing {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	for _, g := range sortedKeys(op.Guests) {
+		run := op.Guests[g].edit()
+		if len(run.Steps) > 0 && run.Steps[0].Status != StatusPending {
+			return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(g), "phase", "cleaning")
+		}
+		run.Steps, run.Parked = run.Parked, nil
+		run.State, run.Token = RunActive, st.Index
+		op.Guests[g] = run
+		s.setPhase(g, PhasePreparing, op.ID, st)
+	}
+	op.Phase, op.Cancelled, op.ReleaseAt = OpPreparing, Reason{}, time.Time{}
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeOpResumed, "op", string(op.ID)), Event{Op: op.ID, Site: op.Plan.Loss.Site})
+	return nil
+}
+
+func (c EndOp) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	phase, ok := op.outcome()
+	if !ok {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	op.Phase, op.Ended = phase, st
+	s.Ops[op.ID] = op
+	for _, g := range sortedKeys(op.Guests) {
+		if s.Guests[g].Op != op.ID {
+			continue
+		}
+		next := s.homePhase(g)
+		if op.Guests[g].State == RunStuck {
+			next = PhaseStuck
+		}
+		s.setPhase(g, next, "", st)
+	}
+	code := CodeOpDone
+	if phase == OpStuck {
+		code = CodeOpStuck
+	}
+	s.event(st, because(code, "op", string(op.ID), "phase", string(phase)), Event{Op: op.ID, Site: op.Plan.Loss.Site})
+	return nil
+}
+
+// outcome says how an operation ends, if none of its runs has work left.
+func (o Operation) outcome() (OpPhase, bool) {
+	phase := OpCancelled
+	for _, g := range sortedKeys(o.Guests) {
+		run := o.Guests[g]
+		_, _, left := run.Current()
+		switch {
+		case run.State == RunStuck:
+			phase = OpStuck
+		case left:
+			return "", false
+		case run.State == RunDone && phase == OpCancelled:
+			phase = OpDone
+		}
+	}
+	return phase, true
+}

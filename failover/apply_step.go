@@ -1,0 +1,305 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+)
+
+// find returns the run that a token names, with its current step, and refuses
+// a token that is not the newest.
+func (s *State) find(t Token) (Operation, GuestRun, int, error) {
+	op, err := s.openOp(t.Op)
+	if err != nil {
+		return op, GuestRun{}, 0, err
+	}
+	run, ok := op.Guests[t.Guest]
+	if !ok {
+		return op, run, 0, reject(CodeUnknownGuest, "op", string(t.Op), "guest", string(t.Guest))
+	}
+	if run.Token != t.Index || run.Epoch != t.Epoch {
+		return op, run, 0, reject(CodeStaleToken, "op", string(t.Op), "guest", string(t.Guest),
+			"have", fmt.Sprint(run.Token), "got", fmt.Sprint(t.Index))
+	}
+	step, i, ok := run.Current()
+	if !ok || step.ID != t.Step {
+		return op, run, 0, reject(CodeWrongStep, "op", string(t.Op), "guest", string(t.Guest), "have", string(step.ID), "got", string(t.Step))
+	}
+	return op, run.edit(), i, nil
+}
+
+// TokenCurrent says whether an effect with this token may go ahead: it is what
+// the leader answers to an executor before an irreversible step. It returns
+// nil or a *RejectedError.
+func (s *State) TokenCurrent(t Token) error {
+	op, run, i, err := s.find(t)
+	if err != nil {
+		return err
+	}
+	if run.Steps[i].Status != StatusRunning || run.State == RunStuck {
+		return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(t.Guest), "phase", string(run.Steps[i].Status))
+	}
+	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
+		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
+	}
+	if t.Step == StepCleanup && run.Owned() {
+		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "owned")
+	}
+	return nil
+}
+
+// TokenOf returns the token of a run's current step.
+func (o Operation) TokenOf(g GuestID) Token {
+	run := o.Guests[g]
+	step, _, _ := run.Current()
+	return Token{Op: o.ID, Guest: g, Step: step.ID, Index: run.Token, Epoch: run.Epoch}
+}
+
+func (c StepMoved) apply(s *State, st Stamp) error {
+	op, run, i, err := s.find(c.Token)
+	if err != nil {
+		return err
+	}
+	if run.State == RunStuck {
+		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "phase", string(run.State))
+	}
+	if c.Token.Step == StepOwn || c.Token.Step == StepServe {
+		return reject(CodeWrongStep, "guest", string(c.Token.Guest), "got", string(c.Token.Step))
+	}
+	step := run.Steps[i]
+	if err := c.checkMove(step); err != nil {
+		return err
+	}
+	claimed := step.Status == StatusPending
+	step.Status, step.Attempt = c.To, c.Attempt
+	step.Note, step.Failure = c.Note, c.Failure
+	if c.UPID != "" {
+		step.UPID = c.UPID
+	}
+	if c.Total > 0 {
+		step.Total = c.Total
+	}
+	step.Bytes = max(step.Bytes, c.Bytes)
+	if claimed {
+		step.Begun = st
+		step.Bytes = c.Bytes
+	}
+	if c.To == StatusDone || c.To == StatusFailed {
+		step.Ended = st
+	}
+	run.Steps[i] = step
+	s.moved(&run, op, c, claimed, st)
+	op.Guests[c.Token.Guest] = run
+	s.Ops[op.ID] = op
+	return nil
+}
+
+// checkMove says whether a step may go where the executor reports it.
+func (c StepMoved) checkMove(step Step) error {
+	fits := false
+	switch step.Status {
+	case StatusPending:
+		fits = c.To == StatusRunning && c.Attempt == step.Attempt+1
+	case StatusRunning:
+		fits = c.Attempt == step.Attempt && (c.To == StatusRunning || c.To == StatusDone || c.To == StatusFailed)
+	}
+	if !fits {
+		return reject(CodeWrongAttempt, "guest", string(c.Token.Guest), "step", string(step.ID),
+			"have", fmt.Sprintf("%s %d", step.Status, step.Attempt), "got", fmt.Sprintf("%s %d", c.To, c.Attempt))
+	}
+	return nil
+}
+
+// moved draws the consequences of a step's move for its guest.
+func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st Stamp) {
+	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
+	args := []string{"guest", string(g), "site", string(run.Assignment.Target), "id", fmt.Sprint(run.VMID)}
+	switch {
+	case claimed && c.Token.Step == StepRestore:
+		s.event(st, because(CodeRestoring, append(args, "point", run.Assignment.Point.Volid)...), where)
+	case c.To == StatusDone && c.Token.Step == StepRestore:
+		s.setPhase(g, PhaseStaged, op.ID, st)
+		s.event(st, because(CodeRestored, args...), where)
+	case claimed && c.Token.Step == StepStart:
+		s.setPhase(g, PhaseStarting, op.ID, st)
+	case c.To == StatusDone && c.Token.Step == StepStart:
+		s.event(st, because(CodeStarted, args...), where)
+	case c.To == StatusDone && c.Token.Step == StepCheck:
+		s.event(st, because(CodeChecked, args...), where)
+	case c.To == StatusDone && c.Token.Step == StepRelease:
+		run.State = RunDone
+	case c.To == StatusDone && c.Token.Step == StepCleanup:
+		s.event(st, because(CodeCleaned, args...), where)
+	}
+}
+
+func (c RetryStep) apply(s *State, st Stamp) error {
+	op, run, i, err := s.find(c.Token)
+	if err != nil {
+		return err
+	}
+	if run.Steps[i].Status != StatusFailed {
+		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "phase", string(run.Steps[i].Status))
+	}
+	run.Steps[i].Status = StatusPending
+	run.Steps[i].NotBefore = st.At.Add(c.Wait)
+	op.Guests[c.Token.Guest] = run
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeRetry, "guest", string(c.Token.Guest), "step", string(c.Token.Step),
+		"attempt", fmt.Sprint(run.Steps[i].Attempt+1), "note", run.Steps[i].Note), Event{Op: op.ID, Guest: c.Token.Guest})
+	return nil
+}
+
+func (c Retarget) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	run, ok := op.Guests[c.Guest]
+	if !ok || run.Owned() || run.State == RunCancelled || run.State == RunDone {
+		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
+	}
+	if err := s.checkAssignment(c.Assignment); err != nil {
+		return err
+	}
+	id, ok := s.nextID(c.Assignment.Target, nil)
+	if !ok {
+		return reject(CodeNoFreeID, "site", string(c.Assignment.Target))
+	}
+	s.Cursors[c.Assignment.Target] = id
+	run.Tried = append(slices.Clone(run.Tried), Tried{
+		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
+	})
+	run.Assignment, run.VMID, run.Token, run.State, run.Stuck = c.Assignment, id, st.Index, RunActive, Reason{}
+	run.Steps = pendingSteps(restoreSteps...)
+	op.Guests[c.Guest] = run
+	s.Ops[op.ID] = op
+	s.setPhase(c.Guest, PhasePreparing, op.ID, st)
+	s.event(st, because(CodeRetarget, "guest", string(c.Guest), "site", string(c.Assignment.Target),
+		"point", c.Assignment.Point.Volid, "why", c.Reason.Code), Event{Op: op.ID, Guest: c.Guest, Site: c.Assignment.Target})
+	return nil
+}
+
+func (c Stick) apply(s *State, st Stamp) error {
+	op, err := s.openOp(c.Op)
+	if err != nil {
+		return err
+	}
+	run, ok := op.Guests[c.Guest]
+	if !ok || run.State == RunDone || run.State == RunStuck {
+		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
+	}
+	// A new token stops an executor that is still at it.
+	run.State, run.Stuck, run.Token = RunStuck, c.Reason, st.Index
+	op.Guests[c.Guest] = run
+	s.Ops[op.ID] = op
+	s.setPhase(c.Guest, PhaseStuck, op.ID, st)
+	args := []string{"guest", string(c.Guest), "op", string(op.ID), "why", c.Reason.Code}
+	for _, k := range sortedKeys(c.Reason.Args) {
+		if k != "guest" && k != "op" {
+			args = append(args, k, c.Reason.Args[k])
+		}
+	}
+	s.event(st, because(CodeStuck, args...), Event{Op: op.ID, Guest: c.Guest})
+	return nil
+}
+
+// RetryOp opens an operation that ended stuck again, or frees the stuck runs
+// of a running one.
+func (c RetryOp) apply(s *State, st Stamp) error {
+	op, ok := s.Ops[c.Op]
+	if !ok {
+		return reject(CodeUnknownOp, "op", string(c.Op))
+	}
+	op = op.edit()
+	n := 0
+	for _, g := range sortedKeys(op.Guests) {
+		run := op.Guests[g].edit()
+		if run.State != RunStuck || s.Guests[g].Op != "" && s.Guests[g].Op != op.ID {
+			continue
+		}
+		_, i, left := run.Current()
+		if !left {
+			continue
+		}
+		run.State, run.Stuck, run.Token = RunActive, Reason{}, st.Index
+		if run.Steps[i].ID == StepCleanup {
+			run.State = RunCancelled
+		}
+		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
+		run.Steps[i].Attempt = 0
+		op.Guests[g] = run
+		phase := PhasePreparing
+		if run.Owned() {
+			phase = PhaseStarting
+		}
+		s.setPhase(g, phase, op.ID, st)
+		n++
+	}
+	if n == 0 {
+		return reject(CodeNothing, "what", "stuck guests", "op", string(op.ID))
+	}
+	if op.Phase.Ended() {
+		op.Phase, op.Ended = OpCommitted, Stamp{}
+		if op.Committed.Index == 0 {
+			op.Phase = OpPreparing
+		}
+	}
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeRetry, "op", string(op.ID), "guests", fmt.Sprint(n)), Event{Op: op.ID})
+	return nil
+}
+
+// Own is the birth of an epoch: from here on the old copy is superseded.
+func (c Own) apply(s *State, st Stamp) error {
+	op, run, i, err := s.find(c.Token)
+	if err != nil {
+		return err
+	}
+	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive {
+		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "step", string(run.Steps[i].ID), "phase", string(run.State))
+	}
+	run.Steps[i].Status, run.Steps[i].Begun, run.Steps[i].Ended = StatusDone, st, st
+	run.Epoch = Epoch{Generation: s.Generation, Index: st.Index}
+	op.Guests[c.Token.Guest] = run
+	s.Ops[op.ID] = op
+	p := s.Guests[c.Token.Guest]
+	p.Owner, p.Epoch, p.Host, p.VMID = run.Assignment.Target, run.Epoch, run.Assignment.Host, run.VMID
+	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st
+	s.Guests[c.Token.Guest] = p
+	s.event(st, because(CodeOwned, "guest", string(c.Token.Guest), "site", string(p.Owner), "epoch", p.Epoch.String()),
+		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
+	return nil
+}
+
+// Serve makes the checked copy the one that the world is shown.
+func (c Serve) apply(s *State, st Stamp) error {
+	op, run, i, err := s.find(c.Token)
+	if err != nil {
+		return err
+	}
+	if run.Steps[i].ID != StepServe || run.State != RunActive {
+		return reject(CodeWrongStep, "guest", string(c.Token.Guest), "have", string(run.Steps[i].ID))
+	}
+	run.Steps[i].Status, run.Steps[i].Begun, run.Steps[i].Ended = StatusDone, st, st
+	run.Served = st
+	op.Guests[c.Token.Guest] = run
+	s.Ops[op.ID] = op
+	p := s.Guests[c.Token.Guest]
+	p.Serving, p.Phase, p.Since = p.Owner, PhaseAway, st
+	s.Guests[c.Token.Guest] = p
+	s.touchZones(c.Token.Guest, st.Index)
+	s.event(st, because(CodeServing, "guest", string(c.Token.Guest), "site", string(p.Owner)),
+		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
+	return nil
+}
+
+// touchZones marks the zones that hold a guest's names as changed.
+func (s *State) touchZones(g GuestID, index uint64) {
+	for _, name := range s.Network.Guests[g].Names {
+		zone := s.Network.ZoneOf(name)
+		if z, ok := s.Zones[zone]; ok {
+			z.Changed = index
+			s.Zones[zone] = z
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package failover
+
+import "maps"
+
+// NewState returns the state before the first entry.
+func NewState() *State {
+	return &State{
+		MinVersion: 1,
+		Members:    map[SiteID]Member{},
+		Reports:    map[SiteID]StoredReport{},
+		Readiness:  map[SiteID]StoredReady{},
+		Domains:    map[DomainID]Domain{},
+		Guests:     map[GuestID]Placement{},
+		Ops:        map[OpID]Operation{},
+		Pauses:     map[string]Pause{},
+		Blocks:     map[DomainID]Block{},
+		Cursors:    map[SiteID]int{},
+		Zones:      map[string]ZoneState{},
+	}
+}
+
+// Clone returns a state that shares nothing which Apply changes: top-level
+// maps are copied, their values are replaced by Apply and never edited in
+// place, and the two lists are only ever appended to or re-sliced.
+func (s *State) Clone() *State {
+	c := *s
+	c.Members = maps.Clone(s.Members)
+	c.Reports = maps.Clone(s.Reports)
+	c.Readiness = maps.Clone(s.Readiness)
+	c.Domains = maps.Clone(s.Domains)
+	c.Guests = maps.Clone(s.Guests)
+	c.Ops = maps.Clone(s.Ops)
+	c.Pauses = maps.Clone(s.Pauses)
+	c.Blocks = maps.Clone(s.Blocks)
+	c.Cursors = maps.Clone(s.Cursors)
+	c.Zones = maps.Clone(s.Zones)
+	// A full slice expression makes the next append copy, so that the clone's
+	// view of the list is never written to.
+	c.Events = s.Events[:len(s.Events):len(s.Events)]
+	c.Seen = s.Seen[:len(s.Seen):len(s.Seen)]
+	return &c
+}
+
+// edit returns a copy of the operation whose runs may be replaced.
+func (o Operation) edit() Operation {
+	o.Guests = maps.Clone(o.Guests)
+	return o
+}
+
+// edit returns a copy of the run whose steps may be changed.
+func (r GuestRun) edit() GuestRun {
+	r.Steps = append([]Step(nil), r.Steps...)
+	return r
+}

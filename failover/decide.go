@@ -1,0 +1,322 @@
+package failover
+
+import (
+	"slices"
+	"time"
+)
+
+// Decision is what the leader should propose now, and why it holds back where
+// it does. No commands means hold.
+type Decision struct {
+	Commands []Command
+	Why      []Reason
+}
+
+// Decide says what to do next. It starts from State each time; an event only
+// wakes it. It returns one kind of change per round, so that each is judged on
+// the state that the one before left.
+//
+// The caller is the leader, behind a barrier, and has had a BeginTerm of its
+// own term applied: reports of older terms do not count.
+func Decide(s *State, now time.Time) Decision {
+	if s.Network == nil {
+		return Decision{Why: []Reason{because(CodeNoNetwork)}}
+	}
+	d := &decider{s: s, now: now, verdicts: Judge(s, now)}
+	for _, step := range []func(){d.assess, d.progress, d.cancel, d.commit, d.begin, d.diverge} {
+		if step(); len(d.out.Commands) > 0 {
+			break
+		}
+	}
+	if len(d.out.Commands) == 0 && len(d.out.Why) == 0 {
+		d.why(because(CodeAllWell))
+	}
+	return d.out
+}
+
+type decider struct {
+	s        *State
+	now      time.Time
+	verdicts map[DomainID]Verdict
+	out      Decision
+}
+
+func (d *decider) propose(c ...Command) { d.out.Commands = append(d.out.Commands, c...) }
+func (d *decider) why(r Reason)         { d.out.Why = append(d.out.Why, r) }
+
+// assess records verdicts that changed.
+func (d *decider) assess() {
+	for _, id := range sortedKeys(d.verdicts) {
+		v := d.verdicts[id]
+		old := d.s.Domains[id]
+		held := d.held(v)
+		if !held.IsZero() {
+			d.why(held)
+		}
+		returned := v.Back && old.Lost.Index != 0 && v.Cause != CauseLost && v.Cause != CauseHostDown && v.Cause != CauseUnreachable
+		if v.Cause == CauseUnknown && old.Cause != CauseWeAreSick && old.Lost.Index == 0 && v.Level == LevelNone && old.Level == LevelNone {
+			// Too few reports, as after a change of leader: no news.
+			continue
+		}
+		if v.Cause == old.Cause && v.Level == old.Level && held.Code == old.Held.Code && !returned {
+			continue
+		}
+		d.propose(Assess{
+			Domain: id, Cause: v.Cause, Level: v.Level, Silence: v.Silence, Held: held, Votes: v.Votes, Back: returned,
+		})
+	}
+}
+
+// held says why nothing is done about a domain although it is not well.
+func (d *decider) held(v Verdict) Reason {
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	kind, _ := splitDomain(v.Domain)
+	switch {
+	case !v.Hold.IsZero():
+		return v.Hold
+	case kind == "host" && (v.Cause == CauseHostDown || v.Cause == CauseLocked):
+		return because(CodeHostByHand, name...)
+	case v.Cause == CauseMeshDown:
+		return because(CodeMeshDown, name...)
+	case v.Cause == CauseWeAreSick:
+		return because(CodeWeAreSick, name...)
+	case v.Cause != CauseLost:
+		return Reason{}
+	}
+	if r := d.brake(v); !r.IsZero() {
+		return r
+	}
+	op, running := d.s.OpFor(v.Domain)
+	if running && len(d.waiting(op)) > 0 && v.Silence >= d.shortestDelay(op) {
+		return because(CodeWaitApproval, append(name, "op", string(op.ID))...)
+	}
+	if !running && v.Level >= LevelPrepareB && len(d.automatic(v).Assignments) == 0 {
+		return because(CodeNothing, name...)
+	}
+	return Reason{}
+}
+
+// brake is what stops automation for a lost domain, whatever the evidence.
+func (d *decider) brake(v Verdict) Reason {
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	if p, ok := d.s.PausedAt(v.Site, d.now); ok {
+		return because(CodePaused, append(name, "reason", p.Reason)...)
+	}
+	if b, ok := d.s.Blocks[v.Domain]; ok && d.now.Before(b.Until) && !d.ownBlock(b) {
+		return because(CodeBlocked, append(name, "op", string(b.Op), "until", b.Until.UTC().Format(time.RFC3339))...)
+	}
+	if n := d.troubled(); n > d.s.Network.Policy.MaxDomains {
+		return because(CodeTooMany, name...)
+	}
+	return Reason{}
+}
+
+// ownBlock says whether a block is that of an operation still running: it does
+// not stop its own work.
+func (d *decider) ownBlock(b Block) bool {
+	op, ok := d.s.Ops[b.Op]
+	return ok && !op.Phase.Ended()
+}
+
+// troubled counts the sites that are suspected or lost, and those whose
+// automatic failover is still running (S6). A site that was failed over and
+// stays away does not count for ever: its operation has ended and it is one
+// known loss.
+func (d *decider) troubled() int {
+	n := 0
+	for _, id := range d.s.Network.SiteIDs() {
+		v := d.verdicts[SiteDomain(id)]
+		op, running := d.s.OpFor(v.Domain)
+		switch {
+		case running && op.Phase == OpCommitted && !op.Forced:
+			n++
+		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain):
+			n++
+		}
+	}
+	return n
+}
+
+// dealtWith says whether the lost domain's failover has ended already.
+func (d *decider) dealtWith(id DomainID) bool {
+	lost := d.s.Domains[id].Lost.Index
+	for _, op := range d.s.Ops {
+		if op.Domain == id && (op.Phase == OpDone || op.Phase == OpStuck) && lost != 0 && op.Begun.Index > lost {
+			return true
+		}
+	}
+	return false
+}
+
+// OpFor returns the running operation that answers to a domain.
+func (s *State) OpFor(d DomainID) (Operation, bool) {
+	for _, id := range s.opOrder() {
+		if s.Ops[id].Domain == d {
+			return s.Ops[id], true
+		}
+	}
+	return Operation{}, false
+}
+
+// PausedAt returns the pause that holds for a site, its own or the general one.
+func (s *State) PausedAt(site SiteID, now time.Time) (Pause, bool) {
+	for _, key := range []string{"", string(site)} {
+		if p, ok := s.Pauses[key]; ok && (p.Until.IsZero() || now.Before(p.Until)) {
+			return p, true
+		}
+	}
+	return Pause{}, false
+}
+
+func (d *decider) automatic(v Verdict) Plan {
+	return PlanFor(d.s, Loss{Site: v.Site}, d.now)
+}
+
+// begin starts the preparation of a lost site's failover, or takes a cancelled
+// one up again.
+func (d *decider) begin() {
+	for _, site := range d.s.Network.SiteIDs() {
+		v := d.verdicts[SiteDomain(site)]
+		if v.Cause != CauseLost || v.Level < LevelPrepareB || !v.Hold.IsZero() || !d.brake(v).IsZero() {
+			continue
+		}
+		if op, ok := d.s.OpFor(v.Domain); ok {
+			if op.Phase == OpReleasing && d.resumable(op) {
+				d.propose(ResumeOp{Op: op.ID})
+				return
+			}
+			continue
+		}
+		if d.dealtWith(v.Domain) {
+			continue
+		}
+		if plan := d.automatic(v); len(plan.Assignments) > 0 {
+			d.propose(BeginOp{Kind: KindFailover, Domain: v.Domain, Plan: plan})
+			return
+		}
+	}
+}
+
+func (d *decider) resumable(op Operation) bool {
+	for _, run := range op.Guests {
+		if len(run.Steps) > 0 && run.Steps[0].Status != StatusPending {
+			return false
+		}
+	}
+	return true
+}
+
+// commit admits the guests whose commit delay has passed.
+func (d *decider) commit() {
+	for _, id := range d.s.opOrder() {
+		op := d.s.Ops[id]
+		v := d.verdicts[op.Domain]
+		if op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() {
+			continue
+		}
+		if r := d.brake(v); !r.IsZero() {
+			d.why(r)
+			continue
+		}
+		var due []GuestID
+		for _, g := range op.workOrder() {
+			run := op.Guests[g]
+			if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || d.paused(g) {
+				continue
+			}
+			if v.Silence >= d.s.Network.CommitDelay(g) {
+				due = append(due, g)
+			}
+		}
+		if len(due) > 0 {
+			d.propose(CommitOp{Op: id, Guests: due, Votes: v.Votes})
+			return
+		}
+		if left := d.shortestDelay(op) - v.Silence; left > 0 && op.Phase == OpPreparing {
+			d.why(because(CodeCountdown, "op", string(id), "site", string(v.Site), "in", left.Round(time.Second).String()))
+		}
+	}
+}
+
+func (d *decider) paused(g GuestID) bool {
+	_, ok := d.s.PausedAt(d.s.Network.Home(g), d.now)
+	return ok
+}
+
+// shortestDelay is the first commit delay among an operation's automatic
+// guests, or among all of them when every one waits for a person.
+func (d *decider) shortestDelay(op Operation) time.Duration {
+	var best, any time.Duration
+	for _, g := range op.workOrder() {
+		delay := d.s.Network.CommitDelay(g)
+		if any == 0 || delay < any {
+			any = delay
+		}
+		if op.Guests[g].Assignment.Automatic && (best == 0 || delay < best) {
+			best = delay
+		}
+	}
+	if best == 0 {
+		return any
+	}
+	return best
+}
+
+func (d *decider) waiting(op Operation) []GuestID { return op.Waiting() }
+
+// Waiting lists the guests of an operation that only a person can admit.
+func (o Operation) Waiting() []GuestID {
+	var out []GuestID
+	if o.Phase != OpPreparing && o.Phase != OpCommitted {
+		return nil
+	}
+	for _, g := range o.workOrder() {
+		run := o.Guests[g]
+		if run.State == RunActive && run.Admitted == 0 && !run.Assignment.Automatic {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// cancel gives up a countdown whose site was seen again before ownership moved.
+func (d *decider) cancel() {
+	for _, id := range d.s.opOrder() {
+		op := d.s.Ops[id]
+		if op.Forced || op.Phase == OpReleasing || op.Kind != KindFailover || len(op.Cancellable()) == 0 {
+			continue
+		}
+		v, ok := d.verdicts[op.Domain]
+		if !ok || !d.seenAgain(v) {
+			continue
+		}
+		d.propose(CancelOp{Op: id, Reason: because(CodeBack, "domain", string(op.Domain), "cause", string(v.Cause))})
+		return
+	}
+}
+
+// seenAgain says whether somebody who counts sees something of the domain.
+// Too few reports are not a sighting: a new leader that has not heard yet
+// cancels nothing.
+func (d *decider) seenAgain(v Verdict) bool {
+	switch v.Cause {
+	case CauseLost, CauseUnknown, CauseWeAreSick, CauseUnreachable:
+		return false
+	}
+	return v.Level == LevelNone && v.Seeing > 0
+}
+
+// diverge marks away guests whose home site is back.
+func (d *decider) diverge() {
+	for _, g := range sortedKeys(d.s.Guests) {
+		p := d.s.Guests[g]
+		if p.Phase != PhaseAway || p.Op != "" {
+			continue
+		}
+		home := d.s.Domains[SiteDomain(d.s.Network.Home(g))]
+		if home.Lost.Index == 0 && slices.Contains([]Cause{CauseUp, CauseAgentOnly, CausePublicDown, CausePBSDown, CauseHostDown}, home.Cause) {
+			d.propose(MarkDiverged{Guest: g})
+			return
+		}
+	}
+}

@@ -1,0 +1,334 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Explain turns State into the one text that CLI, API, metrics and logs show.
+// v comes from the answering agent: State cannot tell who is reading it.
+func Explain(s *State, v LocalView, now time.Time) Status {
+	out := Status{
+		At: now, Local: v, Leader: s.Leader, Term: s.Term, Index: s.Index, Armed: true,
+		Ops: []OpView{}, Todo: []Reason{}, Sites: []SiteView{},
+	}
+	out.Quorum = Quorum{Voters: s.Voters(), Needed: s.Majority()}
+	if s.Network == nil {
+		out.Headline = HeadDegraded
+		out.Todo = append(out.Todo, because(CodeNoNetwork))
+		return out
+	}
+	out.Network = s.Network.Network
+	e := explainer{s: s, now: now, verdicts: Judge(s, now), local: v}
+	out.Quorum.Present = e.present()
+	for _, key := range sortedKeys(s.Pauses) {
+		if p, ok := s.PausedAt(SiteID(key), now); ok {
+			out.Pauses = append(out.Pauses, PauseView{Site: SiteID(key), Until: p.Until, Reason: p.Reason, By: p.By.Actor})
+			out.Armed = out.Armed && key != ""
+		}
+	}
+	for _, id := range s.Network.SiteIDs() {
+		out.Sites = append(out.Sites, e.site(id))
+	}
+	out.Ops = e.ops()
+	out.Counts = e.counts()
+	out.Zones = e.zones()
+	for _, d := range sortedKeys(s.Domains) {
+		if held := s.Domains[d].Held; !held.IsZero() && s.Domains[d].Cause != CauseUp {
+			out.Held = append(out.Held, HeldView{Domain: d, Reason: held})
+		}
+	}
+	out.Headline = e.headline(out)
+	out.Todo = e.todo(out)
+	out.Notices = e.notices()
+	return out
+}
+
+type explainer struct {
+	s        *State
+	now      time.Time
+	verdicts map[DomainID]Verdict
+	local    LocalView
+}
+
+// present counts the voters that reported in this term and not too long ago.
+// The answering agent counts itself: it is here.
+func (e explainer) present() int {
+	n := 0
+	for id, m := range e.s.Members {
+		r, ok := e.s.Reports[id]
+		fresh := ok && r.Stamp.Term == e.s.Term && e.now.Sub(r.Stamp.At) <= PresenceAge
+		d := e.s.Domains[SiteDomain(id)]
+		gone := d.Cause == CauseLost || d.Cause == CauseUnreachable
+		if m.Voter && (id == e.local.Site || fresh && !gone) {
+			n++
+		}
+	}
+	return n
+}
+
+func (e explainer) site(id SiteID) SiteView {
+	site := e.s.Network.Sites[id]
+	d, v := e.s.Domains[SiteDomain(id)], e.verdicts[SiteDomain(id)]
+	out := SiteView{
+		Site: id, Kind: string(site.Kind), Cause: d.Cause, Level: d.Level, Since: d.Since.At, Silence: d.Silence,
+		SeenBy: v.Seeing, Observers: v.Present, Voter: e.s.Members[id].Voter, PublicOK: e.public(id, v), Evidence: v.Votes,
+	}
+	if out.Cause == "" {
+		out.Cause = CauseUnknown
+	}
+	out.State = e.siteState(id, d)
+	if op, ok := e.s.OpFor(SiteDomain(id)); ok && op.Phase == OpPreparing && d.Cause == CauseLost {
+		dec := decider{s: e.s, now: e.now, verdicts: e.verdicts}
+		out.CommitAt = max(0, dec.shortestDelay(op)-max(v.Silence, d.Silence))
+	}
+	for _, h := range site.HostIDs() {
+		hd := e.s.Domains[HostDomain(h)]
+		cause := hd.Cause
+		if cause == "" {
+			cause = CauseUnknown
+		}
+		out.Hosts = append(out.Hosts, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At})
+	}
+	e.countGuests(id, &out)
+	return out
+}
+
+func (e explainer) siteState(id SiteID, d Domain) string {
+	switch {
+	case d.Cause == "" || d.Cause == CauseUnknown:
+		return "unknown"
+	case d.Cause == CauseLost || d.Cause == CauseUnreachable:
+		return "lost"
+	case d.Level >= LevelSuspect:
+		return "suspect"
+	case d.Cause == CauseLocked:
+		return "locked"
+	case d.Cause == CauseMaintenance:
+		return "maintenance"
+	case d.Cause == CauseUp:
+		return "up"
+	}
+	return "degraded"
+}
+
+// public sums up what the observers say of a site's public entry.
+func (e explainer) public(id SiteID, v Verdict) string {
+	if e.s.Network.Sites[id].Public.HTTPS == 0 {
+		return "-"
+	}
+	alive, dead := 0, 0
+	for _, vote := range v.Votes {
+		for _, target := range vote.Sees {
+			if target == "entry" || strings.HasPrefix(target, "name:") {
+				alive++
+				break
+			}
+		}
+		if slices.Contains(vote.Paths, PathPublic) {
+			dead++
+		}
+	}
+	switch {
+	case alive > 0:
+		return "ok"
+	case dead > 0:
+		return "dead"
+	}
+	return "?"
+}
+
+func (e explainer) countGuests(id SiteID, out *SiteView) {
+	for _, g := range sortedKeys(e.s.Guests) {
+		p := e.s.Guests[g]
+		home := e.s.Network.Home(g)
+		if home != id && p.Owner == id {
+			out.Hosting++
+		}
+		if home != id || p.Phase == PhaseExcluded {
+			continue
+		}
+		out.Guests++
+		view := e.s.guestView(g, e.now)
+		if view.Ready {
+			out.Ready++
+		}
+		out.OffsiteRPO = max(out.OffsiteRPO, view.RPO)
+	}
+}
+
+func (e explainer) counts() Counts {
+	var c Counts
+	for _, g := range sortedKeys(e.s.Guests) {
+		p := e.s.Guests[g]
+		switch p.Phase {
+		case PhaseExcluded:
+			c.Excluded++
+			continue
+		case PhaseAway:
+			c.Away++
+		case PhaseDiverged:
+			c.Diverged++
+		case PhaseStuck:
+			c.Stuck++
+		}
+		v := e.s.guestView(g, e.now)
+		if len(v.Copies) == 0 {
+			c.Unprotected++
+			continue
+		}
+		c.Protected++
+		if v.Ready {
+			c.Ready++
+		}
+	}
+	return c
+}
+
+func (e explainer) zones() []ZoneView {
+	var out []ZoneView
+	for _, name := range sortedKeys(e.s.Zones) {
+		z := e.s.Zones[name]
+		sync := z.Verified == z.Changed
+		for _, ok := range z.Servers {
+			sync = sync && ok
+		}
+		out = append(out, ZoneView{
+			Zone: name, Serial: z.Base + uint32(z.Changed), InSync: sync, Servers: z.Servers, Verified: z.At.At,
+		})
+	}
+	return out
+}
+
+func (e explainer) headline(st Status) Headline {
+	lost, degraded := false, false
+	for _, row := range st.Sites {
+		lost = lost || row.State == "lost" && !e.settled(row.Site)
+		degraded = degraded || row.State != "up"
+	}
+	running := slices.ContainsFunc(st.Ops, func(o OpView) bool { return !o.Phase.Ended() && o.Phase != OpReleasing })
+	switch {
+	case !st.Local.HasLeader && len(st.Local.Reachable)+1 < st.Quorum.Needed && st.Quorum.Voters > 1:
+		return HeadIsolated
+	case !st.Local.HasLeader:
+		return HeadNoQuorum
+	case running:
+		return HeadFailover
+	case lost:
+		return HeadLoss
+	case st.Counts.Diverged > 0:
+		return HeadDiverged
+	case st.Counts.Away > 0:
+		return HeadAway
+	case degraded || st.Counts.Stuck > 0:
+		return HeadDegraded
+	case len(st.Pauses) > 0:
+		return HeadPaused
+	}
+	return HeadHealthy
+}
+
+// settled says whether a lost site has nothing left that automation or a
+// person could still move.
+func (e explainer) settled(id SiteID) bool {
+	for _, p := range e.s.Guests {
+		if p.Owner == id && p.Phase != PhaseExcluded {
+			return false
+		}
+	}
+	return true
+}
+
+func (e explainer) todo(st Status) []Reason {
+	out := []Reason{}
+	for _, op := range st.Ops {
+		if len(op.Waiting) > 0 && !op.Phase.Ended() {
+			out = append(out, because(CodeWaitApproval, "op", string(op.ID), "guests", fmt.Sprint(len(op.Waiting))))
+		}
+		for _, g := range op.Guests {
+			if g.State == RunStuck && e.s.Guests[g.Guest].Phase == PhaseStuck {
+				out = append(out, because(CodeStuck, "op", string(op.ID), "guest", string(g.Guest), "why", g.Stuck.Code, "note", g.Note))
+			}
+		}
+	}
+	for _, h := range st.Held {
+		if h.Reason.Code != CodeWaitApproval && h.Reason.Code != CodeFewVotes {
+			out = append(out, h.Reason)
+		}
+	}
+	for _, row := range st.Sites {
+		if row.State == "locked" {
+			out = append(out, because(CodeLocked, "domain", string(SiteDomain(row.Site)), "site", string(row.Site)))
+		}
+	}
+	return out
+}
+
+func (e explainer) notices() []Reason {
+	var out []Reason
+	for _, id := range sortedKeys(e.s.Readiness) {
+		out = append(out, e.s.Readiness[id].Ready.Problems...)
+	}
+	for _, g := range sortedKeys(e.s.Guests) {
+		if v := e.s.guestView(g, e.now); !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {
+			out = append(out, v.NotReady)
+		}
+	}
+	return out
+}
+
+// ExplainGuests returns every guest as `wwwctl guests` shows it.
+func ExplainGuests(s *State, now time.Time) []GuestView {
+	out := []GuestView{}
+	for _, g := range sortedKeys(s.Guests) {
+		out = append(out, s.guestView(g, now))
+	}
+	return out
+}
+
+func (s *State) guestView(g GuestID, now time.Time) GuestView {
+	guest, p := s.Network.Guests[g], s.Guests[g]
+	out := GuestView{
+		Guest: g, ID: p.VMID, Type: string(guest.Type), Structure: guest.Structure, Priority: guest.Priority,
+		Home: s.Network.Home(g), At: p.Owner, Serving: p.Serving, Phase: p.Phase, Epoch: p.Epoch.String(),
+		Since: p.Since.At, Copies: []CopyView{}, Names: guest.Names,
+	}
+	var newest time.Time
+	for _, site := range sortedKeys(s.Readiness) {
+		for _, pt := range s.Readiness[site].Ready.Points[g] {
+			out.Copies = append(out.Copies, CopyView{Site: site, Time: pt.Time, Verified: pt.Verified, Unusable: pt.Unusable})
+			if site != p.Owner && pt.Unusable == "" && pt.Time.After(newest) {
+				newest = pt.Time
+			}
+			if pt.Unusable == "" {
+				break
+			}
+		}
+	}
+	if !newest.IsZero() {
+		out.RPO = max(0, now.Sub(newest))
+	}
+	out.NotReady = s.notReady(g, newest)
+	out.Ready = out.NotReady.IsZero()
+	return out
+}
+
+// notReady says why a guest could not be failed over now, cheaply: whether it
+// also fits beside all others is the plan's to say.
+func (s *State) notReady(g GuestID, newest time.Time) Reason {
+	guest := s.Network.Guests[g]
+	st := s.Network.Structures[guest.Structure]
+	switch {
+	case guest.Priority == 4:
+		return because(CodePriority4, "guest", string(g))
+	case st.Mode == "never":
+		return because(CodeMode, "guest", string(g), "mode", string(st.Mode))
+	case st.OffSite.Policy != "allowed":
+		return because(CodeNoConsent, "guest", string(g), "structure", string(guest.Structure))
+	case newest.IsZero():
+		return because(CodeNoPoint, "guest", string(g))
+	}
+	return Reason{}
+}

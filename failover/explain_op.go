@@ -1,0 +1,117 @@
+package failover
+
+import (
+	"slices"
+	"time"
+)
+
+// shownFor is how long an ended operation stays on the status screen.
+const shownFor = 24 * time.Hour
+
+// ops returns the operations worth a place on the screen: running ones first,
+// then the recently ended, newest first.
+func (e explainer) ops() []OpView {
+	out := []OpView{}
+	for _, id := range e.s.opOrder() {
+		out = append(out, ExplainOp(e.s, id, e.now))
+	}
+	var ended []OpID
+	for id, op := range e.s.Ops {
+		if op.Phase.Ended() && e.now.Sub(op.Ended.At) < shownFor {
+			ended = append(ended, id)
+		}
+	}
+	slices.SortFunc(ended, func(a, b OpID) int { return compareIndex(e.s.Ops[b].Ended.Index, e.s.Ops[a].Ended.Index) })
+	for _, id := range ended {
+		out = append(out, ExplainOp(e.s, id, e.now))
+	}
+	return out
+}
+
+// ExplainOp returns one operation as the screens show it; the zero view when
+// there is none of that id.
+func ExplainOp(s *State, id OpID, now time.Time) OpView {
+	op, ok := s.Ops[id]
+	if !ok {
+		return OpView{}
+	}
+	v := OpView{
+		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.Domain, Begun: op.Begun.At, Committed: op.Committed.At,
+		Ended: op.Ended.At, By: op.Begun.Actor, PlanHash: op.Plan.Hash, LeftOut: op.Plan.LeftOut, Cancelled: op.Cancelled,
+		Waiting: op.Waiting(), Guests: []OpGuestView{},
+	}
+	for _, g := range op.workOrder() {
+		gv := s.opGuest(op, g)
+		v.Bytes += gv.Bytes
+		v.Total += gv.Total
+		v.Guests = append(v.Guests, gv)
+	}
+	v.Remaining = s.remaining(op, v, now)
+	return v
+}
+
+func (s *State) opGuest(op Operation, g GuestID) OpGuestView {
+	run := op.Guests[g]
+	step, _, left := run.Current()
+	if !left && len(run.Steps) > 0 {
+		step = run.Steps[len(run.Steps)-1]
+	}
+	v := OpGuestView{
+		Guest: g, Priority: run.Assignment.Priority, Target: run.Assignment.Target, VMID: run.VMID, State: run.State,
+		Step: step.ID, Status: step.Status, Attempt: step.Attempt, Loss: run.Assignment.Loss, Served: run.Served.At,
+		Note: step.Note, Stuck: run.Stuck, Total: run.Assignment.Point.Size,
+	}
+	if restore, ok := run.Step(StepRestore); ok {
+		v.Bytes = restore.Bytes
+		if restore.Total > 0 {
+			v.Total = restore.Total
+		}
+		if restore.Status == StatusDone {
+			v.Bytes = v.Total
+		}
+	}
+	if run.Served.Index != 0 {
+		v.Took = run.Served.At.Sub(op.Begun.At)
+		// What was lost is what was written after the restore point until the
+		// silence began, not until the plan was made.
+		v.Loss = run.Assignment.Loss
+	}
+	v.Waits = s.waits(op, run, step)
+	return v
+}
+
+// waits says what a step that is not running waits for.
+func (s *State) waits(op Operation, run GuestRun, step Step) Reason {
+	if run.State != RunActive || step.Status != StatusPending || op.Phase.Ended() {
+		return Reason{}
+	}
+	g := string(run.Assignment.Guest)
+	switch step.ID {
+	case StepRestore:
+		return because(CodeQueued, "guest", g, "site", string(run.Assignment.Target))
+	case StepOwn:
+		if run.Admitted == 0 && !run.Assignment.Automatic {
+			return because(CodeWaitApproval, "guest", g, "op", string(op.ID))
+		}
+		if run.Admitted == 0 {
+			return because(CodeCountdown, "guest", g, "op", string(op.ID))
+		}
+	case StepStart:
+		if deps := s.waitsFor(op, run); len(deps) > 0 {
+			return because(CodeWaitsFor, "guest", g, "for", string(deps[0]))
+		}
+	}
+	return Reason{}
+}
+
+// remaining extrapolates the restores from what they have done so far.
+func (s *State) remaining(op Operation, v OpView, now time.Time) time.Duration {
+	if op.Phase.Ended() || v.Bytes == 0 || v.Bytes >= v.Total {
+		return 0
+	}
+	elapsed := now.Sub(op.Begun.At)
+	if elapsed <= 0 {
+		return 0
+	}
+	return time.Duration(float64(elapsed) * float64(v.Total-v.Bytes) / float64(v.Bytes))
+}

@@ -1,0 +1,165 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+)
+
+// Check compares the state before and after one command with the invariants of
+// design section 5 that one state can show. It returns the first violation.
+// The simulator calls it after every entry, tests after every command; what
+// needs the world outside State (S2, S3, S7, S9) is checked by the simulator.
+func Check(prev, next *State) error {
+	for _, check := range []func(prev, next *State) error{
+		checkEpochs, checkServing, checkRuns, checkBlast, checkAdmission, checkClock, checkBounds,
+	} {
+		if err := check(prev, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func violated(id, format string, args ...any) error {
+	return fmt.Errorf("invariant %s violated: %s", id, fmt.Sprintf(format, args...))
+}
+
+// checkEpochs: S1, one owner per (guest, epoch); epochs only grow.
+func checkEpochs(prev, next *State) error {
+	for _, g := range sortedKeys(next.Guests) {
+		n := next.Guests[g]
+		p, ok := prev.Guests[g]
+		if !ok {
+			continue
+		}
+		if n.Epoch.Less(p.Epoch) {
+			return violated("S1", "epoch of %s fell from %s to %s", g, p.Epoch, n.Epoch)
+		}
+		if n.Owner != p.Owner && n.Epoch == p.Epoch && prev.NetworkVersion == next.NetworkVersion {
+			return violated("S1", "owner of %s moved from %s to %s within epoch %s", g, p.Owner, n.Owner, n.Epoch)
+		}
+	}
+	return nil
+}
+
+// checkServing: S2 as far as State shows it. A guest is never shown at a place
+// that does not own it, unless that is where it was shown all along.
+func checkServing(prev, next *State) error {
+	for _, g := range sortedKeys(next.Guests) {
+		n, p := next.Guests[g], prev.Guests[g]
+		if n.Serving == p.Serving || prev.NetworkVersion != next.NetworkVersion {
+			continue
+		}
+		if n.Serving == "" || n.Serving != n.Owner {
+			return violated("S2", "%s is shown at %q but owned by %q", g, n.Serving, n.Owner)
+		}
+		run := next.Ops[n.Op].Guests[g]
+		if check, ok := run.Step(StepCheck); !ok || check.Status != StatusDone {
+			return violated("S2", "%s is shown at %s before it was checked", g, n.Serving)
+		}
+	}
+	return nil
+}
+
+// checkRuns: one guest is in at most one operation (design section 5), on its
+// structure's VLAN (S11), with consent (S10), owned only after admission (S4).
+func checkRuns(_, next *State) error {
+	in := map[GuestID]OpID{}
+	for _, id := range next.opOrder() {
+		op := next.Ops[id]
+		for _, g := range sortedKeys(op.Guests) {
+			run := op.Guests[g]
+			if other, ok := in[g]; ok && run.State != RunDone {
+				return violated("one operation per guest", "%s is in %s and %s", g, other, id)
+			}
+			in[g] = id
+			if err := checkRun(next, op, run); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func checkRun(s *State, op Operation, run GuestRun) error {
+	a := run.Assignment
+	st := s.Network.Structures[a.Structure]
+	if vlan := st.VLAN; vlan != a.VLAN && s.NetworkVersion < op.Begun.Index {
+		return violated("S11", "%s of %s goes to vlan %d, not %d", a.Guest, op.ID, a.VLAN, vlan)
+	}
+	if st.OffSite.Policy != "allowed" && s.NetworkVersion < op.Begun.Index {
+		return violated("S10", "%s moves without consent", a.Guest)
+	}
+	if run.Owned() && run.Admitted == 0 {
+		return violated("S4", "%s is owned without having been admitted", a.Guest)
+	}
+	for i, step := range run.Steps {
+		started := step.Status != StatusPending || step.Attempt > 0
+		if i > 0 && started && run.Steps[i-1].Status != StatusDone {
+			return violated("L2", "%s: step %s began before %s was done", a.Guest, step.ID, run.Steps[i-1].ID)
+		}
+		if step.ID == StepStart && started && !run.Owned() {
+			return violated("S3", "%s started before it was owned", a.Guest)
+		}
+	}
+	return nil
+}
+
+// checkBlast: S6, at most K domains are failed over automatically at once.
+func checkBlast(_, next *State) error {
+	if next.Network == nil {
+		return nil
+	}
+	n := 0
+	for _, id := range next.opOrder() {
+		if op := next.Ops[id]; op.Phase == OpCommitted && !op.Forced && len(op.Votes) > 0 {
+			n++
+		}
+	}
+	if n > next.Network.Policy.MaxDomains {
+		return violated("S6", "%d domains are failed over automatically at once", n)
+	}
+	return nil
+}
+
+// checkAdmission: S4 and S5 on the entry that commits: a majority of all
+// voters, dark over two kinds of path, with reports of the current term.
+func checkAdmission(prev, next *State) error {
+	for _, id := range next.opOrder() {
+		op, before := next.Ops[id], prev.Ops[id]
+		if op.Phase != OpCommitted || before.Phase == OpCommitted || len(op.Votes) == 0 {
+			continue
+		}
+		votes := slices.DeleteFunc(slices.Clone(op.Votes), func(v Vote) bool {
+			return !v.Voter || !v.Dark || len(v.Unwell) > 0 || v.Age > VoteAge || len(v.Paths) < 2
+		})
+		if len(votes) < prev.Majority() {
+			return violated("S4", "%s committed on %d votes of %d needed", id, len(votes), prev.Majority())
+		}
+		for _, v := range op.Votes {
+			if len(v.Sees) > 0 && v.Age < VoteAge/3 && len(v.Unwell) == 0 {
+				return violated("S4", "%s committed although %s sees %v", id, v.Observer, v.Sees)
+			}
+		}
+		if before.ID == "" {
+			return violated("S4", "%s committed without preparation", id)
+		}
+	}
+	return nil
+}
+
+// checkClock: State's clock and index never run back.
+func checkClock(prev, next *State) error {
+	if next.Clock.Before(prev.Clock) || next.Index < prev.Index || next.Term < prev.Term {
+		return violated("clock", "index %d→%d, term %d→%d, clock %s→%s",
+			prev.Index, next.Index, prev.Term, next.Term, prev.Clock, next.Clock)
+	}
+	return nil
+}
+
+func checkBounds(_, next *State) error {
+	if len(next.Events) > MaxEvents || len(next.Seen) > MaxSeen {
+		return violated("bounds", "%d events, %d seen ids", len(next.Events), len(next.Seen))
+	}
+	return nil
+}

@@ -1,0 +1,456 @@
+package failover
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// How old a report may be. A down-vote must be fresh: observers refresh every
+// 5 s while anything is down, so 15 s is three refreshes. A quiet observer
+// refreshes every 60 s; twice that and a margin says that it is still there.
+const (
+	VoteAge     = 15 * time.Second
+	PresenceAge = 150 * time.Second
+)
+
+// contradictionGrace is how much later than the beginning of the silence a
+// sighting must stand in the log to contradict it: observers do not probe in
+// the same instant, and a report takes a moment to be committed.
+const contradictionGrace = 1500 * time.Millisecond
+
+// Verdict is what the observers together say of one domain.
+type Verdict struct {
+	Domain  DomainID
+	Site    SiteID
+	Cause   Cause
+	Level   Level
+	Silence time.Duration // the k-th longest reported silence, k = majority of all voters
+	Votes   []Vote
+	Seeing  int  // observers that see something of it alive
+	Present int  // observers that count
+	Back    bool // seen continuously for return_after by a majority of those present
+	Hold    Reason
+}
+
+// Judge folds the reports of the current term into one verdict per site and
+// host. It reads nothing but its arguments: a test, the simulator and
+// `wwwctl simulate` get the daemon's answer.
+func Judge(s *State, now time.Time) map[DomainID]Verdict {
+	out := map[DomainID]Verdict{}
+	if s.Network == nil {
+		return out
+	}
+	j := judge{s: s, now: now, majority: s.Majority()}
+	for _, id := range s.Network.SiteIDs() {
+		v := j.site(id)
+		out[v.Domain] = v
+		for _, h := range s.Network.Sites[id].HostIDs() {
+			hv := j.host(id, h, v)
+			out[hv.Domain] = hv
+		}
+	}
+	return out
+}
+
+// Majority returns how many voters are more than half of all voters.
+func (s *State) Majority() int { return s.Voters()/2 + 1 }
+
+// Voters counts the members that vote.
+func (s *State) Voters() int {
+	n := 0
+	for _, m := range s.Members {
+		if m.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+type judge struct {
+	s        *State
+	now      time.Time
+	majority int
+}
+
+// view is what one observer that counts says of one domain.
+type view struct {
+	vote  Vote
+	stamp Stamp
+	obs   []Observation
+}
+
+func (v view) sees() bool { return len(v.vote.Sees) > 0 }
+
+// alive says whether the observer sees any of the targets with the prefix alive.
+func (v view) alive(prefix string) bool {
+	return slices.ContainsFunc(v.obs, func(o Observation) bool {
+		return strings.HasPrefix(o.Target, prefix) && o.Seen.Alive()
+	})
+}
+
+// silent says whether the observer probes targets with the prefix, and all are
+// silent. Refused is not silence: the address lives.
+func (v view) silent(prefix string) bool {
+	n := 0
+	for _, o := range v.obs {
+		if !strings.HasPrefix(o.Target, prefix) {
+			continue
+		}
+		if o.Seen != SeenDown {
+			return false
+		}
+		n++
+	}
+	return n > 0
+}
+
+func (v view) darkPath(p Path) bool { return slices.Contains(v.vote.Paths, p) }
+
+// views gathers what the observers outside a site say of the observations
+// that keep selects. Unwell observers and reports of another term do not count
+// and are returned only as votes, for the evidence.
+func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, uncounted []Vote) {
+	for _, observer := range sortedKeys(j.s.Reports) {
+		m, member := j.s.Members[observer]
+		r := j.s.Reports[observer]
+		if !member || observer == site {
+			continue
+		}
+		v := view{stamp: r.Stamp}
+		for _, o := range r.Report.Observations {
+			if o.Site == site && keep(o) {
+				v.obs = append(v.obs, o)
+			}
+		}
+		v.vote = j.vote(observer, m.Voter, r, v.obs)
+		if r.Stamp.Term != j.s.Term || v.vote.Age > PresenceAge || len(r.Report.Unwell) > 0 {
+			uncounted = append(uncounted, v.vote)
+			continue
+		}
+		views = append(views, v)
+	}
+	return views, uncounted
+}
+
+func (j judge) vote(observer SiteID, voter bool, r StoredReport, obs []Observation) Vote {
+	v := Vote{Observer: observer, Voter: voter, Age: j.now.Sub(r.Stamp.At), Unwell: r.Report.Unwell}
+	if len(obs) == 0 {
+		return v
+	}
+	v.Dark = true
+	perPath := map[Path]bool{}
+	for _, o := range obs {
+		if _, ok := perPath[o.Path]; !ok {
+			perPath[o.Path] = true
+		}
+		if o.Seen != SeenDown {
+			v.Dark, perPath[o.Path] = false, false
+		} else if v.Silence == 0 || o.For < v.Silence {
+			v.Silence = o.For
+		}
+		if o.Seen.Alive() {
+			v.Sees = append(v.Sees, o.Target)
+		}
+	}
+	for _, p := range sortedKeys(perPath) {
+		if perPath[p] {
+			v.Paths = append(v.Paths, p)
+		}
+	}
+	return v
+}
+
+func outside(o Observation) bool { return o.Path == PathMesh || o.Path == PathPublic }
+
+func (j judge) site(id SiteID) Verdict {
+	views, uncounted := j.views(id, outside)
+	v := Verdict{Domain: SiteDomain(id), Site: id, Cause: CauseUnknown, Present: len(views)}
+	for _, w := range views {
+		v.Votes = append(v.Votes, w.vote)
+		if w.sees() {
+			v.Seeing++
+		}
+	}
+	v.Votes = append(v.Votes, uncounted...)
+	v.Back = j.back(views)
+	if j.presentVoters(views) < j.majority-j.ownVote(id) {
+		if j.unwellVoters() >= j.majority {
+			v.Cause = CauseWeAreSick
+		}
+		return v
+	}
+	dark := j.darkVotes(views)
+	if len(dark) >= 2 {
+		return j.darkSite(id, v, views, dark)
+	}
+	v.Cause = j.partial(id, views)
+	return v
+}
+
+// ownVote is 1 when the judged site has a voter: it cannot report on itself.
+func (j judge) ownVote(id SiteID) int {
+	if j.s.Members[id].Voter {
+		return 1
+	}
+	return 0
+}
+
+func (j judge) presentVoters(views []view) int {
+	n := 0
+	for _, v := range views {
+		if v.vote.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+func (j judge) unwellVoters() int {
+	n := 0
+	for site, r := range j.s.Reports {
+		if j.s.Members[site].Voter && r.Stamp.Term == j.s.Term && len(r.Report.Unwell) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// darkVotes returns the fresh views to which every target is silent, the
+// longest silence first.
+func (j judge) darkVotes(views []view) []view {
+	var dark []view
+	for _, v := range views {
+		if v.vote.Dark && v.vote.Age <= VoteAge {
+			dark = append(dark, v)
+		}
+	}
+	slices.SortStableFunc(dark, func(a, b view) int { return cmp.Compare(b.vote.Silence, a.vote.Silence) })
+	return dark
+}
+
+// darkSite judges a site that at least two vantages see nothing of.
+func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
+	p := j.s.Network.Policy
+	begun := dark[1].stamp.At.Add(-dark[1].vote.Silence)
+	if who, ok := j.contradiction(id, views, begun); ok {
+		v.Hold = because(CodeVeto, "site", string(id), "observer", string(who))
+		v.Cause = j.contradicted(views)
+		return v
+	}
+	second := dark[1].vote.Silence
+	v.Cause, v.Silence = CauseUp, second
+	if second >= time.Duration(p.SuspectMisses)*time.Second {
+		v.Level = LevelSuspect
+	}
+	var votes []view
+	for _, w := range dark {
+		if w.vote.Voter {
+			votes = append(votes, w)
+		}
+	}
+	if len(votes) < j.majority {
+		v.Hold = because(CodeFewVotes, "site", string(id))
+		return v
+	}
+	v.Silence = votes[j.majority-1].vote.Silence
+	v.Level = j.levelOf(v.Level, v.Silence, v.Domain)
+	v.Cause = CauseLost
+	if !j.s.Network.CanBeLost(id) {
+		v.Cause, v.Level = CauseUnreachable, min(v.Level, LevelAlert)
+	}
+	if v.Level == LevelNone {
+		v.Cause = CauseUp
+	}
+	if len(twoPaths(votes)) < j.majority {
+		v.Hold = because(CodeOnePath, "site", string(id))
+	}
+	return v
+}
+
+// twoPaths keeps the views that are dark over at least two kinds of path (S4).
+func twoPaths(views []view) []view {
+	return slices.DeleteFunc(slices.Clone(views), func(v view) bool { return len(v.vote.Paths) < 2 })
+}
+
+// uselessPrepareB is the later level after two useless preparations in a day.
+const uselessPrepareB = 90 * time.Second
+
+func (j judge) levelOf(l Level, silence time.Duration, d DomainID) Level {
+	p := j.s.Network.Policy
+	prepareB := p.PrepareB.D()
+	if j.recentUseless(d) >= 2 {
+		prepareB = max(prepareB, min(uselessPrepareB, p.Commit.D()))
+	}
+	switch {
+	case l == LevelNone:
+		return l
+	case silence >= prepareB:
+		return LevelPrepareB
+	case silence >= p.Alert.D():
+		return LevelAlert
+	case silence >= p.PrepareA.D():
+		return LevelPrepareA
+	}
+	return l
+}
+
+func (j judge) recentUseless(d DomainID) int {
+	n := 0
+	for _, t := range j.s.Domains[d].Useless {
+		if j.now.Sub(t) < 24*time.Hour {
+			n++
+		}
+	}
+	return n
+}
+
+// contradiction looks for an observer outside the site, or the site's own
+// agent, whose word stands in the log after the silence began.
+func (j judge) contradiction(id SiteID, views []view, begun time.Time) (SiteID, bool) {
+	for _, v := range views {
+		if v.sees() && v.stamp.At.After(begun.Add(contradictionGrace)) {
+			return v.vote.Observer, true
+		}
+	}
+	own, ok := j.s.Reports[id]
+	if ok && own.Stamp.Term == j.s.Term && own.Stamp.At.After(begun.Add(contradictionGrace)) {
+		return id, true
+	}
+	return "", false
+}
+
+// contradicted names the cause when some see nothing and others see something.
+func (j judge) contradicted(views []view) Cause {
+	meshDark, public := 0, 0
+	for _, v := range views {
+		if v.darkPath(PathMesh) {
+			meshDark++
+		}
+		if v.alive("entry") || v.alive("name:") {
+			public++
+		}
+	}
+	if meshDark == len(views) && public > 0 {
+		return CauseMeshDown
+	}
+	return CauseAsymmetric
+}
+
+// partial judges a site of which most observers see something.
+func (j judge) partial(id SiteID, views []view) Cause {
+	need := len(views)/2 + 1
+	count := func(f func(view) bool) int {
+		n := 0
+		for _, v := range views {
+			if f(v) {
+				n++
+			}
+		}
+		return n
+	}
+	meshDark := count(func(v view) bool { return v.darkPath(PathMesh) })
+	publicDark := count(func(v view) bool { return v.darkPath(PathPublic) })
+	agentGone := count(func(v view) bool {
+		return slices.ContainsFunc(v.obs, func(o Observation) bool {
+			return o.Target == "agent" && (o.Seen == SeenDown || o.Seen == SeenRefused)
+		})
+	})
+	switch {
+	case len(views) == 0:
+		return CauseUnknown
+	case meshDark >= need && publicDark == 0:
+		return CauseMeshDown
+	case meshDark > 0 && meshDark < need && meshDark >= 2:
+		return CauseAsymmetric
+	}
+	for _, h := range j.s.Network.Sites[id].HostIDs() {
+		if c := hostCause(h, views, need); c != CauseUp && c != CauseUnknown {
+			return c
+		}
+	}
+	switch {
+	case agentGone >= need && !j.s.Network.CanBeLost(id) && meshDark >= need:
+		return CauseUnreachable
+	case agentGone >= need:
+		return CauseAgentOnly
+	case publicDark >= need:
+		return CausePublicDown
+	}
+	return CauseUp
+}
+
+// hostCause judges one host from the views of its site.
+func hostCause(h HostID, views []view, need int) Cause {
+	pve, pbs, box := "pve:"+string(h), "pbs:"+string(h), "dropbear:"+string(h)
+	known, locked, down, pbsDown := 0, 0, 0, 0
+	for _, v := range views {
+		has := slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pve || o.Target == pbs })
+		if has {
+			known++
+		}
+		pveGone := v.silent(pve) || !v.alive(pve) && !slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pve })
+		pbsGone := v.silent(pbs) || !slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pbs })
+		switch {
+		case has && v.alive(box) && !v.alive(pve) && !v.alive(pbs):
+			locked++
+		case has && pveGone && pbsGone && !v.alive(box):
+			down++
+		case has && v.alive(pve) && slices.ContainsFunc(v.obs, func(o Observation) bool {
+			return o.Target == pbs && (o.Seen == SeenDown || o.Seen == SeenRefused)
+		}):
+			pbsDown++
+		}
+	}
+	switch {
+	case known == 0:
+		return CauseUnknown
+	case locked >= need:
+		return CauseLocked
+	case down >= need:
+		return CauseHostDown
+	case pbsDown >= need:
+		return CausePBSDown
+	}
+	return CauseUp
+}
+
+// host judges one host. When its site is lost the host is no news of its own.
+func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
+	v := Verdict{Domain: HostDomain(h), Site: site, Cause: CauseUnknown, Back: sv.Back}
+	if sv.Cause == CauseLost || sv.Cause == CauseUnreachable || sv.Level >= LevelSuspect || sv.Cause == CauseMeshDown {
+		v.Cause = CauseUnknown
+		return v
+	}
+	suffix := ":" + string(h)
+	views, _ := j.views(site, func(o Observation) bool { return outside(o) && strings.HasSuffix(o.Target, suffix) })
+	for _, w := range views {
+		v.Votes = append(v.Votes, w.vote)
+		if w.sees() {
+			v.Seeing++
+		}
+	}
+	v.Present = len(views)
+	if len(views) == 0 {
+		return v
+	}
+	v.Cause = hostCause(h, views, len(views)/2+1)
+	v.Back = j.back(views)
+	return v
+}
+
+// back says whether most of those present have seen the domain without a
+// break for return_after.
+func (j judge) back(views []view) bool {
+	n := 0
+	for _, v := range views {
+		for _, o := range v.obs {
+			if o.Seen.Alive() && o.For >= j.s.Network.Policy.ReturnAfter.D() {
+				n++
+				break
+			}
+		}
+	}
+	return len(views) > 0 && n >= len(views)/2+1
+}

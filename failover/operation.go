@@ -1,0 +1,222 @@
+package failover
+
+import "time"
+
+// OpKind is the kind of an operation.
+type OpKind string
+
+// Kinds of operation. Drill, switchover and failback are reserved in the log.
+const (
+	KindFailover   OpKind = "failover"
+	KindRescue     OpKind = "rescue"
+	KindSwitchover OpKind = "switchover"
+	KindFailback   OpKind = "failback"
+	KindDrill      OpKind = "drill"
+)
+
+// OpPhase is where an operation stands.
+type OpPhase string
+
+// Phases of an operation.
+const (
+	OpPreparing OpPhase = "preparing" // only protect and restore, revocable
+	OpCommitted OpPhase = "committed" // at least one guest is admitted
+	OpReleasing OpPhase = "releasing" // cancelled; copies kept a while, then cleaned
+	OpDone      OpPhase = "done"
+	OpCancelled OpPhase = "cancelled"
+	OpStuck     OpPhase = "stuck" // ended with at least one guest that needs a person
+)
+
+// Ended says whether nothing of the operation is left to do.
+func (p OpPhase) Ended() bool { return p == OpDone || p == OpCancelled || p == OpStuck }
+
+// StepID names a step of a guest's run.
+type StepID string
+
+// Steps of a restore, in their order (design section 5); cleanup takes their
+// place when a run is cancelled.
+const (
+	StepProtect StepID = "protect" // pin the restore point on the PBS
+	StepRestore StepID = "restore" // stopped, every NIC on the structure's VLAN here, onboot 0
+	StepOwn     StepID = "own"     // the log: the epoch is born
+	StepStart   StepID = "start"
+	StepCheck   StepID = "check"   // from inside
+	StepServe   StepID = "serve"   // the log: DNS follows
+	StepRelease StepID = "release" // unpin the restore point
+	StepCleanup StepID = "cleanup" // delete our copy, unpin
+)
+
+// Irreversible says whether an effect of the step cannot be taken back, so
+// that the leader must confirm the token first.
+func (s StepID) Irreversible() bool { return s == StepStart || s == StepCleanup }
+
+// StepStatus is where a step stands.
+type StepStatus string
+
+// Statuses of a step.
+const (
+	StatusPending StepStatus = "pending"
+	StatusRunning StepStatus = "running" // claimed in the log
+	StatusDone    StepStatus = "done"
+	StatusFailed  StepStatus = "failed" // Decide chooses: retry, retarget, stuck
+)
+
+// Failure says what kind of trouble ended an attempt, for Decide to choose.
+type Failure string
+
+// Kinds of failure.
+const (
+	FailTransient Failure = "transient" // try again
+	FailPoint     Failure = "point"     // this restore point is bad: an older one
+	FailTarget    Failure = "target"    // not on this target: another one
+	FailFatal     Failure = "fatal"     // a person must look
+)
+
+// Token names an effect. Index is the entry that began or last retargeted the
+// guest's run; an effect with an older token is refused.
+type Token struct {
+	Op    OpID    `json:"op"`
+	Guest GuestID `json:"guest"`
+	Step  StepID  `json:"step"`
+	Index uint64  `json:"index"`
+	Epoch Epoch   `json:"epoch,omitzero"` // after own
+}
+
+// Step is one step of a guest's run.
+type Step struct {
+	ID        StepID     `json:"id"`
+	Status    StepStatus `json:"status"`
+	Attempt   int        `json:"attempt"` // 0 before the first
+	NotBefore time.Time  `json:"not_before,omitzero"`
+	UPID      string     `json:"upid,omitempty"`
+	Bytes     int64      `json:"bytes,omitempty"`
+	Total     int64      `json:"total,omitempty"`
+	Failure   Failure    `json:"failure,omitempty"`
+	Note      string     `json:"note,omitempty"`
+	Begun     Stamp      `json:"begun,omitzero"`
+	Ended     Stamp      `json:"ended,omitzero"`
+}
+
+// RunState is where a guest's run stands.
+type RunState string
+
+// States of a run.
+const (
+	RunActive    RunState = "active"
+	RunCancelled RunState = "cancelled" // its cleanup may still be to do
+	RunStuck     RunState = "stuck"
+	RunDone      RunState = "done"
+)
+
+// GuestRun is the part of an operation that concerns one guest.
+type GuestRun struct {
+	State      RunState   `json:"state"`
+	Assignment Assignment `json:"assignment"`
+	VMID       int        `json:"vmid"`               // at the target
+	Token      uint64     `json:"token"`              // see Token.Index
+	Admitted   uint64     `json:"admitted,omitempty"` // index of the commit entry; 0 = not yet
+	Epoch      Epoch      `json:"epoch,omitzero"`     // after own
+	Steps      []Step     `json:"steps"`
+	Parked     []Step     `json:"parked,omitempty"` // steps of a cancelled run, for ResumeOp
+	Tried      []Tried    `json:"tried,omitempty"`
+	Stuck      Reason     `json:"stuck,omitzero"`
+	Served     Stamp      `json:"served,omitzero"`
+}
+
+// Tried is an assignment that was given up before ownership moved.
+type Tried struct {
+	Target SiteID `json:"target"`
+	Volid  string `json:"volid"`
+	VMID   int    `json:"vmid"`
+	Reason Reason `json:"reason"`
+}
+
+// Operation is work as data: in the log before anything runs.
+type Operation struct {
+	ID        OpID                 `json:"id"`
+	Kind      OpKind               `json:"kind"`
+	Phase     OpPhase              `json:"phase"`
+	Domain    DomainID             `json:"domain"`
+	Plan      Plan                 `json:"plan"` // frozen as begun
+	Guests    map[GuestID]GuestRun `json:"guests"`
+	Forced    bool                 `json:"forced,omitempty"`
+	Begun     Stamp                `json:"begun"`
+	Committed Stamp                `json:"committed,omitzero"`
+	Ended     Stamp                `json:"ended,omitzero"`
+	Votes     []Vote               `json:"votes,omitempty"`
+	Cancelled Reason               `json:"cancelled,omitzero"`
+	ReleaseAt time.Time            `json:"release_at,omitzero"` // cleanup not before
+}
+
+// Cause is why a domain is as it is (design section 6).
+type Cause string
+
+// Causes.
+const (
+	CauseUnknown     Cause = "unknown" // too few fresh reports
+	CauseUp          Cause = "up"
+	CauseAgentOnly   Cause = "agent-only"
+	CauseHostDown    Cause = "host-down"
+	CausePBSDown     Cause = "pbs-down"
+	CauseLocked      Cause = "locked"
+	CauseMeshDown    Cause = "mesh-down"
+	CausePublicDown  Cause = "public-down"
+	CauseLost        Cause = "lost"
+	CauseUnreachable Cause = "unreachable" // a site that can never be lost
+	CauseAsymmetric  Cause = "asymmetric"
+	CauseWeAreSick   Cause = "we-are-sick"
+	CauseMassEvent   Cause = "mass-event"
+	CauseMaintenance Cause = "maintenance"
+)
+
+// Vote is one observer's evidence on a domain.
+type Vote struct {
+	Observer SiteID        `json:"observer"`
+	Voter    bool          `json:"voter"`
+	Dark     bool          `json:"dark"`    // every target it probes is silent
+	Silence  time.Duration `json:"silence"` // the shortest silence of them, as reported
+	Paths    []Path        `json:"paths"`   // kinds of path that are dark
+	Age      time.Duration `json:"age"`     // of the report
+	Unwell   []string      `json:"unwell,omitempty"`
+	Sees     []string      `json:"sees,omitempty"` // targets it still reaches
+}
+
+// Loss is what a plan answers to.
+type Loss struct {
+	Site   SiteID    `json:"site"`
+	Host   HostID    `json:"host,omitempty"`    // only this host's guests
+	Guests []GuestID `json:"guests,omitempty"`  // only these
+	Target SiteID    `json:"target,omitempty"`  // forced by a person
+	ByHand bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
+}
+
+// Assignment is one guest's place in a plan.
+type Assignment struct {
+	Guest     GuestID       `json:"guest"`
+	Structure StructureID   `json:"structure"`
+	Priority  int           `json:"priority"`
+	Target    SiteID        `json:"target"`
+	Host      HostID        `json:"host"`
+	VLAN      int           `json:"vlan"`
+	Point     RestorePoint  `json:"point"`
+	Loss      time.Duration `json:"loss"`               // age of the restore point when planned
+	Estimate  time.Duration `json:"estimate,omitempty"` // restore and start, by the measured rate; 0 = not measured
+	Memory    int64         `json:"memory,omitempty"`
+	Automatic bool          `json:"automatic"` // mode auto: commits without a person
+	Why       []Reason      `json:"why,omitempty"`
+}
+
+// LeftOut is a guest that the plan does not move, and why.
+type LeftOut struct {
+	Guest    GuestID `json:"guest"`
+	Priority int     `json:"priority"`
+	Reason   Reason  `json:"reason"`
+}
+
+// Plan is who goes where. Assignments stand in the order of the work.
+type Plan struct {
+	Loss        Loss         `json:"loss"`
+	Assignments []Assignment `json:"assignments"`
+	LeftOut     []LeftOut    `json:"left_out,omitempty"`
+	Hash        string       `json:"hash"`
+}

@@ -1,0 +1,137 @@
+package failover
+
+import (
+	"slices"
+	"time"
+)
+
+// Runnable returns the tokens of the steps that the agent of a site may carry
+// out or go on with now, in the order of the work. A step that waits for its
+// turn, its dependencies, its back-off or its release is not in it.
+func Runnable(s *State, site SiteID, now time.Time) []Token {
+	if s.Network == nil {
+		return nil
+	}
+	var out []Token
+	slots := s.freeSlots(site)
+	for _, id := range s.opOrder() {
+		op := s.Ops[id]
+		for _, g := range op.workOrder() {
+			run := op.Guests[g]
+			if run.Assignment.Target != site || !op.mayRun(run) {
+				continue
+			}
+			step, _, ok := run.Current()
+			if !ok || step.Status == StatusFailed || step.Status == StatusPending && now.Before(step.NotBefore) {
+				continue
+			}
+			if !s.gate(op, run, step, now, &slots) {
+				continue
+			}
+			out = append(out, op.TokenOf(g))
+		}
+	}
+	return out
+}
+
+// mayRun says whether the state of an operation and a run lets steps go on.
+func (o Operation) mayRun(run GuestRun) bool {
+	if o.Phase.Ended() {
+		return false
+	}
+	return run.State == RunActive || run.State == RunCancelled
+}
+
+// gate says whether a step's own conditions hold. slots counts the restores
+// that may still begin at the site.
+func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots *int) bool {
+	switch step.ID {
+	case StepProtect:
+		return true
+	case StepRestore:
+		if step.Status == StatusRunning {
+			return true
+		}
+		if *slots <= 0 {
+			return false
+		}
+		*slots--
+		return true
+	case StepStart:
+		return run.Owned() && len(s.waitsFor(op, run)) == 0
+	case StepCheck, StepRelease:
+		return run.Owned()
+	case StepCleanup:
+		return step.Status == StatusRunning || !now.Before(op.ReleaseAt)
+	}
+	return false // own and serve are the leader's
+}
+
+// freeSlots returns how many restores may begin at a site besides those that run.
+func (s *State) freeSlots(site SiteID) int {
+	_, host, ok := s.Network.Target(site)
+	if !ok {
+		return 0
+	}
+	n := host.Restore.Parallel
+	for _, op := range s.Ops {
+		for _, run := range op.Guests {
+			if run.Assignment.Target != site || !op.mayRun(run) {
+				continue
+			}
+			if st, _, ok := run.Current(); ok && st.ID == StepRestore && st.Status == StatusRunning {
+				n--
+			}
+		}
+	}
+	return n
+}
+
+// waitsFor returns the guests of the same operation that must be checked
+// before this one may start.
+func (s *State) waitsFor(op Operation, run GuestRun) []GuestID {
+	var out []GuestID
+	for _, dep := range s.Network.Guests[run.Assignment.Guest].After {
+		other, ok := op.Guests[dep]
+		if !ok || other.State == RunCancelled || other.State == RunDone {
+			continue
+		}
+		if check, ok := other.Step(StepCheck); !ok || check.Status != StatusDone {
+			out = append(out, dep)
+		}
+	}
+	return out
+}
+
+// opOrder returns the running operations, oldest first.
+func (s *State) opOrder() []OpID {
+	var out []OpID
+	for id, op := range s.Ops {
+		if !op.Phase.Ended() {
+			out = append(out, id)
+		}
+	}
+	slices.SortFunc(out, func(a, b OpID) int { return compareIndex(s.Ops[a].Begun.Index, s.Ops[b].Begun.Index) })
+	return out
+}
+
+func compareIndex(a, b uint64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// workOrder returns the guests of an operation in the order of its plan.
+func (o Operation) workOrder() []GuestID {
+	out := make([]GuestID, 0, len(o.Guests))
+	for _, a := range o.Plan.Assignments {
+		if _, ok := o.Guests[a.Guest]; ok {
+			out = append(out, a.Guest)
+		}
+	}
+	return out
+}

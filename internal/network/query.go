@@ -1,0 +1,112 @@
+package network
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// SiteIDs returns the declared sites in order.
+func (s *Spec) SiteIDs() []SiteID { return slices.Sorted(maps.Keys(s.Sites)) }
+
+// GuestIDs returns the declared guests in order.
+func (s *Spec) GuestIDs() []GuestID { return slices.Sorted(maps.Keys(s.Guests)) }
+
+// HostIDs returns the site's hosts in order.
+func (s Site) HostIDs() []HostID { return slices.Sorted(maps.Keys(s.Hosts)) }
+
+// SiteOf returns the site that a host stands at, or "".
+func (s *Spec) SiteOf(h HostID) SiteID {
+	for _, id := range s.SiteIDs() {
+		if _, ok := s.Sites[id].Hosts[h]; ok {
+			return id
+		}
+	}
+	return ""
+}
+
+// Home returns the site where a guest belongs: its host's, which is not its
+// structure's home for a guest that Raoull hosts elsewhere.
+func (s *Spec) Home(g GuestID) SiteID { return s.SiteOf(s.Guests[g].Host) }
+
+// Target returns the host of a site that may receive guests.
+func (s *Spec) Target(site SiteID) (HostID, Host, bool) {
+	st := s.Sites[site]
+	for _, id := range st.HostIDs() {
+		if h := st.Hosts[id]; h.Restore != nil && h.PVE != nil && h.Owner == OwnerRaoull {
+			return id, h, true
+		}
+	}
+	return "", Host{}, false
+}
+
+// Store returns the site's host with a PBS of Raoull's.
+func (s *Spec) Store(site SiteID) (HostID, Host, bool) {
+	st := s.Sites[site]
+	for _, id := range st.HostIDs() {
+		if h := st.Hosts[id]; h.PBS != nil && h.Owner == OwnerRaoull {
+			return id, h, true
+		}
+	}
+	return "", Host{}, false
+}
+
+// Dual says whether a site has two independent ways to the internet.
+func (s Site) Dual() bool { return len(s.Upstreams) >= 2 }
+
+// PolicyOf returns the policy in force for a guest: the network's, overridden
+// by its structure's non-zero fields and its own commit delay.
+func (s *Spec) PolicyOf(g GuestID) Policy {
+	guest := s.Guests[g]
+	p := s.Policy.override(s.Structures[guest.Structure].Policy)
+	p.Commit = cmp.Or(guest.Commit, p.Commit)
+	return p
+}
+
+// CommitDelay returns how long the silence of a guest's home must last before
+// its failover is committed.
+func (s *Spec) CommitDelay(g GuestID) time.Duration {
+	p := s.PolicyOf(g)
+	if s.Guests[g].Commit == 0 && s.Sites[s.Home(g)].Dual() {
+		return p.CommitDual.D()
+	}
+	return p.Commit.D()
+}
+
+func (p Policy) override(o Policy) Policy {
+	return Policy{
+		SuspectMisses: cmp.Or(o.SuspectMisses, p.SuspectMisses),
+		PrepareA:      cmp.Or(o.PrepareA, p.PrepareA),
+		Alert:         cmp.Or(o.Alert, p.Alert),
+		PrepareB:      cmp.Or(o.PrepareB, p.PrepareB),
+		Commit:        cmp.Or(o.Commit, p.Commit),
+		CommitDual:    cmp.Or(o.CommitDual, p.CommitDual),
+		CommitReason:  cmp.Or(o.CommitReason, p.CommitReason),
+		Block:         cmp.Or(o.Block, p.Block),
+		MaxDomains:    cmp.Or(o.MaxDomains, p.MaxDomains),
+		UnlockGrace:   cmp.Or(o.UnlockGrace, p.UnlockGrace),
+		ReturnAfter:   cmp.Or(o.ReturnAfter, p.ReturnAfter),
+		KeepPrepared:  cmp.Or(o.KeepPrepared, p.KeepPrepared),
+	}
+}
+
+// ZoneOf returns the declared zone with the longest name that holds a public
+// name, or "".
+func (s *Spec) ZoneOf(name string) string {
+	best := ""
+	for zone := range s.Zones {
+		if (name == zone || strings.HasSuffix(name, "."+zone)) && len(zone) > len(best) {
+			best = zone
+		}
+	}
+	return best
+}
+
+// CanBeLost says whether a site holds anything whose loss means something: a
+// witness without Proxmox and without a public entry is at most unreachable.
+func (s *Spec) CanBeLost(id SiteID) bool {
+	site := s.Sites[id]
+	return len(site.Hosts) > 0 || site.Public.HTTPS != 0
+}
