@@ -1,0 +1,203 @@
+package dnsctl
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Timers of the zones. Names that move have the zone's short TTL; those of the
+// name servers stay. Expire exceeds the longest imaginable loss of every
+// primary, so that secondaries go on answering.
+const (
+	nsTTL   = time.Hour
+	refresh = 10 * time.Minute
+	retry   = 2 * time.Minute
+	expire  = 14 * 24 * time.Hour
+	minimum = time.Minute
+)
+
+// Desired returns what every authoritative server should serve: a pure
+// function of State, equal on every agent at the same index, so that a
+// secondary may take the zone from any of them. It returns no zone that would
+// be without a name server.
+//
+// Each site has an address name (moulin.site.ZONE); each public name of a guest
+// is a CNAME to the site that serves it, or its A and AAAA at the apex, where
+// a CNAME is not allowed (RFC 1034 section 3.6.2). A name that State shows
+// nowhere has no records; none is ever without records by accident.
+func Desired(s *failover.State) []Zone {
+	if s.Network == nil {
+		return nil
+	}
+	var out []Zone
+	for _, name := range sortedZones(s.Network) {
+		b := builder{s: s, spec: s.Network, zone: name, decl: s.Network.Zones[name]}
+		if z, ok := b.build(); ok {
+			out = append(out, z)
+		}
+	}
+	return out
+}
+
+func sortedZones(spec *network.Spec) []string {
+	return slices.Sorted(maps.Keys(spec.Zones))
+}
+
+type builder struct {
+	s    *failover.State
+	spec *network.Spec
+	zone string
+	decl network.Zone
+	out  []Record
+}
+
+func (b *builder) build() (Zone, bool) {
+	b.servers()
+	if len(b.out) == 0 {
+		return Zone{}, false
+	}
+	primary := b.out[0].Data
+	b.sites()
+	for _, g := range b.spec.GuestIDs() {
+		for _, name := range b.spec.Guests[g].Names {
+			if b.spec.ZoneOf(name) == b.zone {
+				b.public(name, b.s.Guests[g].Serving)
+			}
+		}
+	}
+	b.common()
+	for _, r := range b.decl.Records {
+		ttl := r.TTL.D()
+		if ttl == 0 {
+			ttl = b.decl.TTL.D()
+		}
+		b.add(b.absolute(r.Name), r.Type, ttl, r.Data)
+	}
+	st := b.s.Zones[b.zone]
+	z := Zone{
+		Name: b.zone + ".", Serial: Serial(st.Base, st.Changed), Records: b.out,
+		SOA: SOA{MName: primary, RName: b.contact(), Refresh: refresh, Retry: retry, Expire: expire, Minimum: minimum},
+	}
+	canonical, err := z.Canonical()
+	if err != nil {
+		// The declaration was validated; what is left are combinations such as
+		// a declared record beside a CNAME. The zone as it is published stays.
+		return Zone{}, false
+	}
+	return canonical, true
+}
+
+func (b *builder) add(name, rtype string, ttl time.Duration, data string) {
+	b.out = append(b.out, Record{Name: name, Type: rtype, TTL: ttl, Data: data})
+}
+
+func (b *builder) absolute(name string) string {
+	switch {
+	case name == "@":
+		return b.zone + "."
+	case strings.HasSuffix(name, "."):
+		return name
+	}
+	return name + "." + b.zone + "."
+}
+
+// servers lists the sites' embedded servers as the zone's NS set, or the
+// declared primaries and secondaries of another back end.
+func (b *builder) servers() {
+	apex := b.zone + "."
+	var glue []Record
+	for _, id := range b.spec.SiteIDs() {
+		addr := b.spec.Sites[id].DNS.Addr()
+		if !addr.IsValid() {
+			continue
+		}
+		ns := string(id) + ".ns." + apex
+		b.add(apex, "NS", nsTTL, ns)
+		glue = append(glue, Record{Name: ns, Type: addressType(addr), TTL: nsTTL, Data: addr.String()})
+	}
+	b.out = append(b.out, glue...)
+}
+
+func addressType(a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return "A"
+	}
+	return "AAAA"
+}
+
+func (b *builder) sites() {
+	for _, id := range b.spec.SiteIDs() {
+		b.addresses(b.siteName(id), id)
+	}
+}
+
+func (b *builder) siteName(id network.SiteID) string { return string(id) + ".site." + b.zone + "." }
+
+func (b *builder) addresses(name string, id network.SiteID) {
+	p := b.spec.Sites[id].Public
+	for _, a := range []netip.Addr{p.IPv4, p.IPv6} {
+		if a.IsValid() {
+			b.add(name, addressType(a), b.decl.TTL.D(), a.String())
+		}
+	}
+}
+
+// public points a name to the site that serves it.
+func (b *builder) public(name string, site network.SiteID) {
+	p := b.spec.Sites[site].Public
+	if site == "" || !p.IPv4.IsValid() && !p.IPv6.IsValid() {
+		return
+	}
+	if name == b.zone {
+		b.addresses(name+".", site)
+		return
+	}
+	b.add(name+".", "CNAME", b.decl.TTL.D(), b.siteName(site))
+}
+
+// common points the names of a common set to every member site: the set is
+// near-identical everywhere and never fails over.
+func (b *builder) common() {
+	for _, set := range slices.Sorted(maps.Keys(b.spec.Common)) {
+		c := b.spec.Common[set]
+		for _, name := range c.Names {
+			if b.spec.ZoneOf(name) != b.zone {
+				continue
+			}
+			for _, id := range slices.Sorted(maps.Keys(c.Members)) {
+				b.addresses(name+".", id)
+			}
+		}
+	}
+}
+
+// contact turns a mail address into the form of an SOA's RNAME.
+func (b *builder) contact() string {
+	local, domain, ok := strings.Cut(b.decl.Contact, "@")
+	if !ok {
+		return "hostmaster." + b.zone + "."
+	}
+	return strings.ReplaceAll(local, ".", `\.`) + "." + strings.TrimSuffix(domain, ".") + "."
+}
+
+// Moving returns the public names of a zone that follow guests, absolute.
+func Moving(s *failover.State, zone string) []string {
+	var out []string
+	if s.Network == nil {
+		return nil
+	}
+	for _, g := range s.Network.GuestIDs() {
+		for _, name := range s.Network.Guests[g].Names {
+			if s.Network.ZoneOf(name) == zone {
+				out = append(out, name+".")
+			}
+		}
+	}
+	return out
+}

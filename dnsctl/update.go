@@ -1,0 +1,282 @@
+package dnsctl
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/miekg/dns"
+)
+
+var (
+	// ErrFenced: the zone carries the token of a newer decision; this writer has to stop and look at its State again.
+	ErrFenced = errors.New("a newer decision has been written")
+	// ErrUncertain: an update was sent, no trustworthy answer came, and the fence could not be read: it may be applied.
+	ErrUncertain = errors.New("outcome unknown")
+	// ErrRefused: the server refuses the update by its policy or configuration; repeating it is of no use.
+	ErrRefused = errors.New("refused by the server")
+	// ErrIneffective: the server accepted the update, and the records are nevertheless not as desired (RFC 2136 section
+	// 3.4.2 lets it ignore parts silently).
+	ErrIneffective = errors.New("accepted without effect")
+)
+
+// Token orders the writers of a zone: the generation of the log, then the index of the last entry that changed the zone.
+type Token struct{ Generation, Index uint64 }
+
+// Compare orders tokens; the generation comes first, so that a rebuilt log out-ranks the lost one.
+func (t Token) Compare(o Token) int {
+	return cmp.Or(cmp.Compare(t.Generation, o.Generation), cmp.Compare(t.Index, o.Index))
+}
+
+// String is the token as ui and logs show it.
+func (t Token) String() string { return fmt.Sprintf("%d-%d", t.Generation, t.Index) }
+
+// fenceName is the owner of the record that every writer compares and swaps. The SOA serial cannot serve: Knot, BIND
+// with inline signing and PowerDNS each break its comparison (dns reference, section 1).
+func fenceName(zone string) string { return "_ww-fence." + zone }
+
+func (t Token) fence() string { return fmt.Sprintf("ww1 gen=%d idx=%d", t.Generation, t.Index) }
+
+func parseFence(text string) (Token, error) {
+	var t Token
+	if _, err := fmt.Sscanf(text, "ww1 gen=%d idx=%d", &t.Generation, &t.Index); err != nil || t.fence() != text {
+		return Token{}, fmt.Errorf("read fence: %q is not understood: somebody else's record stands there", text)
+	}
+	return t, nil
+}
+
+// updateMessage is the one atomic UPDATE (RFC 2136) of a decision: if the fence still is as read (nil: absent), it and
+// the changed sets are replaced. All removals precede all insertions, since several records make up one set.
+func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (*dns.Msg, error) {
+	owner := fenceName(zone)
+	next, err := Record{Name: owner, Type: "TXT", Data: TXTData(token.fence())}.RR()
+	if err != nil {
+		return nil, err
+	}
+	m := new(dns.Msg)
+	m.SetUpdate(zone)
+	m.Id = 0
+	if fence == nil {
+		m.RRsetNotUsed([]dns.RR{next})
+	} else {
+		m.Used([]dns.RR{dns.Copy(fence)}) // Used changes the record it is given
+	}
+	m.RemoveRRset([]dns.RR{next})
+	inserts := []dns.RR{next}
+	for _, c := range changes {
+		m.RemoveRRset([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name, Rrtype: codecs[c.Type].code}}})
+		for _, r := range c.After {
+			rr, err := r.RR()
+			if err != nil {
+				return nil, err
+			}
+			inserts = append(inserts, rr)
+		}
+	}
+	for _, rr := range inserts {
+		m.Insert([]dns.RR{dns.Copy(rr)})
+	}
+	return m, nil
+}
+
+type updatePhase uint8
+
+const (
+	reading updatePhase = iota
+	writing
+	verifying
+	ended
+)
+
+const (
+	// maxWrites bounds how often one Updater writes: each lost race means that a writer with another token won it.
+	maxWrites = 16
+	// maxLost bounds how often it writes into silence, each of which costs the caller a deadline.
+	maxLost = 3
+)
+
+// Updater brings the changes of one decision to one primary: read the fence, write under it, verify; one exchange per
+// step. It knows nothing of signatures: the exchanger signs.
+type Updater struct {
+	ex      Exchanger
+	server  string
+	zone    string
+	token   Token
+	changes []Change
+
+	phase  updatePhase
+	fence  *dns.TXT
+	writes int
+	lost   int
+	sent   bool // an update went out and its outcome is not known
+	verify *Verifier
+	err    error
+}
+
+// NewUpdater checks the changes: known types, names within the zone, canonical records that belong to their set.
+func NewUpdater(ex Exchanger, server, zone string, token Token, changes []Change) (*Updater, error) {
+	name, err := canonicalName(zone)
+	if err != nil {
+		return nil, fmt.Errorf("update zone: %w", err)
+	}
+	for _, c := range changes {
+		_, known := codecs[c.Type]
+		if owner, err := canonicalName(c.Name); err != nil || owner != c.Name || !inZone(c.Name, name) || !known {
+			return nil, fmt.Errorf("update zone %s: change %q is not of a known type and within the zone", name, c)
+		}
+		for _, r := range c.After {
+			if canon, err := r.Canonical(); err != nil || canon != r || r.Name != c.Name || r.Type != c.Type {
+				return nil, fmt.Errorf("update zone %s: record %q does not belong to the change of %s %s", name, r, c.Name, c.Type)
+			}
+		}
+	}
+	return &Updater{ex: ex, server: server, zone: name, token: token, changes: slices.Clone(changes)}, nil
+}
+
+// Step makes the next exchange under the context's deadline and says whether the work has ended; then Err tells how.
+func (u *Updater) Step(ctx context.Context) (done bool) {
+	switch u.phase {
+	case reading:
+		u.read(ctx)
+	case writing:
+		u.write(ctx)
+	case verifying:
+		if u.verify.Step(ctx) {
+			u.judge()
+		}
+	}
+	return u.phase == ended
+}
+
+// Err is nil once the records are verified at the server, and before the end; else it wraps ErrFenced, ErrUncertain,
+// ErrRefused, ErrIneffective or the failed exchange.
+func (u *Updater) Err() error { return u.err }
+
+// Serial is the zone's serial at the server when it was verified, else 0.
+func (u *Updater) Serial() uint32 {
+	if u.verify == nil {
+		return 0
+	}
+	return u.verify.Result().Serial
+}
+
+func (u *Updater) end(err error) {
+	u.phase = ended
+	if err != nil {
+		u.err = fmt.Errorf("update zone %s at %s: %w", u.zone, u.server, err)
+	}
+}
+
+// read looks at the fence at the primary itself and decides what follows.
+func (u *Updater) read(ctx context.Context) {
+	q := new(dns.Msg)
+	q.SetQuestion(fenceName(u.zone), dns.TypeTXT)
+	q.Id, q.RecursionDesired = 0, false
+	reply, err := u.ex.Exchange(ctx, u.server, q)
+	if err != nil {
+		if u.sent {
+			err = fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
+		u.end(err)
+		return
+	}
+	fence, err := fenceOf(reply, fenceName(u.zone))
+	if err != nil {
+		u.end(err)
+		return
+	}
+	order := -1
+	if fence != nil {
+		held, err := parseFence(strings.Join(fence.Txt, ""))
+		if err != nil {
+			u.end(err)
+			return
+		}
+		if order = held.Compare(u.token); order > 0 {
+			u.end(fmt.Errorf("token %s, zone has %s: %w", u.token, held, ErrFenced))
+			return
+		}
+	}
+	u.sent, u.fence = false, fence
+	if order == 0 { // written before, by us or by a leader with the same State: only look
+		u.startVerifying()
+		return
+	}
+	u.phase = writing
+}
+
+// fenceOf returns the fence record of an answer, nil where the server says with authority that there is none.
+func fenceOf(reply *dns.Msg, owner string) (*dns.TXT, error) {
+	switch {
+	case reply.Rcode == dns.RcodeRefused || reply.Rcode == dns.RcodeNotAuth:
+		return nil, fmt.Errorf("read fence: answered %s: %w", rcodeText(reply.Rcode), ErrRefused)
+	case reply.Rcode != dns.RcodeSuccess && reply.Rcode != dns.RcodeNameError:
+		return nil, fmt.Errorf("read fence: answered %s", rcodeText(reply.Rcode))
+	case !reply.Authoritative:
+		return nil, errors.New("read fence: answered without authority: this is no primary of the zone")
+	}
+	var fence *dns.TXT
+	for _, rr := range reply.Answer {
+		txt, ok := rr.(*dns.TXT)
+		if !ok || dns.CanonicalName(txt.Hdr.Name) != owner || fence != nil {
+			return nil, errors.New("read fence: more than one record stands there")
+		}
+		fence = txt
+	}
+	return fence, nil
+}
+
+func (u *Updater) write(ctx context.Context) {
+	if u.writes++; u.writes > maxWrites || u.lost >= maxLost {
+		u.end(fmt.Errorf("gave up after %d updates, %d of them without an answer", u.writes-1, u.lost))
+		return
+	}
+	m, err := updateMessage(u.zone, u.token, u.fence, u.changes)
+	if err != nil {
+		u.end(err)
+		return
+	}
+	reply, err := u.ex.Exchange(ctx, u.server, m)
+	if err != nil { // it may have been applied: only the fence can tell
+		u.phase, u.sent = reading, true
+		u.lost++
+		return
+	}
+	switch reply.Rcode {
+	case dns.RcodeSuccess:
+		u.startVerifying()
+	case dns.RcodeNXRrset, dns.RcodeYXRrset, dns.RcodeNameError, dns.RcodeYXDomain:
+		u.phase = reading // somebody was faster: look who
+	case dns.RcodeServerFailure:
+		u.end(errors.New("answered SERVFAIL: the server could not store the update"))
+	default:
+		u.end(fmt.Errorf("answered %s: %w", rcodeText(reply.Rcode), ErrRefused))
+	}
+}
+
+func (u *Updater) startVerifying() {
+	v := &Verifier{ex: u.ex, zone: Zone{Name: u.zone}, result: Result{Server: u.server, Status: Unchecked}}
+	v.checks = []check{{name: u.zone, rtype: "SOA"}}
+	for _, c := range u.changes {
+		v.checks = append(v.checks, check{name: c.Name, rtype: c.Type, want: c.After})
+	}
+	u.verify, u.phase = v, verifying
+}
+
+// judge ends the work, or writes once more where the fence is ours and the records were changed behind our back.
+func (u *Updater) judge() {
+	r := u.verify.Result()
+	switch {
+	case r.InSync:
+		u.end(nil)
+	case r.Status != Differs:
+		u.end(fmt.Errorf("verify: server is %s: %s", r.Status, r.Err))
+	case u.writes == 0: // equal tokens mean equal content, so that writing under our own fence is safe
+		u.phase = writing
+	default:
+		u.end(fmt.Errorf("%w: missing %v, extra %v", ErrIneffective, r.Missing, r.Extra))
+	}
+}
