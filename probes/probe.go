@@ -1,0 +1,157 @@
+package probes
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Kind of a probe: which question is asked, and what counts as its answer.
+type Kind string
+
+// Kinds of probes.
+const (
+	KindAgent  Kind = "agent"  // HTTPS GET over mTLS answers 200 as the agent of that site
+	KindTLS    Kind = "tls"    // a TLS handshake is completed
+	KindHTTP   Kind = "http"   // an HTTP request is answered as expected
+	KindTCP    Kind = "tcp"    // a connection is accepted (weak, see tcp.go)
+	KindBanner Kind = "banner" // the service speaks first
+	KindICMP   Kind = "icmp"   // an echo is returned
+	KindDNS    Kind = "dns"    // a DNS question is answered
+)
+
+// Target is one thing to probe in one way. It is comparable: two equal targets
+// are the same question. Addr is always an address, never a name to resolve.
+type Target struct {
+	Site network.SiteID
+	// Name is "agent", "router", "entry", "dns", "pve:HOST", "pbs:HOST", "dropbear:HOST", "name:FQDN", "guest:ID"
+	// or "anchor:ADDRESS".
+	Name string
+	Path failover.Path
+	Kind Kind
+	Addr netip.AddrPort // port 0 for icmp
+	// ServerName is the SNI and Host of tls and http, and the name in the certificate when one is checked.
+	ServerName string
+	// URL is the path of an http or agent request, or a whole http:// or https:// URL; the connection goes to Addr
+	// all the same. Empty means "/".
+	URL string
+	// Expect depends on the kind. http: a three-digit status, or a marker in the body, or both with a space between.
+	// banner: a substring. dns: the zone whose SOA must come with authority; empty: the root's, any answer will do.
+	Expect string
+	// Pin is the SHA-256 fingerprint of the leaf certificate, hexadecimal with or without colons.
+	Pin string
+	// From is the source address; the zero Addr leaves it to the kernel.
+	From netip.Addr
+	// Timeout bounds one probe, Every is the interval from start to start.
+	Timeout, Every time.Duration
+}
+
+// Result is the answer to one probe. Up: the service answered. Refused: the
+// address lives and the service is down or answers wrongly. Down: silence.
+// Unknown: the probe could not be tried, which says nothing about the target.
+type Result struct {
+	Seen   failover.Seen
+	Note   string        // why, for people: one short line of printable text
+	RTT    time.Duration // until the answer; zero without one, or without Config.Now
+	Locked bool          // Dropbear answered: the host waits for its passphrase
+}
+
+// Func asks one target once. It returns within the deadline of ctx, which it
+// needs, starts nothing that outlives it and never panics on what it is sent.
+type Func func(ctx context.Context, t Target) Result
+
+// Dial opens a connection ("tcp" or "udp") to addr from a source address (zero:
+// any). Nothing is resolved: addr is IP:port.
+type Dial func(ctx context.Context, network, addr string, from netip.Addr) (net.Conn, error)
+
+// Config is what the probes need from outside.
+type Config struct {
+	Dial Dial // required; NetDial in production
+	// Ping opens a connected echo socket; nil means PingDial.
+	Ping func(from, to netip.Addr) (net.Conn, error)
+	// AgentTLS is this agent's mTLS configuration (its certificate, the network's CA). Without it agents are unknown.
+	AgentTLS *tls.Config
+	// Roots are the authorities that a target's certificate must come from; a nil func or pool asks for none.
+	Roots func(Target) *x509.CertPool
+	// Now is the clock for round-trip times and certificate dates; required.
+	Now func() time.Time
+}
+
+// prober carries Config; its methods are the probes.
+type prober struct{ Config }
+
+// New returns the Func that asks each target according to its kind.
+func New(c Config) Func {
+	p := prober{c}
+	if p.Ping == nil {
+		p.Ping = PingDial
+	}
+	kinds := map[Kind]Func{
+		KindAgent:  p.agent,
+		KindTLS:    p.tls,
+		KindHTTP:   p.http,
+		KindTCP:    p.tcp,
+		KindBanner: p.banner,
+		KindICMP:   p.icmp,
+		KindDNS:    p.dns,
+	}
+	return func(ctx context.Context, t Target) Result {
+		ask, ok := kinds[t.Kind]
+		if !ok {
+			return unknown(fmt.Sprintf("no probe of kind %q", t.Kind))
+		}
+		if _, ok := ctx.Deadline(); !ok {
+			return unknown("the probe has no deadline")
+		}
+		start := c.Now()
+		r := ask(ctx, t)
+		if r.Seen.Alive() {
+			r.RTT = c.Now().Sub(start)
+		}
+		return r
+	}
+}
+
+// NetDial dials over the real network.
+func NetDial(ctx context.Context, network, addr string, from netip.Addr) (net.Conn, error) {
+	// KeepAlive off: a probe's connection lives for a second.
+	d := net.Dialer{KeepAlive: -1}
+	if from.IsValid() {
+		switch network {
+		case "udp":
+			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		default:
+			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+		}
+	}
+	return d.DialContext(ctx, network, addr)
+}
+
+func up(note string) Result      { return Result{Seen: failover.SeenUp, Note: clean(note)} }
+func refused(note string) Result { return Result{Seen: failover.SeenRefused, Note: clean(note)} }
+func down(note string) Result    { return Result{Seen: failover.SeenDown, Note: clean(note)} }
+func unknown(note string) Result { return Result{Seen: failover.SeenUnknown, Note: clean(note)} }
+
+// maxNote bounds what a remote side can make us store and show.
+const maxNote = 120
+
+// clean makes text from outside fit for a log, a terminal and the replicated
+// state: one line, printable ASCII, short.
+func clean(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return ' '
+		}
+		return r
+	}, s)
+	s = strings.Join(strings.Fields(s), " ")
+	return s[:min(len(s), maxNote)]
+}

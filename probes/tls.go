@@ -1,0 +1,79 @@
+package probes
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+)
+
+// errCertificate is wrapped by a handshake that met another certificate than
+// the pinned or an untrusted one.
+var errCertificate = errors.New("certificate differs")
+
+// tls completes a handshake. A certificate that is not the pinned one is
+// refused: something lives at the address, but it is not our service.
+func (p prober) tls(ctx context.Context, t Target) Result {
+	return p.talk(ctx, "tcp", t, func(conn net.Conn) (Result, error) {
+		c, err := p.handshake(ctx, conn, t)
+		if err != nil {
+			return Result{}, err
+		}
+		return up(tls.VersionName(c.ConnectionState().Version)), nil
+	})
+}
+
+// handshake speaks TLS on conn as a client that wants t's service.
+func (p prober) handshake(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, error) {
+	c := tls.Client(conn, &tls.Config{
+		ServerName: t.ServerName,
+		MinVersion: tls.VersionTLS12,
+		Time:       p.Now,
+		// Proxmox certificates are self-signed; what must hold is checked below.
+		InsecureSkipVerify: true,
+		VerifyConnection:   func(s tls.ConnectionState) error { return p.verify(s, t) },
+	})
+	return c, c.HandshakeContext(ctx)
+}
+
+// verify checks the pin of the target, else the authorities that the
+// configuration names for it, else nothing: for reachability any certificate
+// is an answer.
+func (p prober) verify(s tls.ConnectionState, t Target) error {
+	if len(s.PeerCertificates) == 0 {
+		return fmt.Errorf("%w: none was shown", errCertificate)
+	}
+	leaf := s.PeerCertificates[0]
+	if t.Pin != "" {
+		sum := sha256.Sum256(leaf.Raw)
+		if got := hex.EncodeToString(sum[:]); got != normalPin(t.Pin) {
+			return fmt.Errorf("%w: fingerprint %s", errCertificate, got)
+		}
+		return nil
+	}
+	if p.Roots == nil {
+		return nil
+	}
+	roots := p.Roots(t)
+	if roots == nil {
+		return nil
+	}
+	between := x509.NewCertPool()
+	for _, c := range s.PeerCertificates[1:] {
+		between.AddCert(c)
+	}
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: p.Now(), DNSName: t.ServerName}
+	if _, err := leaf.Verify(opts); err != nil {
+		return fmt.Errorf("%w: %w", errCertificate, err)
+	}
+	return nil
+}
+
+// normalPin brings a fingerprint, as Proxmox shows it (AA:BB:…), to plain
+// lower-case hexadecimal.
+func normalPin(pin string) string { return strings.ToLower(strings.ReplaceAll(pin, ":", "")) }
