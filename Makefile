@@ -1,0 +1,66 @@
+# World Wide Welsh. `make` lists the targets.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -X main.version=$(VERSION)
+SEED ?= 1
+SEEDS ?= 20000
+FROM ?= 1
+RUNS ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo lab test e2e lint fmt bench soak sim cover contract alerts clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build wwwd, wwwctl and wwwlab into bin/
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SITE, JSON=1)
+	@$(BIN)/wwwlab demo $(if $(KILL),--kill $(KILL)) $(if $(JSON),--json)
+
+lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it)
+	$(BIN)/wwwlab up --dir .lab
+
+test: ## unit, contract and simulator tests, with the race detector
+	$(GO) test -race -shuffle=on -timeout 280s ./...
+
+e2e: build ## the demo with real processes, once for every site killed
+	@for site in moulin fabrique quai halle temoin; do \
+	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
+	echo "e2e: ok"
+
+lint: ## gofumpt, go vet, staticcheck, import arrows and purity
+	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) test ./internal/archtest
+
+fmt: ## format the sources
+	$(GO) tool gofumpt -l -w .
+
+bench: build ## the figures of docs/benchmarks.md (RUNS=20)
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./failover ./dnsctl ./probes
+	$(BIN)/wwwlab bench --runs $(RUNS)
+
+sim: ## replay one simulated run (SEED=n)
+	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -v -count=1
+
+soak: ## many simulated runs (SEEDS=n FROM=first)
+	$(GO) test ./internal/sim -run TestSoak -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
+
+contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
+	$(GO) test ./internal/lab -run 'Contract' -count=1 -v
+
+alerts: ## check the Prometheus rules (needs promtool)
+	promtool check rules deploy/prometheus/alerts.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml
+
+cover: ## test coverage by package
+	$(GO) test -cover ./... | awk '{print $$2, $$5}' | column -t
+
+clean: ## remove what was built
+	rm -rf $(BIN) dist
