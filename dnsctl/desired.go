@@ -84,13 +84,12 @@ func (b *builder) build() (Zone, bool) {
 		Name: b.zone + ".", Serial: Serial(st.Base, st.Changed), Records: b.out,
 		SOA: SOA{MName: primary, RName: b.contact(), Refresh: refresh, Retry: retry, Expire: expire, Minimum: minimum},
 	}
-	canonical, err := z.Canonical()
-	if err != nil {
-		// The declaration was validated; what is left are combinations such as
-		// a declared record beside a CNAME. The zone as it is published stays.
-		return Zone{}, false
+	if canonical, err := z.Canonical(); err == nil {
+		z = canonical
 	}
-	return canonical, true
+	// A zone with a fault (a declared record beside a CNAME, say) is returned as
+	// it is: Publish names the fault and keeps the content that it serves.
+	return z, true
 }
 
 func (b *builder) add(name, rtype string, ttl time.Duration, data string) {
@@ -177,13 +176,15 @@ func (b *builder) common() {
 	}
 }
 
-// contact turns a mail address into the form of an SOA's RNAME.
+// contact turns a mail address into the form of an SOA's RNAME. A dot in the
+// local part would have to be escaped there, which many tools get wrong: such
+// an address gives the conventional one (RFC 2142).
 func (b *builder) contact() string {
 	local, domain, ok := strings.Cut(b.decl.Contact, "@")
-	if !ok {
+	if !ok || strings.Contains(local, ".") {
 		return "hostmaster." + b.zone + "."
 	}
-	return strings.ReplaceAll(local, ".", `\.`) + "." + strings.TrimSuffix(domain, ".") + "."
+	return local + "." + strings.TrimSuffix(domain, ".") + "."
 }
 
 // Moving returns the public names of a zone that follow guests, absolute.
