@@ -1,0 +1,227 @@
+package lab_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+	"github.com/raoull/worldwidewelsh/internal/proxmox/proxmoxtest"
+)
+
+// clients makes the project's own clients over two transports.
+func clients(t *testing.T, pveNode string, pveRT, pbsRT http.RoundTripper) (*proxmox.PVE, *proxmox.PBS) {
+	t.Helper()
+	conf := proxmox.Config{URL: "https://127.0.0.1:8006", Node: pveNode, TokenID: pveToken, Secret: proxmox.NewSecret(secret), Transport: pveRT}
+	pve, err := proxmox.NewPVE(conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf.URL, conf.TokenID, conf.Transport = "https://127.0.0.1:8007", pbsToken, pbsRT
+	pbs, err := proxmox.NewPBS(conf, "backups")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pve, pbs
+}
+
+// contractWatch holds every request of a client against the schema, and sees that the fake serves it:
+// it may refuse for the world's state, never for the request's form.
+type contractWatch struct {
+	t      *testing.T
+	schema *lab.Schema
+	rt     http.RoundTripper
+	calls  int
+}
+
+func (c *contractWatch) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.calls++
+	args, err := requestArgs(r)
+	if err != nil {
+		c.t.Errorf("%s %s: %v", r.Method, r.URL, err)
+	}
+	if err := c.schema.CheckRequest(r.Method, r.URL.EscapedPath(), args); err != nil {
+		c.t.Errorf("the client's request differs from the schema: %v", err)
+	}
+	res, err := c.rt.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode == 501 || res.StatusCode == 404 {
+		c.t.Errorf("the fake does not serve %s %s: %s", r.Method, r.URL, res.Status)
+	}
+	if res.StatusCode == 400 && !strings.Contains(r.URL.Path, "/tasks/") && !strings.Contains(r.URL.Path, "/admin/datastore/") {
+		c.t.Errorf("the fake refuses %s %s (%s): %s", r.Method, r.URL, args.Encode(), res.Status)
+	}
+	return res, nil
+}
+
+// TestClientCallsFitSchemaAndFake makes every call of the project's clients once.
+func TestClientCallsFitSchemaAndFake(t *testing.T) {
+	pveS, pbsS := pveSchema(t), pbsSchema(t)
+	w := newWorld(t, func(p *lab.PVEConfig, _ *lab.PBSConfig) {
+		p.Node, p.Pools = "pve1", []string{"dr"}
+		p.Storages = append(p.Storages, lab.StorageConfig{ID: "pbs-quai", Type: "pbs", Server: "10.10.1.10", Datastore: "backups", Namespace: "quai"})
+	})
+	for _, c := range proxmoxtest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			pveW := &contractWatch{t: t, schema: pveS, rt: lab.InProcess(w.pve)}
+			pbsW := &contractWatch{t: t, schema: pbsS, rt: lab.InProcess(w.pbs)}
+			pve, pbs := clients(t, "pve1", pveW, pbsW)
+			// The call may fail: its guest, snapshot or task need not exist in this world.
+			if err := c.Run(t.Context(), pve, pbs); err != nil {
+				t.Logf("answer of the fake: %v", err)
+			}
+			if pveW.calls+pbsW.calls == 0 {
+				t.Error("the call made no request")
+			}
+		})
+	}
+}
+
+// TestClientRestoresThroughTheFake walks the way of a restore with the project's own clients.
+func TestClientRestoresThroughTheFake(t *testing.T) {
+	w := newWorld(t)
+	w.backup(100)
+	pve, pbs := clients(t, node, lab.InProcess(w.pve), lab.InProcess(w.pbs))
+	ctx := t.Context()
+	points, err := pbs.Snapshots(ctx, "moulin", proxmox.VM, 100)
+	if err != nil || len(points) != 1 {
+		t.Fatalf("Snapshots = %v, %v", points, err)
+	}
+	if err := pbs.Protect(ctx, points[0]); err != nil {
+		t.Fatal(err)
+	}
+	archive, err := pve.ExtractConfig(ctx, w.newest(100))
+	if err != nil || len(archive.Disks) != 2 || len(archive.Nets) != 2 {
+		t.Fatalf("ExtractConfig = %+v, %v", archive, err)
+	}
+	upid, err := pve.Restore(ctx, proxmox.RestoreRequest{
+		Kind: proxmox.VM, VMID: 900, Volid: w.newest(100), Storage: "local-zfs", Name: "nuage", Tags: []string{"www"},
+		Description: proxmox.Marker{Network: "assos", Guest: "nuage", Op: "12", Token: 18204, Role: "away"}.Line(),
+		Nets: map[string]string{
+			"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=130", "net1": "virtio=BC:24:11:00:00:02,bridge=vmbr0,tag=130",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.advance(10 * time.Second)
+	if st, err := pve.Task(ctx, upid); err != nil || !st.OK() {
+		t.Fatalf("Task = %+v, %v", st, err)
+	}
+	if log, err := pve.TaskLog(ctx, upid, 0, 500); err != nil || len(log) < 8 {
+		t.Errorf("TaskLog = %d lines, %v", len(log), err)
+	}
+	if _, err := pve.Start(ctx, proxmox.VM, 900); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(5 * time.Second)
+	if st, err := pve.GuestStatus(ctx, proxmox.VM, 900); err != nil || !st.Running() {
+		t.Errorf("GuestStatus = %+v, %v", st, err)
+	}
+	if err := pve.AgentPing(ctx, 900); err != nil {
+		t.Error(err)
+	}
+	addrs, err := pve.Interfaces(ctx, proxmox.VM, 900)
+	if err != nil || len(addrs) != 1 || addrs[0].String() != "10.10.120.5" {
+		t.Errorf("Interfaces = %v, %v, want 10.10.120.5", addrs, err)
+	}
+	if !w.guest(900).Serving {
+		t.Error("the restored guest does not serve")
+	}
+}
+
+// TestSameCallsGiveTheSameBytes runs one story twice and compares every answer.
+func TestSameCallsGiveTheSameBytes(t *testing.T) {
+	story := func() string {
+		w := newWorld(t)
+		var out strings.Builder
+		w.pveRT = proxmoxtest.Func(func(r *http.Request) (*http.Response, error) {
+			a, err := lab.InProcess(w.pve).RoundTrip(r)
+			if err == nil {
+				out.WriteString(r.Method + " " + r.URL.String() + " " + a.Status + "\n")
+			}
+			return a, err
+		})
+		record := func(r reply) { out.WriteString(r.raw) }
+		w.add(lab.GuestSpec{ID: 102, Kind: "qemu", Name: "x", DiskSize: diskBytes, Nets: map[string]string{
+			"net0": "virtio,bridge=vmbr0", "net1": "virtio,bridge=vmbr0", "net2": "e1000,bridge=vmbr9", "net3": "virtio,bridge=vmbr9",
+		}})
+		w.backup(100)
+		w.backup(101)
+		w.backup(102)
+		record(w.try("POST", nodePath("/qemu"), vmArgs(w, "900", "unique", "1")))
+		record(w.try("POST", nodePath("/lxc"), ctArgs(w, "901", "unique", "1")))
+		record(w.try("POST", nodePath("/qemu/102/status/start"), nil))
+		w.advance(15 * time.Second)
+		for _, path := range []string{
+			"/cluster/resources", nodePath("/qemu"), nodePath("/tasks?source=all"), nodePath("/storage"), nodePath("/storage/pbs-local/content"),
+			nodePath("/qemu/900/config"), nodePath("/lxc/901/config"), nodePath("/qemu/102/config"), "/access/permissions",
+		} {
+			record(w.try("GET", path, nil))
+		}
+		out.WriteString(w.request(w.pbsRT, "PBSAPIToken="+pbsToken+":"+secret, "GET", "/admin/datastore/backups/snapshots", pairs("ns", "moulin")).raw)
+		out.WriteString(strings.Join(w.guest(102).Data(), "\n"))
+		return out.String()
+	}
+	first := story()
+	for range 3 {
+		if again := story(); again != first {
+			t.Fatalf("two runs differ:\n%s\n---\n%s", first, again)
+		}
+	}
+}
+
+// TestConcurrentUse has requests, time and syncs run into each other; the race detector watches.
+func TestConcurrentUse(t *testing.T) {
+	w := newWorld(t)
+	w.backup(100)
+	archive := w.newest(100)
+	start := w.now
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 100 {
+			now := start.Add(time.Duration(i) * 100 * time.Millisecond)
+			w.pve.Advance(now)
+			w.pbs.Advance(now)
+		}
+	})
+	wg.Go(func() {
+		for range 20 {
+			if _, _, err := w.far.Sync(w.pbs, pull, start); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range 4 {
+		pve, pbs := clients(t, node, lab.InProcess(w.pve), lab.InProcess(w.pbs))
+		wg.Go(func() {
+			_, err := pve.Restore(t.Context(), proxmox.RestoreRequest{
+				Kind: proxmox.VM, VMID: 900 + i, Volid: archive, Storage: "local-zfs", Name: "x", Tags: []string{"www"},
+				Nets: map[string]string{"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=130", "net1": "virtio=BC:24:11:00:00:02,bridge=vmbr0,tag=130"},
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			for range 20 {
+				if _, err := pve.Guests(t.Context(), proxmox.VM); err != nil {
+					t.Error(err)
+				}
+				if _, err := pbs.Snapshots(t.Context(), "moulin", proxmox.VM, 100); err != nil {
+					t.Error(err)
+				}
+				for _, g := range w.pve.Guests() {
+					g.Data()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(w.pve.Guests()); n != 6 {
+		t.Errorf("%d guests, want 6", n)
+	}
+}

@@ -1,0 +1,398 @@
+package lab
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The figures of a fake that are not configured.
+const (
+	defaultRestoreRate = 64 << 20 // bytes/s
+	defaultMemory      = 16 << 30
+	taskStep           = 250 * time.Millisecond // how finely running tasks are followed
+	restoreOverhead    = time.Second            // client calls and checks before the first byte
+	powerTask          = time.Second            // start, stop, delete
+	bootTime           = 2 * time.Second        // from start to the agent's and the service's first answer
+	keptTasks          = 1000                   // ended tasks kept in the list
+	statCacheAge       = 10 * time.Second       // how late pvestatd shows a new guest
+)
+
+// StorageConfig is one entry of storage.cfg. Type "pbs" uses the fields from Server on.
+type StorageConfig struct {
+	ID       string
+	Type     string // "pbs", "dir", "zfspool", "lvmthin"
+	Content  string // "images,rootdir", "backup"; defaults by type
+	Size     int64  // bytes
+	Disabled bool
+
+	Server, Datastore, Namespace string
+	Username, Password           string // Password is the token secret; checked only when the PBS has tokens
+	Fingerprint                  string
+	Key                          *Key // nil = backups through this entry are not encrypted
+}
+
+// BridgeConfig is one bridge of the node.
+type BridgeConfig struct {
+	Name      string
+	Ports     string // physical ports; with VLANAware false a tagged NIC needs one
+	VLANAware bool
+	VIDs      string // "2-4094", "10 20"; "" = 2-4094 when VLANAware
+}
+
+// DiskSpec is a further disk of a guest ("scsi1", "mp0"). NoBackup leaves it out of backups (backup=0).
+type DiskSpec struct {
+	Key      string
+	Size     int64
+	NoBackup bool
+}
+
+// GuestSpec describes a guest to put on a fake PVE.
+type GuestSpec struct {
+	ID          int
+	Kind        string // "qemu" or "lxc"; "vm" and "ct" are taken too
+	Name        string
+	Memory      int64 // bytes; default 512 MiB
+	DiskSize    int64 // bytes of the first disk, rounded up to whole chunks
+	Disks       []DiskSpec
+	Storage     string            // default: the first storage with the right content
+	Nets        map[string]string // "net0" -> "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=120"
+	Addresses   map[string]string // "net0" -> "10.10.120.5/24": what the system inside has configured
+	HostNames   []string          // public names that the guest's web server answers
+	Onboot      int
+	Tags        string
+	Description string
+	Extra       map[string]string // further configuration keys
+}
+
+// PVEConfig configures a fake Proxmox VE host.
+type PVEConfig struct {
+	Site     string // shown by the guests' web service
+	Node     string
+	Address  string // of the node, in /cluster/status
+	Version  string // default "9.2.1"
+	Storages []StorageConfig
+	Bridges  []BridgeConfig
+	Tokens   map[string]string // "user@realm!token" -> secret
+	// ACL gives tokens their privileges by path; a deeper path replaces what is above it. A token without
+	// an entry has every privilege that a token can have.
+	ACL         map[string]map[string][]string
+	Memory      int64    // bytes
+	RestoreRate int64    // bytes/s, shared by the running restores
+	HA          []string // "vm:100"
+	Pools       []string
+	Cluster     string // name of the corosync cluster; "" = a stand-alone host
+	Rand        *rand.Rand
+	Clock       Clock  // if set, every request first advances the fake to it; it must not call the fake
+	Dir         string // "" = in memory
+	// DialPBS returns the PBS behind the server of a storage entry, nil if it cannot be reached. It is
+	// called while the PVE is locked and must not call it.
+	DialPBS func(server string) *PBS
+}
+
+// PVE is a passive stand-in for one Proxmox VE host. It is safe for concurrent use, except that Advance
+// and Flush are called by one driver at a time.
+type PVE struct {
+	cfg      PVEConfig
+	routes   []route[*PVE]
+	storages map[string]StorageConfig
+	wrongKey *Key
+	local    *Store // plain chunks of the guests' disks
+
+	mu    sync.Mutex
+	st    pveState
+	seal  map[sealed]ChunkID // plain chunk -> its cipher chunk, to seal each once
+	dirty bool
+	saved time.Time
+	noQuo bool
+}
+
+type sealed struct {
+	key   string
+	plain ChunkID
+}
+
+type pveState struct {
+	Now      time.Time        `json:"now"`
+	Booted   time.Time        `json:"booted"`
+	Off      bool             `json:"off"`
+	Seq      int              `json:"seq"`
+	Guests   map[int]*guest   `json:"guests"`
+	Stray    []disk           `json:"stray"` // volumes that no guest names
+	Tasks    []*task          `json:"tasks"`
+	Fill     map[string]int64 `json:"fill"`     // storage -> bytes taken by a fault
+	BadKey   map[string]bool  `json:"badKey"`   // storage entries that a fault gave another key
+	Revoked  map[string]bool  `json:"revoked"`  // tokens
+	SyncedAt time.Time        `json:"syncedAt"` // how far the guests have written
+}
+
+// NewPVE returns a host that is on; with a directory that holds a state, one that lost power when the
+// process before it ended: call PowerOn.
+func NewPVE(cfg PVEConfig) (*PVE, error) {
+	if cfg.Node == "" {
+		return nil, errors.New("new PVE: node name is missing")
+	}
+	if cfg.Version == "" {
+		cfg.Version = "9.2.1"
+	}
+	if cfg.Memory == 0 {
+		cfg.Memory = defaultMemory
+	}
+	if cfg.RestoreRate <= 0 {
+		cfg.RestoreRate = defaultRestoreRate
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = seededRand(cfg.Node)
+	}
+	p := &PVE{cfg: cfg, routes: pveRoutes(), storages: map[string]StorageConfig{}, seal: map[sealed]ChunkID{}}
+	p.wrongKey = NewKey(seededRand("wrong key of " + cfg.Node))
+	p.st = pveState{Guests: map[int]*guest{}, Fill: map[string]int64{}, BadKey: map[string]bool{}, Revoked: map[string]bool{}}
+	for _, s := range cfg.Storages {
+		if s.Content == "" {
+			s.Content = map[string]string{"pbs": "backup", "dir": "images,rootdir,vztmpl,iso"}[s.Type]
+		}
+		if s.Content == "" {
+			s.Content = "images,rootdir"
+		}
+		if _, twice := p.storages[s.ID]; twice || len(s.ID) < 2 {
+			return nil, fmt.Errorf("new PVE %s: storage id %q is used twice or shorter than 2 characters", cfg.Node, s.ID)
+		}
+		p.storages[s.ID] = s
+	}
+	return p, p.load()
+}
+
+// Node returns the node's name.
+func (p *PVE) Node() string { return p.cfg.Node }
+
+// Routes lists the operations that every fake PVE serves.
+func (p *PVE) Routes() []RouteInfo { return infos(p.routes) }
+
+// Advance moves the host to now: tasks proceed, guests write. A time before the last one changes nothing.
+// With a directory the state is saved every few seconds of lab time; see Flush for errors.
+func (p *PVE) Advance(now time.Time) {
+	p.mu.Lock()
+	p.advance(now)
+	save := p.cfg.Dir != "" && p.dirty && now.Sub(p.saved) >= saveEvery
+	p.mu.Unlock()
+	if save {
+		// A failed save leaves dirty set, so the next one tries again and Flush reports it.
+		_ = p.Flush()
+	}
+}
+
+func (p *PVE) advance(now time.Time) {
+	if !now.After(p.st.Now) {
+		return
+	}
+	p.dirty = true
+	if p.st.Now.IsZero() || p.st.Off {
+		p.st.Now = now
+		if p.st.Booted.IsZero() {
+			p.st.Booted = now
+		}
+		return
+	}
+	for p.st.Now.Before(now) {
+		next := now
+		if p.anyRunning() && now.Sub(p.st.Now) > taskStep {
+			next = p.st.Now.Add(taskStep)
+		}
+		dt := next.Sub(p.st.Now)
+		p.st.Now = next
+		p.stepTasks(dt)
+		for _, id := range p.guestIDs() {
+			p.st.Guests[id].write(next)
+		}
+	}
+}
+
+// PowerLoss cuts the host's power: running tasks die where they stand and leave their locks, guests stop.
+func (p *PVE) PowerLoss(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	p.powerLoss()
+}
+
+func (p *PVE) powerLoss() {
+	p.dirty = true
+	p.st.Off = true
+	for _, t := range p.st.Tasks {
+		if t.running() {
+			t.die(p.st.Now)
+			if t.job != nil {
+				p.st.Stray = append(p.st.Stray, t.job.written()...)
+			}
+			t.job, t.step = nil, nil
+		}
+	}
+	for _, id := range p.guestIDs() {
+		p.st.Guests[id].Running = false
+	}
+}
+
+// PowerOn starts the host; guests with onboot=1 start by themselves, before any agent is asked
+// (pve-guests.service). On a host that is on it does nothing.
+func (p *PVE) PowerOn(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	if !p.st.Off {
+		return
+	}
+	p.st.Off = false
+	p.st.Booted = p.st.Now
+	for _, id := range p.guestIDs() {
+		g := p.st.Guests[id]
+		if g.Conf["onboot"] == "1" && g.Conf["lock"] == "" && p.canStart(g, &task{}) == nil {
+			g.start(p.st.Now)
+		}
+	}
+}
+
+// SetQuorum says whether the host's corosync cluster has a majority. It matters only with a Cluster.
+func (p *PVE) SetQuorum(quorate bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noQuo = !quorate
+}
+
+// AddGuest creates a stopped guest whose data area holds the given lines ("" or text ending in a
+// newline). Start it with StartGuest, or by onboot and power.
+func (p *PVE) AddGuest(spec GuestSpec, data []byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g, err := p.newGuest(spec, data)
+	if err != nil {
+		return fmt.Errorf("add guest %d: %w", spec.ID, err)
+	}
+	p.st.Guests[spec.ID] = g
+	p.dirty = true
+	return nil
+}
+
+// StartGuest starts a guest as a person at the console does; StopGuest stops it hard. An error says why
+// the guest does not start, or that it does not exist.
+func (p *PVE) StartGuest(id int, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	g, ok := p.st.Guests[id]
+	if !ok {
+		return fmt.Errorf("start guest %d: no such guest", id)
+	}
+	if err := p.canStart(g, &task{}); err != nil {
+		return fmt.Errorf("start guest %d: %w", id, err)
+	}
+	if !g.Running {
+		g.start(p.st.Now)
+	}
+	return nil
+}
+
+// StopGuest stops a guest hard, whatever its state.
+func (p *PVE) StopGuest(id int, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	g, ok := p.st.Guests[id]
+	if !ok {
+		return fmt.Errorf("stop guest %d: no such guest", id)
+	}
+	g.Running = false
+	return nil
+}
+
+// Unlock removes a guest's lock, as `qm unlock` and `pct unlock` do for local root; there is no API call.
+func (p *PVE) Unlock(id int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g, ok := p.st.Guests[id]
+	if !ok {
+		return fmt.Errorf("unlock guest %d: Configuration file does not exist", id)
+	}
+	delete(g.Conf, "lock")
+	p.dirty = true
+	return nil
+}
+
+func (p *PVE) guestIDs() []int { return slices.Sorted(maps.Keys(p.st.Guests)) }
+
+// suffer changes the host as a fault says.
+func (p *PVE) suffer(e Effect, text string, r *http.Request) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty = true
+	switch e {
+	case EffectCrashHost:
+		p.powerLoss()
+	case EffectFillStorage:
+		for _, s := range p.named(text, func(s StorageConfig) bool { return s.Type != "pbs" }) {
+			p.st.Fill[s.ID] = s.Size
+		}
+	case EffectWrongKey:
+		for _, s := range p.named(text, func(s StorageConfig) bool { return s.Type == "pbs" }) {
+			p.st.BadKey[s.ID] = true
+		}
+	case EffectRevokeToken:
+		if text == "" {
+			text, _, _ = pveToken(r)
+		}
+		p.st.Revoked[text] = true
+	case EffectLoseSnapshot, EffectCorruptSnapshot:
+		seen := map[*PBS]bool{}
+		for _, s := range p.named("", func(s StorageConfig) bool { return s.Type == "pbs" }) {
+			if b := p.dial(s); b != nil && !seen[b] {
+				seen[b] = true
+				b.suffer(e, text, r)
+			}
+		}
+	}
+}
+
+// named returns the storage entries that a fault means: those of a kind, or the one of that kind with an id.
+func (p *PVE) named(id string, kind func(StorageConfig) bool) []StorageConfig {
+	return slices.DeleteFunc(p.sortedStorages(), func(s StorageConfig) bool { return !kind(s) || (id != "" && s.ID != id) })
+}
+
+// Heal undoes what the faults fill-storage, wrong-key and revoke-token did to the host.
+func (p *PVE) Heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.st.Fill, p.st.BadKey, p.st.Revoked = map[string]int64{}, map[string]bool{}, map[string]bool{}
+	p.dirty = true
+}
+
+func seededRand(name string) *rand.Rand {
+	return rand.New(rand.NewChaCha8(sha256.Sum256([]byte(name))))
+}
+
+// newMAC draws an address from Proxmox's own range.
+func (p *PVE) newMAC() string {
+	n := p.cfg.Rand.Uint32()
+	return fmt.Sprintf("BC:24:11:%02X:%02X:%02X", byte(n>>16), byte(n>>8), byte(n))
+}
+
+func (p *PVE) newUUID() string {
+	a, b := p.cfg.Rand.Uint64(), p.cfg.Rand.Uint64()
+	s := fmt.Sprintf("%016x%016x", a, b)
+	return strings.Join([]string{s[:8], s[8:12], "4" + s[13:16], "8" + s[17:20], s[20:]}, "-")
+}
+
+func (p *PVE) major() int {
+	major, _, _ := strings.Cut(p.cfg.Version, ".")
+	n, err := strconv.Atoi(major)
+	if err != nil {
+		return 9
+	}
+	return n
+}
