@@ -1,0 +1,282 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Checker asks a guest from inside its site whether it serves.
+type Checker interface {
+	// Check fetches url and returns nil when status and marker are as wanted.
+	Check(ctx context.Context, url string, status int, expect string) error
+	// Connect opens a TCP connection to address and closes it.
+	Connect(ctx context.Context, address string) error
+}
+
+// Executor carries out the steps of this site's guests. It keeps one worker
+// per guest of an operation; a worker is a Stepper.
+type Executor struct {
+	Site    failover.SiteID
+	Log     failover.Log
+	PVE     *proxmox.PVE // nil on a site that can never be a target
+	PBS     *proxmox.PBS
+	Checker Checker
+	Clock   *LogClock
+	Logger  *slog.Logger
+	// Hook, if set, is called before each outside call of a worker with a name
+	// of the boundary; the simulator crashes the agent there.
+	Hook func(boundary string)
+
+	mu      sync.Mutex
+	workers map[workerKey]*Worker
+}
+
+type workerKey struct {
+	op    failover.OpID
+	guest failover.GuestID
+}
+
+// Workers returns a worker for every guest that has a step to do at this site
+// now, in the order of the work, and forgets those of ended operations.
+func (e *Executor) Workers(now time.Time) []*Worker {
+	if e.PVE == nil {
+		return nil
+	}
+	s := e.Log.State()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.workers == nil {
+		e.workers = map[workerKey]*Worker{}
+	}
+	var out []*Worker
+	for _, t := range failover.Runnable(s, e.Site, e.Clock.Now(s, now)) {
+		k := workerKey{t.Op, t.Guest}
+		w, ok := e.workers[k]
+		if !ok {
+			w = &Worker{e: e, op: t.Op, guest: t.Guest}
+			e.workers[k] = w
+		}
+		out = append(out, w)
+	}
+	for k := range e.workers {
+		if op, ok := s.Ops[k.op]; !ok || op.Phase.Ended() {
+			delete(e.workers, k)
+		}
+	}
+	return out
+}
+
+// Tracks returns the workers' names, for drivers that keep one loop per worker.
+func (w *Worker) Name() string { return string(w.op) + "/" + string(w.guest) }
+
+// outcome is how an attempt at a step ended.
+type outcome struct {
+	failure failover.Failure // "" = done
+	note    string
+}
+
+// Worker brings the steps of one guest in one operation to their end.
+type Worker struct {
+	e     *Executor
+	op    failover.OpID
+	guest failover.GuestID
+
+	token   failover.Token // of the step that memory belongs to
+	attempt int
+	mem     memory
+	ended   *outcome // decided, not yet in the log
+}
+
+// memory is what a worker learned about its current step. Losing it costs a
+// second look, never a second effect.
+type memory struct {
+	phase     string
+	upid      proxmox.UPID
+	exit      string // of the task that upid names
+	archive   *proxmox.ArchiveConfig
+	address   string
+	confirmed time.Time
+	logAt     int // lines of the task log already read
+	progress  proxmox.Progress
+	told      int64 // bytes last reported to the log
+	since     time.Time
+	failing   *outcome // what to report once the remains are cleaned away
+	looked    bool
+}
+
+// Step makes one call towards the end of the guest's current step.
+func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
+	s := w.e.Log.State()
+	at := w.e.Clock.Now(s, now)
+	token, ok := w.runnable(s, at)
+	if !ok {
+		return now.Add(idle)
+	}
+	op := s.Ops[token.Op]
+	run := op.Guests[token.Guest]
+	step, _, _ := run.Current()
+	if token != w.token || step.Attempt != w.attempt && step.Status == failover.StatusRunning {
+		w.token, w.attempt, w.mem, w.ended = token, step.Attempt, memory{since: at}, nil
+	}
+	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(w.e.Site)), callTimeout)
+	defer cancel()
+	switch {
+	case step.Status == failover.StatusPending:
+		w.hook("claim " + string(step.ID))
+		return w.propose(ctx, now, failover.StepMoved{Token: token, Attempt: step.Attempt + 1, To: failover.StatusRunning})
+	case w.ended != nil:
+		w.hook("report " + string(step.ID))
+		return w.report(ctx, now, token, step)
+	}
+	j := job{w: w, s: s, op: op, run: run, step: step, now: now, at: at}
+	next, done := j.do(ctx)
+	if done != nil {
+		w.ended = done
+		return now
+	}
+	return next
+}
+
+// runnable returns the token of the worker's guest if State lets it run here.
+func (w *Worker) runnable(s *failover.State, at time.Time) (failover.Token, bool) {
+	for _, t := range failover.Runnable(s, w.e.Site, at) {
+		if t.Op == w.op && t.Guest == w.guest {
+			return t, true
+		}
+	}
+	return failover.Token{}, false
+}
+
+func (w *Worker) hook(boundary string) {
+	if w.e.Hook != nil {
+		w.e.Hook(string(w.guest) + ": " + boundary)
+	}
+}
+
+// report puts the outcome of an attempt into the log.
+func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) time.Time {
+	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
+	if w.ended.failure != "" {
+		m.To, m.Failure = failover.StatusFailed, w.ended.failure
+	} else if t.Step == failover.StepRestore {
+		m.Bytes, m.Total = w.mem.progress.Total, w.mem.progress.Total
+	}
+	return w.propose(ctx, now, m)
+}
+
+// propose makes one proposal. A rejection means that State has moved on: look
+// at it again. An unknown outcome is resolved by looking at State, too.
+func (w *Worker) propose(ctx context.Context, now time.Time, c failover.StepMoved) time.Time {
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	_, err := w.e.Log.Propose(ctx, c)
+	if err == nil {
+		return now
+	}
+	if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
+		w.e.Logger.Debug("step report refused", "guest", w.guest, "step", c.Token.Step, "err", err)
+		w.ended = nil
+		w.mem = memory{}
+		w.token = failover.Token{}
+		return now.Add(200 * time.Millisecond)
+	}
+	w.e.Logger.Warn("step report failed", "guest", w.guest, "step", c.Token.Step, "err", err)
+	return now.Add(time.Second)
+}
+
+// job is one call's worth of work on a step that runs.
+type job struct {
+	w    *Worker
+	s    *failover.State
+	op   failover.Operation
+	run  failover.GuestRun
+	step failover.Step
+	now  time.Time // the driver's clock
+	at   time.Time // the log's clock
+}
+
+// Deadlines of steps. A restore has none in itself: it fails when nothing has
+// moved for restoreStall.
+var deadlines = map[failover.StepID]time.Duration{
+	failover.StepProtect: 2 * time.Minute,
+	failover.StepStart:   5 * time.Minute,
+	failover.StepRelease: 2 * time.Minute,
+	failover.StepCleanup: 30 * time.Minute,
+}
+
+const restoreStall = 20 * time.Minute
+
+func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
+	if limit, ok := deadlines[j.step.ID]; ok && j.at.Sub(j.w.mem.since) > limit {
+		return j.now, &outcome{failure: failover.FailTransient, note: fmt.Sprintf("%s not done within %s: %s", j.step.ID, limit, j.w.mem.phase)}
+	}
+	switch j.step.ID {
+	case failover.StepProtect:
+		return j.protect(ctx)
+	case failover.StepRestore:
+		return j.restore(ctx)
+	case failover.StepStart:
+		return j.start(ctx)
+	case failover.StepCheck:
+		return j.check(ctx)
+	case failover.StepRelease:
+		return j.release(ctx)
+	case failover.StepCleanup:
+		return j.cleanup(ctx)
+	}
+	return j.now.Add(idle), nil
+}
+
+// call names the boundary of an outside call.
+func (j *job) call(what string) { j.w.hook(string(j.step.ID) + ": " + what) }
+
+func (j *job) kind() proxmox.Kind {
+	return proxmox.Kind(j.s.Network.Guests[j.run.Assignment.Guest].Type)
+}
+
+// soon is the pause between two looks at something that is on its way.
+func (j *job) soon() time.Time { return j.now.Add(500 * time.Millisecond) }
+
+// trouble waits out what will pass and fails what will not. The first few
+// failed calls of an attempt are not worth an entry in the log.
+func (j *job) trouble(err error) (time.Time, *outcome) {
+	return j.now, &outcome{failure: failureOf(err), note: clip(err.Error())}
+}
+
+// failureOf maps a Proxmox error to what Decide can do about it.
+func failureOf(err error) failover.Failure {
+	switch proxmox.KindOf(err) {
+	case proxmox.SnapshotGone, proxmox.BackupBroken:
+		return failover.FailPoint
+	case proxmox.Forbidden, proxmox.NoQuorum, proxmox.StorageFull, proxmox.StorageUnusable, proxmox.KeyMissing,
+		proxmox.KeyWrong, proxmox.NoBridge:
+		return failover.FailTarget
+	case proxmox.Protected, proxmox.Changed, proxmox.BadRequest:
+		return failover.FailFatal
+	}
+	return failover.FailTransient
+}
+
+const maxNote = 300
+
+func clip(s string) string {
+	if len(s) > maxNote {
+		return s[:maxNote] + "…"
+	}
+	return s
+}
+
+func commandName(c failover.Command) string { return fmt.Sprintf("%T", c) }
+
+// sorted returns a map's keys in order: what goes to Proxmox must not depend
+// on map order.
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

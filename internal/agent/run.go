@@ -1,0 +1,330 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Where a start stands.
+const (
+	startLook    = ""
+	startConfirm = "confirm"
+	startPost    = "post"
+	startPoll    = "poll"
+	startWatch   = "watch"
+)
+
+// confirmAge is how old the leader's word may be when an irreversible call is
+// made (design section 5).
+const confirmAge = 2 * time.Second
+
+// start starts the owned copy. The guest is looked at first: whoever started
+// it, a running copy of ours on the right VLAN is the aim.
+func (j *job) start(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	switch m.phase {
+	case startLook:
+		return j.startLook(ctx)
+	case startConfirm:
+		return j.confirm(ctx, startPost)
+	case startPost:
+		if j.now.Sub(m.confirmed) > confirmAge {
+			m.phase = startConfirm
+			return j.now, nil
+		}
+		j.call("post start")
+		upid, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
+		switch proxmox.KindOf(err) {
+		case "":
+			m.upid, m.phase = upid, startPoll
+			return j.soon(), nil
+		case proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
+			m.phase = startWatch
+			return j.soon(), nil
+		}
+		return j.trouble(err)
+	case startPoll:
+		j.call("poll start")
+		t, err := j.w.e.PVE.Task(ctx, m.upid)
+		switch {
+		case err != nil || t.Running:
+			return j.soon(), nil
+		case t.OK():
+			m.phase = startWatch
+			return j.now, nil
+		}
+		// "already running" ends the task with an error and is what we want.
+		m.failing = &outcome{failure: failureOf(t.Err(nil)), note: clip(t.Exit)}
+		m.phase = startWatch
+		return j.now, nil
+	}
+	return j.startWatch(ctx)
+}
+
+// startLook reads the copy back before it is let loose: ours, and on no
+// foreign VLAN (S11), whatever happened since the restore.
+func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
+	j.call("read guest before start")
+	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is gone", j.run.VMID)}
+	case err != nil:
+		return j.trouble(err)
+	case !j.ours(c):
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d does not carry our marker", j.run.VMID)}
+	}
+	if net := j.foreignNet(c); net != "" {
+		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
+	}
+	j.w.mem.phase = startConfirm
+	return j.now, nil
+}
+
+// confirm asks the leader whether our token still counts.
+func (j *job) confirm(ctx context.Context, next string) (time.Time, *outcome) {
+	j.call("confirm")
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	if err := j.w.e.Log.Confirm(ctx, j.w.token); err != nil {
+		j.w.e.Logger.Info("leader does not confirm", "guest", j.run.Assignment.Guest, "step", j.step.ID, "err", err)
+		return j.now.Add(time.Second), nil
+	}
+	j.w.mem.confirmed, j.w.mem.phase = j.now, next
+	return j.now, nil
+}
+
+func (j *job) startWatch(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("look at status")
+	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.Running():
+		return j.now, &outcome{}
+	case m.failing != nil:
+		return j.now, m.failing
+	case j.at.Sub(m.since) > time.Minute:
+		return j.now, &outcome{failure: failover.FailTransient, note: "not running a minute after its start"}
+	}
+	return j.soon(), nil
+}
+
+// check proves from inside that the guest serves: process, address, service.
+func (j *job) check(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	guest := j.s.Network.Guests[j.run.Assignment.Guest]
+	within := time.Minute
+	if guest.Check != nil && guest.Check.Within > 0 {
+		within = guest.Check.Within.D()
+	}
+	late := j.at.Sub(m.since) > within
+	switch {
+	case m.phase == "":
+		j.call("look at status")
+		st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+		if err != nil {
+			return j.again(err, late)
+		}
+		if !st.Running() {
+			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
+		}
+		m.phase = "address"
+		if guest.Check == nil {
+			m.phase = "ping"
+		}
+		return j.now, nil
+	case m.phase == "ping":
+		return j.checkUndeclared(ctx, late)
+	case m.address == "" && needsAddress(guest.Check.URL+guest.Check.TCP):
+		j.call("ask address")
+		addrs, err := j.w.e.PVE.Interfaces(ctx, j.kind(), j.run.VMID)
+		if err != nil {
+			return j.again(err, late)
+		}
+		if len(addrs) == 0 {
+			return j.again(fmt.Errorf("guest %d has no address yet", j.run.VMID), late)
+		}
+		m.address = pick(addrs).String()
+		return j.now, nil
+	}
+	j.call("check service")
+	if err := j.service(ctx); err != nil {
+		m.phase, m.address = "", ""
+		return j.again(err, late)
+	}
+	return j.now, &outcome{}
+}
+
+// checkUndeclared is all that can be asked of a guest without a declared
+// check: a VM's agent, or that a container runs.
+func (j *job) checkUndeclared(ctx context.Context, late bool) (time.Time, *outcome) {
+	if j.kind() == proxmox.CT {
+		return j.now, &outcome{note: "runs; no check is declared"}
+	}
+	j.call("ping agent")
+	err := j.w.e.PVE.AgentPing(ctx, j.run.VMID)
+	switch {
+	case err == nil:
+		return j.now, &outcome{}
+	case late && proxmox.KindOf(err) == proxmox.NoAgent:
+		return j.now, &outcome{note: "runs; it has no agent and no declared check"}
+	}
+	return j.again(err, late)
+}
+
+func (j *job) service(ctx context.Context) error {
+	c := j.s.Network.Guests[j.run.Assignment.Guest].Check
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if c.URL != "" {
+		addr := j.w.mem.address
+		if ip, err := netip.ParseAddr(addr); err == nil && ip.Is6() {
+			addr = "[" + addr + "]"
+		}
+		u := strings.ReplaceAll(c.URL, "{address}", addr)
+		if _, err := url.Parse(u); err != nil {
+			return err
+		}
+		if err := j.w.e.Checker.Check(ctx, u, c.Status, c.Expect); err != nil {
+			return err
+		}
+	}
+	if c.TCP != "" {
+		host, port, err := net.SplitHostPort(c.TCP)
+		if err != nil {
+			return err
+		}
+		if host == "{address}" {
+			host = j.w.mem.address
+		}
+		return j.w.e.Checker.Connect(ctx, net.JoinHostPort(host, port))
+	}
+	return nil
+}
+
+func needsAddress(s string) bool { return strings.Contains(s, "{address}") }
+
+// pick prefers IPv4: it is what most services listen on first.
+func pick(addrs []netip.Addr) netip.Addr {
+	for _, a := range addrs {
+		if a.Is4() {
+			return a
+		}
+	}
+	return addrs[0]
+}
+
+// again waits for what a booting guest still lacks, until it is late.
+func (j *job) again(err error, late bool) (time.Time, *outcome) {
+	if late {
+		return j.now, &outcome{failure: failover.FailTransient, note: clip(err.Error())}
+	}
+	return j.soon(), nil
+}
+
+// Where a cleanup stands.
+const (
+	cleanLook    = ""
+	cleanTasks   = "tasks"
+	cleanCancel  = "cancel"
+	cleanConfirm = "confirm"
+	cleanDestroy = "destroy"
+	cleanPoll    = "poll"
+	cleanUnpin   = "unpin"
+)
+
+// cleanup removes a copy that was prepared and never owned. What is not ours,
+// runs, or is protected is left alone for a person.
+func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	switch m.phase {
+	case cleanLook:
+		return j.cleanLook(ctx)
+	case cleanTasks:
+		return j.cleanTasks(ctx)
+	case cleanCancel:
+		j.call("cancel task")
+		if err := j.w.e.PVE.CancelTask(ctx, m.upid); err != nil {
+			return j.trouble(err)
+		}
+		m.phase = cleanLook
+		return j.now.Add(2 * time.Second), nil
+	case cleanConfirm:
+		return j.confirm(ctx, cleanDestroy)
+	case cleanDestroy:
+		if j.now.Sub(m.confirmed) > confirmAge {
+			m.phase = cleanConfirm
+			return j.now, nil
+		}
+		j.call("destroy copy")
+		upid, err := j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
+		switch proxmox.KindOf(err) {
+		case "":
+			m.upid, m.phase = upid, cleanPoll
+			return j.soon(), nil
+		case proxmox.OutcomeUnknown, proxmox.Busy, proxmox.NotFound:
+			m.phase = cleanLook
+			return j.soon(), nil
+		}
+		return j.trouble(err)
+	case cleanPoll:
+		j.call("poll removal")
+		t, err := j.w.e.PVE.Task(ctx, m.upid)
+		if err != nil || t.Running {
+			return j.soon(), nil
+		}
+		m.phase = cleanLook
+		return j.now, nil
+	}
+	return j.release(ctx)
+}
+
+func (j *job) cleanLook(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("look at copy")
+	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		m.phase = cleanUnpin
+		return j.now, nil
+	case err != nil:
+		return j.trouble(err)
+	case c.Bare() || c.Lock() == "create":
+		m.phase = cleanTasks
+		return j.now, nil
+	case !j.ours(c):
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is not ours: left alone", j.run.VMID)}
+	}
+	m.phase = cleanConfirm
+	return j.now, nil
+}
+
+// cleanTasks tells a restore that still runs from the stub of one that ended.
+func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("look at tasks")
+	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: j.taskType()})
+	if err != nil {
+		return j.trouble(err)
+	}
+	found, ok := proxmox.FindTask(tasks, j.taskType(), j.run.VMID, j.w.e.PVE.TokenID(), time.Time{})
+	switch {
+	case ok && found.Running:
+		m.upid, m.phase = found.UPID, cleanCancel
+	case ok:
+		m.phase = cleanConfirm
+	default:
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is bare and no task of ours made it: left alone", j.run.VMID)}
+	}
+	return j.now, nil
+}

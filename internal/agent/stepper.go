@@ -1,0 +1,57 @@
+package agent
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// Stepper does one thing at a time.
+type Stepper interface {
+	// Step makes at most one outside call and returns when to call again at
+	// the latest; a change of State may call it sooner. Steps of one Stepper
+	// never overlap.
+	Step(ctx context.Context, now time.Time) (next time.Time)
+}
+
+// idle is how long a stepper with nothing to do waits for a change of State.
+const idle = 5 * time.Second
+
+// LogClock tells the time that the log counts by: the newest stamp that
+// reached this agent, and the monotonic time since. A wrong wall clock, here
+// or at the leader, neither hastens nor delays anything that reads it.
+type LogClock struct {
+	mu    sync.Mutex
+	stamp time.Time // newest State.Clock seen
+	seen  time.Time // when, by the caller's monotonic clock
+}
+
+// Now returns the log's time. now must carry a monotonic reading, or come from
+// one virtual clock.
+func (c *LogClock) Now(s *failover.State, now time.Time) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.Clock.After(c.stamp) {
+		at := c.at(now)
+		if s.Clock.After(at) || c.stamp.IsZero() {
+			c.stamp, c.seen = s.Clock, now
+		}
+	}
+	return c.at(now)
+}
+
+func (c *LogClock) at(now time.Time) time.Time {
+	if c.stamp.IsZero() {
+		return now
+	}
+	return c.stamp.Add(now.Sub(c.seen))
+}
+
+// proposeTimeout bounds a proposal: an election takes about 4 s.
+const proposeTimeout = 10 * time.Second
+
+// callTimeout bounds one request to Proxmox. pveproxy itself gives up on its
+// backend after 30 s (596), so that a longer wait tells nothing.
+const callTimeout = 35 * time.Second
