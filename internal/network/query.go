@@ -95,13 +95,12 @@ func (p Policy) override(o Policy) Policy {
 // ZoneOf returns the declared zone with the longest name that holds a public
 // name, or "".
 func (s *Spec) ZoneOf(name string) string {
-	best := ""
-	for zone := range s.Zones {
-		if (name == zone || strings.HasSuffix(name, "."+zone)) && len(zone) > len(best) {
-			best = zone
+	for n, more := name, true; more; _, n, more = strings.Cut(n, ".") {
+		if _, ok := s.Zones[n]; ok {
+			return n
 		}
 	}
-	return best
+	return ""
 }
 
 // CanBeLost says whether a site holds anything whose loss means something: a

@@ -1,0 +1,162 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Validate returns everything that is wrong with the configuration itself,
+// sorted by path. Defaults must be expanded. It reads no file.
+func (c *Config) Validate() []network.Problem {
+	k := &checker{}
+	k.label("network", "network", c.Network, "write the name of the network as in network.yaml, such as network: assos")
+	k.label("site", "site", string(c.Site), "write the name of this site as in network.yaml, such as site: moulin")
+	k.absolute("data_dir", c.DataDir)
+	k.absolute("socket", c.Socket)
+	// struct sockaddr_un holds 108 bytes, the final zero included (unix(7)).
+	if len(c.Socket) > 107 {
+		k.fail("socket", network.CodeRange, "write a shorter path, such as "+DefaultSocket, "the path of a unix socket has at most 107 bytes, this one has %d", len(c.Socket))
+	}
+	k.listen(c)
+	if c.Advertise.IsValid() && c.Advertise != c.Listen.Mesh {
+		k.address("advertise", c.Advertise.Addr())
+	}
+	if c.Dial.Mesh.IsValid() && c.Dial.Mesh != c.Listen.Mesh.Addr() {
+		k.address("dial.mesh", c.Dial.Mesh)
+	}
+	if c.Dial.Public.IsValid() {
+		k.address("dial.public", c.Dial.Public)
+	}
+	for path, value := range map[string]string{"tls.ca": c.TLS.CA, "tls.cert": c.TLS.Cert, "tls.key": c.TLS.Key} {
+		if !strings.HasPrefix(value, filepath.Clean(c.DataDir)+"/") { // else data_dir has told
+			k.absolute(path, value)
+		}
+	}
+	k.proxmox("pve", c.PVE)
+	k.proxmox("pbs", PVE{TokenFile: c.PBS.TokenFile, CAFile: c.PBS.CAFile, Fingerprint: c.PBS.Fingerprint})
+	k.keys(c)
+	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
+		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)
+	}
+	k.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	k.oneOf("log.format", c.Log.Format, "text", "json")
+	if c.Lab != (Lab{}) && !c.onLoopback() {
+		k.fail("lab", network.CodeLabOnly, "remove lab:", "lab settings are refused on an agent that others can reach")
+	}
+	network.SortProblems(k.out)
+	return k.out
+}
+
+// onLoopback says whether nothing outside this machine can reach the agent.
+func (c *Config) onLoopback() bool {
+	all := append([]netip.AddrPort{c.Listen.Mesh, c.Listen.Metrics}, c.Listen.DNS...)
+	return !slices.ContainsFunc(all, func(a netip.AddrPort) bool { return a.IsValid() && !a.Addr().IsLoopback() })
+}
+
+// checker gathers problems.
+type checker struct{ out []network.Problem }
+
+func (k *checker) fail(path, code, hint, format string, args ...any) {
+	k.out = append(k.out, network.Problem{Path: path, Code: code, Message: fmt.Sprintf(format, args...), Hint: hint, Severity: network.Error})
+}
+
+func (k *checker) label(path, what, name, hint string) {
+	switch {
+	case name == "":
+		k.fail(path, network.CodeMissing, hint, "%s is missing", path)
+	case !network.IsLabel(name):
+		k.fail(path, network.CodeBadName, hint, "%s name %s is not usable as a DNS label", what, network.Quote(name))
+	}
+}
+
+func (k *checker) oneOf(path, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		k.fail(path, network.CodeNotOneOf, "write one of: "+strings.Join(allowed, ", "), "%s %s is not known", path, network.Quote(value))
+	}
+}
+
+// absolute demands a path that means the same from every directory.
+func (k *checker) absolute(path, value string) {
+	if value != "" && !filepath.IsAbs(value) {
+		k.fail(path, network.CodeRelativePath, "write the path from the root, beginning with /", "path %s is relative", network.Quote(value))
+	}
+}
+
+// address refuses what is not one interface's: an agent never listens
+// everywhere (design section 11).
+func (k *checker) address(path string, a netip.Addr) {
+	const hint = "write the address of one interface, such as 10.77.1.1"
+	switch {
+	case !a.IsValid():
+		k.fail(path, network.CodeMissing, hint, "%s is missing", path)
+	case a.IsUnspecified():
+		k.fail(path, network.CodeBadAddress, hint, "address %s stands for every interface and is refused everywhere", a)
+	case a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		k.fail(path, network.CodeBadAddress, hint, "address %s is not the address of one machine", a)
+	case a.Is4In6():
+		k.fail(path, network.CodeBadAddress, hint, "address %s must be written as IPv4", a)
+	}
+}
+
+func (k *checker) listen(c *Config) {
+	tcp := map[netip.AddrPort]string{}
+	claim := func(path string, a netip.AddrPort) {
+		k.address(path, a.Addr())
+		if first, taken := tcp[a]; taken && a.IsValid() {
+			k.fail(path, network.CodeTaken, "give each listener its own address or port", "address %s is already given to %s", a, first)
+		}
+		tcp[a] = path
+	}
+	claim("listen.mesh", c.Listen.Mesh)
+	if c.Listen.Metrics.IsValid() {
+		claim("listen.metrics", c.Listen.Metrics)
+	}
+	for i, a := range c.Listen.DNS {
+		claim(fmt.Sprintf("listen.dns[%d]", i), a)
+	}
+}
+
+func (k *checker) proxmox(path string, p PVE) {
+	k.absolute(path+".token_file", p.TokenFile)
+	k.absolute(path+".ca_file", p.CAFile)
+	k.fingerprint(path+".fingerprint", p.Fingerprint)
+	if p.TokenFile == "" && (p.CAFile != "" || p.Fingerprint != "") {
+		k.fail(path+".token_file", network.CodeMissing, "write token_file: PATH, or remove the section", "%s has no token file", path)
+	}
+}
+
+func (k *checker) fingerprint(path, value string) {
+	if value == "" {
+		return
+	}
+	hex := strings.ReplaceAll(value, ":", "")
+	if len(hex) != 64 || strings.Trim(strings.ToLower(hex), "0123456789abcdef") != "" {
+		k.fail(path, network.CodeFingerprint, "write what \"pvenode cert info\" or \"proxmox-backup-manager cert info\" shows, 32 pairs", "fingerprint %s is not a SHA-256", network.Quote(value))
+	}
+}
+
+func (k *checker) keys(c *Config) {
+	for _, name := range slices.Sorted(maps.Keys(c.TSIG)) {
+		path, key := "tsig."+name, c.TSIG[name]
+		k.oneOf(path+".algorithm", key.Algorithm, "hmac-sha256", "hmac-sha384", "hmac-sha512")
+		if key.SecretFile == "" {
+			k.fail(path+".secret_file", network.CodeMissing, "write the path of a file that holds the secret", "key %s has no secret_file", network.Quote(name))
+		}
+		k.absolute(path+".secret_file", key.SecretFile)
+	}
+	for _, host := range slices.Sorted(maps.Keys(c.ProbeFingerprints)) {
+		path := "probe_fingerprints." + string(host)
+		if !network.IsLabel(string(host)) {
+			k.fail(path, network.CodeBadName, "write the host's name as in network.yaml", "host name %s is not usable as a DNS label", network.Quote(host))
+		}
+		k.fingerprint(path+".pve", c.ProbeFingerprints[host].PVE)
+		k.fingerprint(path+".pbs", c.ProbeFingerprints[host].PBS)
+	}
+}
