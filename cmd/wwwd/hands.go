@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// siteHands is what acts on this site's own Proxmox. Where that stands is
+// declared in the network; the tokens stand in wwwd.yaml.
+type siteHands struct{ d *daemon }
+
+func (d *daemon) openHands(context.Context) error {
+	d.site = &siteHands{d: d}
+	return nil
+}
+
+// endpoints are the declared places of a target's PVE and PBS.
+type endpoints struct{ pveURL, node, pbsURL, datastore string }
+
+// declared returns where this site's Proxmox stands, if the site can be a target.
+func (h *siteHands) declared() (endpoints, bool) {
+	s := h.d.node.State()
+	if s.Network == nil || h.d.conf.PVE.TokenFile == "" {
+		return endpoints{}, false
+	}
+	_, target, ok := s.Network.Target(h.d.conf.Site)
+	_, store, hasStore := s.Network.Store(h.d.conf.Site)
+	if !ok || !hasStore {
+		return endpoints{}, false
+	}
+	return endpoints{target.PVE.URL, target.PVE.Node, store.PBS.URL, store.PBS.Datastore}, true
+}
+
+// run works as long as the declaration stays, and begins anew when it changes.
+// A Proxmox that does not answer keeps nobody from voting.
+func (h *siteHands) run(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error {
+		var running endpoints
+		stop := func() {}
+		var work *errgroup.Group
+		end := func() error {
+			stop()
+			if work == nil {
+				return nil
+			}
+			return work.Wait()
+		}
+		for {
+			changed := h.d.node.Changed()
+			if want, ok := h.declared(); ok && want != running {
+				if err := end(); err != nil {
+					return err
+				}
+				sub, cancel := context.WithCancel(ctx)
+				stop, work, running = cancel, &errgroup.Group{}, want
+				if err := h.work(sub, work, want); err != nil {
+					h.d.log.Error("this site's Proxmox cannot be used", "err", err)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return end()
+			case <-changed:
+			}
+		}
+	})
+}
+
+func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) error {
+	d := h.d
+	logger := d.log.With("component", "proxmox")
+	pve, err := h.openPVE(at)
+	if err != nil {
+		return err
+	}
+	pbs, err := h.openPBS(at)
+	if err != nil {
+		return err
+	}
+	executor := &agent.Executor{
+		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
+		Checker: agent.NetChecker{Dial: (&net.Dialer{}).DialContext},
+	}
+	readiness := &agent.Readiness{
+		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,
+	}
+	g.Go(func() error { drive(ctx, d.node, readiness); return nil })
+	workers := crew[*agent.Worker, string]{
+		members: executor.Workers,
+		key:     func(w *agent.Worker) string { return w.Name() },
+		drive:   func(ctx context.Context, w *agent.Worker) { drive(ctx, d.node, w) },
+	}
+	g.Go(func() error { return workers.run(ctx, d.node) })
+	return nil
+}
+
+func readyEvery(conf *config.Config) time.Duration {
+	if conf.ReadyEvery > 0 {
+		return conf.ReadyEvery.D()
+	}
+	return network.Duration(time.Minute).D()
+}
+
+func (h *siteHands) transport(t proxmox.TLS) (*http.Transport, error) {
+	return proxmox.Transport(t, dialFrom(h.d.conf.Dial.Mesh))
+}
+
+func (h *siteHands) openPVE(at endpoints) (*proxmox.PVE, error) {
+	c := h.d.conf.PVE
+	id, secret, err := proxmox.ReadTokenFile(c.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
+	if err != nil {
+		return nil, err
+	}
+	return proxmox.NewPVE(proxmox.Config{URL: at.pveURL, Node: at.node, TokenID: id, Secret: secret, Transport: t})
+}
+
+func (h *siteHands) openPBS(at endpoints) (*proxmox.PBS, error) {
+	c := h.d.conf.PBS
+	if c.TokenFile == "" {
+		return nil, fmt.Errorf("open PBS: pbs.token_file is not set, and guests are restored from this site's own PBS")
+	}
+	id, secret, err := proxmox.ReadTokenFile(c.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
+	if err != nil {
+		return nil, err
+	}
+	return proxmox.NewPBS(proxmox.Config{URL: at.pbsURL, TokenID: id, Secret: secret, Transport: t}, at.datastore)
+}

@@ -1,0 +1,98 @@
+// Command wwwd is the agent of one site: it probes the other sites, agrees
+// with their agents on what is lost, and carries out this site's part of what
+// follows.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
+)
+
+// version is set by the linker.
+var version = "0.1.0-dev"
+
+// Exit codes. A unit file may tell a full disk from a bug by them.
+const (
+	exitOK       = 0
+	exitFailed   = 1
+	exitUsage    = 2
+	exitWatchdog = 70 // a log write hung: the process ended itself
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+const usage = `wwwd is the World Wide Welsh agent of one site.
+
+  wwwd [--config FILE]                 run the agent
+  wwwd check [--config FILE]           check the configuration and exit
+  wwwd bootstrap [--config FILE]       begin a new network with this agent (once, on one site)
+  wwwd join --to ADDR:PORT [--config FILE] [--nonvoter]
+                                       have the running local agent join the group of ADDR
+  wwwd version
+`
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	verb := ""
+	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
+		verb, args = args[0], args[1:]
+	}
+	fs := flag.NewFlagSet("wwwd "+verb, flag.ContinueOnError)
+	fs.SetOutput(stderr)
+	fs.Usage = func() { fmt.Fprint(stderr, usage) }
+	file := fs.String("config", config.DefaultPath, "configuration of this agent")
+	to := fs.String("to", "", "mesh address of an agent of the group")
+	nonvoter := fs.Bool("nonvoter", false, "join without a vote")
+	showVersion := fs.Bool("version", false, "print the version")
+	switch err := fs.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		return exitUsage
+	case fs.NArg() > 0:
+		fmt.Fprintf(stderr, "wwwd: unexpected argument %q\n\n%s", fs.Arg(0), usage)
+		return exitUsage
+	}
+	if *showVersion || verb == "version" {
+		fmt.Fprintln(stdout, "wwwd", version)
+		return exitOK
+	}
+	conf, problems := config.Load(*file)
+	if len(problems) > 0 {
+		fmt.Fprint(stderr, netyaml.Format(problems))
+	}
+	if conf == nil {
+		return exitFailed
+	}
+	var err error
+	switch verb {
+	case "":
+		err = serve(ctx, conf, stderr)
+	case "check":
+		fmt.Fprintf(stdout, "%s: good\n", *file)
+	case "bootstrap":
+		err = bootstrap(ctx, conf, stdout)
+	case "join":
+		err = join(ctx, conf, *to, !*nonvoter, stdout)
+	default:
+		fmt.Fprintf(stderr, "wwwd: unknown command %q\n\n%s", verb, usage)
+		return exitUsage
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(stderr, "wwwd: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}

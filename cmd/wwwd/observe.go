@@ -1,0 +1,204 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/probes"
+)
+
+// observer is the agent's eyes: probes, its own health, and the reports.
+type observer struct {
+	d      *daemon
+	set    *probes.Set
+	uplink *probes.Uplink
+	opts   probes.Options
+
+	mu      sync.Mutex
+	health  *probes.Health
+	unwell  []string
+	looked  time.Time // when health was last looked at
+	disk    error     // what writing to the data directory said then
+	version uint64    // of State that the targets were made from
+	levels  levels
+}
+
+// levels keeps the durations that matter per site until the network changes.
+type levels struct {
+	version uint64
+	bySite  map[network.SiteID][]time.Duration
+}
+
+func (d *daemon) openProbes(context.Context) error {
+	ask := probes.New(probes.Config{Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now})
+	conf := probes.SetConfig{
+		Probe: ask, Misses: probes.DefaultMisses, Start: d.start,
+		Rand: func(name string) *mathrand.Rand { return stream(d.boot, name) },
+	}
+	d.probes = &observer{
+		d: d, set: probes.NewSet(conf), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
+		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins()},
+	}
+	for path, addr := range map[failover.Path]netip.Addr{
+		failover.PathMesh: d.conf.Dial.Mesh, failover.PathPublic: d.conf.Dial.Public,
+	} {
+		if addr.IsValid() {
+			d.probes.opts.From[path] = []netip.Addr{addr}
+		}
+	}
+	return nil
+}
+
+// retarget brings the probes to what State declares.
+func (o *observer) retarget(now time.Time) {
+	s := o.d.node.State()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s.Network == nil || s.Index == o.version {
+		return
+	}
+	o.version = s.Index
+	serving := map[network.GuestID]network.SiteID{}
+	for g, p := range s.Guests {
+		serving[g] = p.Serving
+	}
+	opts := o.opts
+	for site, m := range s.Members {
+		if m.Voter {
+			opts.Voters = append(opts.Voters, site)
+		}
+	}
+	o.set.Update(probes.Targets(s.Network, o.d.conf.Site, serving, opts), now)
+	o.uplink.Update(probes.AnchorTargets(s.Network, o.d.conf.Site, opts), now)
+}
+
+// look takes the agent's own pulse, about once a second.
+func (o *observer) look(now time.Time) {
+	in := probes.Input{
+		Wall: now, Mono: now.Sub(o.d.start), Late: o.set.TakeLate(now), Disk: o.writeDisk(), Well: o.uplink.Well(now),
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.disk = in.Disk
+	o.health.Observe(in)
+	o.unwell = o.health.Unwell(in.Mono)
+	o.looked = now
+}
+
+// writeDisk proves that the data directory can be written.
+func (o *observer) writeDisk() error {
+	path := filepath.Join(o.d.conf.DataDir, "alive")
+	if err := os.WriteFile(path, []byte(o.d.boot), 0o600); err != nil {
+		return fmt.Errorf("write to data directory: %w", err)
+	}
+	return nil
+}
+
+// alive says whether the agent's own pulse was taken recently and the disk works.
+func (o *observer) alive(now time.Time, within time.Duration) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return now.Sub(o.looked) < within && o.disk == nil
+}
+
+// local returns what this agent itself sees: why it is unwell, and the voters
+// whose agents answer it.
+func (o *observer) local() (unwell []string, reachable []failover.SiteID) {
+	o.mu.Lock()
+	unwell = o.unwell
+	o.mu.Unlock()
+	s := o.d.node.State()
+	for _, ob := range o.set.Observations(time.Now()) {
+		if ob.Target == "agent" && ob.Seen == failover.SeenUp && s.Members[ob.Site].Voter {
+			reachable = append(reachable, ob.Site)
+		}
+	}
+	return unwell, reachable
+}
+
+func (o *observer) gather(now time.Time) probes.Inputs {
+	s := o.d.node.State()
+	o.mu.Lock()
+	unwell := o.unwell
+	o.mu.Unlock()
+	in := probes.Inputs{Observations: o.set.Observations(now), Unwell: unwell, Term: s.Term}
+	if s.Network != nil {
+		bySite := o.levelsOf(s)
+		in.Levels = func(site network.SiteID) []time.Duration { return bySite[site] }
+		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
+	}
+	for _, d := range s.Domains {
+		in.Suspicion = in.Suspicion || d.Level >= failover.LevelSuspect || d.Lost.Index != 0 && d.Cause != failover.CauseLost
+	}
+	return in
+}
+
+// levelsOf computes the levels once per declared network.
+func (o *observer) levelsOf(s *failover.State) map[network.SiteID][]time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.levels.bySite == nil || o.levels.version != s.NetworkVersion {
+		o.levels = levels{version: s.NetworkVersion, bySite: map[network.SiteID][]time.Duration{}}
+		for _, id := range s.Network.SiteIDs() {
+			o.levels.bySite[id] = probes.Levels(s.Network, id, probes.DefaultEvery)
+		}
+	}
+	return o.levels.bySite
+}
+
+func (o *observer) propose(ctx context.Context, r failover.Report) error {
+	s := o.d.node.State()
+	if _, ok := s.Members[o.d.conf.Site]; !ok {
+		return errNotMember
+	}
+	_, err := o.d.node.Propose(failover.WithActor(ctx, "agent:"+string(o.d.conf.Site)), r)
+	return err
+}
+
+var errNotMember = errors.New("this agent is no member of the group yet")
+
+func (o *observer) run(ctx context.Context, g *errgroup.Group) {
+	byTarget := func(p *probes.Prober) probes.Target { return p.Target() }
+	for _, steppers := range []func() []*probes.Prober{o.set.Steppers, o.uplink.Steppers} {
+		c := crew[*probes.Prober, probes.Target]{
+			members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
+			key:     byTarget,
+			drive:   func(ctx context.Context, p *probes.Prober) { driveAlone(ctx, p) },
+		}
+		g.Go(func() error { return c.run(ctx, o.d.node) })
+	}
+	g.Go(func() error {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			o.look(time.Now())
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-tick.C:
+			}
+		}
+	})
+	reporter := &probes.ReportStepper{
+		Reporter: probes.NewReporter(probes.ReporterConfig{Observer: o.d.conf.Site, Boot: o.d.boot, Version: version}),
+		Gather:   o.gather,
+		Propose:  o.propose,
+		Failed: func(err error) {
+			if !errors.Is(err, errNotMember) {
+				o.d.log.Debug("report not recorded", "err", err)
+			}
+		},
+	}
+	g.Go(func() error { drive(ctx, o.d.node, reporter); return nil })
+}

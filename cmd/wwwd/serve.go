@@ -1,0 +1,283 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/raoull/worldwidewelsh/cluster"
+	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/probes"
+)
+
+// daemon holds the parts of a running agent. serve is the only wiring.
+type daemon struct {
+	conf   *config.Config
+	log    *slog.Logger
+	start  time.Time
+	boot   string
+	id     string // server id
+	tls    *cluster.TLS
+	mux    *cluster.Mux
+	node   *cluster.Node
+	peers  *peers
+	clock  *agent.LogClock
+	probes *observer
+	site   *siteHands
+	dns    *dnsctl.Server
+	pub    *dnsctl.Publisher
+	reg    *prometheus.Registry
+}
+
+func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
+	d := &daemon{conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry()}
+	d.log = newLogger(conf, stderr).With("site", conf.Site)
+	for _, step := range []func(context.Context) error{
+		d.openMesh, d.openNode, d.openHands, d.openDNS, d.openProbes, d.openMetrics,
+	} {
+		if err := step(ctx); err != nil {
+			return errors.Join(err, d.close())
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	d.runServers(ctx, g)
+	d.runSteppers(ctx, g)
+	d.log.Info("agent runs", "version", version, "server", d.id, "mesh", conf.Listen.Mesh)
+	notifyReady(d.log)
+	err := g.Wait()
+	notifyStopping()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, d.close())
+}
+
+func newBoot() string {
+	b := make([]byte, 8)
+	_, _ = rand.Read(b) // crypto/rand.Read never fails since Go 1.24
+	return hex.EncodeToString(b)
+}
+
+func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
+		level = slog.LevelInfo // Load has refused anything else
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if conf.Log.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// openMesh loads the certificates and opens the one mesh port.
+func (d *daemon) openMesh(ctx context.Context) error {
+	var err error
+	if d.id, err = cluster.ServerID(d.conf.DataDir); err != nil {
+		return err
+	}
+	pair := cluster.Pair{}
+	var ca []byte
+	for path, into := range map[string]*[]byte{d.conf.TLS.Cert: &pair.Cert, d.conf.TLS.Key: &pair.Key, d.conf.TLS.CA: &ca} {
+		if *into, err = os.ReadFile(path); err != nil {
+			return fmt.Errorf("load certificates: %w", err)
+		}
+	}
+	d.tls, err = cluster.NewTLS(cluster.TLSConfig{
+		Self: cluster.Identity{Network: d.conf.Network, Site: d.conf.Site, ServerID: d.id},
+		Pair: pair, CA: ca, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	listener, err := cluster.ListenMesh(ctx, d.conf.Listen.Mesh)
+	if err != nil {
+		return fmt.Errorf("listen on the mesh: %w", err)
+	}
+	d.mux = cluster.NewMux(listener, d.tls, d.log.With("component", "mesh"))
+	d.peers = newPeers(d.tls, cluster.NewDialer(d.conf.Dial.Mesh))
+	return nil
+}
+
+func (d *daemon) openNode(context.Context) error {
+	var err error
+	d.node, err = cluster.Open(cluster.Config{
+		Dir: d.conf.DataDir, Site: d.conf.Site, Network: d.conf.Network, Advertise: d.conf.Advertise.String(),
+		Listener: d.mux.Raft(), Dial: d.tls.DialRaft(cluster.NewDialer(d.conf.Dial.Mesh).DialContext),
+		Forward: d.peers.propose, ForwardConfirm: d.peers.confirm,
+		Logger: d.log.With("component", "raft"), WallClock: time.Now,
+		Exit: func(reason string) {
+			d.log.Error("ending the process", "reason", reason)
+			os.Exit(exitWatchdog)
+		},
+	})
+	return err
+}
+
+func (d *daemon) openDNS(context.Context) error {
+	logger := d.log.With("component", "dns")
+	var listen []string
+	for _, a := range d.conf.Listen.DNS {
+		listen = append(listen, a.String())
+	}
+	if len(listen) > 0 {
+		var err error
+		if d.dns, err = dnsctl.NewServer(dnsctl.Config{Listen: listen, Logger: logger}); err != nil {
+			return err
+		}
+	}
+	d.pub = &dnsctl.Publisher{
+		Site: d.conf.Site, Log: d.node, Server: d.dns, Logger: logger,
+		Exchange: dnsctl.NetExchanger{Dial: dialFrom(d.conf.Dial.Mesh)},
+	}
+	return nil
+}
+
+func (d *daemon) openMetrics(context.Context) error {
+	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return api.RegisterMetrics(d.reg, d.backend())
+}
+
+func (d *daemon) close() error {
+	var errs []error
+	if d.node != nil {
+		errs = append(errs, d.node.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// runServers starts everything that listens.
+func (d *daemon) runServers(ctx context.Context, g *errgroup.Group) {
+	logger := d.log.With("component", "api")
+	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Log: logger})
+	g.Go(func() error { return d.mux.Run(ctx) })
+	g.Go(func() error { return serveHTTP(ctx, api.NewMeshServer(handler, logger), d.mux.API()) })
+	g.Go(func() error {
+		l, err := api.ListenSocket(ctx, d.conf.Socket)
+		if err != nil {
+			return err
+		}
+		return serveHTTP(ctx, api.NewSocketServer(d.localRoutes(handler), logger), l)
+	})
+	if d.conf.Listen.Metrics.IsValid() {
+		g.Go(func() error {
+			l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", d.conf.Listen.Metrics.String())
+			if err != nil {
+				return fmt.Errorf("listen for metrics: %w", err)
+			}
+			mux := http.NewServeMux()
+			mux.Handle("GET /metrics", promhttp.HandlerFor(d.reg, promhttp.HandlerOpts{}))
+			return serveHTTP(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
+		})
+	}
+	if d.dns != nil {
+		g.Go(func() error { return d.dns.Run(ctx) })
+	}
+}
+
+// serveHTTP serves until ctx ends, then gives running requests a moment.
+func serveHTTP(ctx context.Context, s *http.Server, l net.Listener) error {
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.Shutdown(stop); err != nil {
+		_ = s.Close() // what did not end in time is cut
+	}
+	<-done
+	return context.Cause(ctx)
+}
+
+// runSteppers starts everything that moves on its own.
+func (d *daemon) runSteppers(ctx context.Context, g *errgroup.Group) {
+	loop := func(s agent.Stepper) {
+		g.Go(func() error { drive(ctx, d.node, s); return nil })
+	}
+	loop(&agent.Leader{
+		Site: d.conf.Site, Log: d.node, Clock: d.clock, Logger: d.log.With("component", "leader"), Members: d.members,
+	})
+	loop(d.pub)
+	g.Go(func() error { return d.publish(ctx) })
+	d.probes.run(ctx, g)
+	d.site.run(ctx, g)
+	g.Go(func() error { return watchdog(ctx, d) })
+}
+
+// publish keeps the embedded server at the newest State. It needs neither
+// quorum nor network.
+func (d *daemon) publish(ctx context.Context) error {
+	for {
+		changed := d.node.Changed()
+		d.pub.Publish(d.node.State())
+		if d.dns != nil {
+			d.dns.SetTransfers(d.transfers())
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// maxStale is how long ago a leader may have been heard for this agent to
+// count as a member of the quorum.
+const maxStale = 5 * time.Second
+
+// transfers lets secondaries fetch zones only from an agent that is in contact
+// with the quorum: a secondary without a copy believes the first it asks.
+func (d *daemon) transfers() dnsctl.Transfers {
+	if age, ok := d.node.LastContact(); ok && age < maxStale && d.node.LeaderAddr() != "" {
+		return dnsctl.TransfersAllowed
+	}
+	return dnsctl.TransfersRefused
+}
+
+// members is the Raft configuration as State should have it.
+func (d *daemon) members() []agent.RaftMember {
+	var out []agent.RaftMember
+	for _, m := range d.node.Members() {
+		if m.Site == "" {
+			continue
+		}
+		out = append(out, agent.RaftMember{
+			Site: m.Site, ServerID: m.ServerID, Address: m.Address, Voter: m.Suffrage == cluster.Voter,
+		})
+	}
+	return out
+}
+
+func stream(boot, name string) *mathrand.Rand {
+	var seed [32]byte
+	copy(seed[:], filepath.Join(boot, name))
+	return mathrand.New(mathrand.NewChaCha8(seed))
+}
+
+var _ failover.Log = (*cluster.Node)(nil)
+
+var _ = probes.DefaultEvery
