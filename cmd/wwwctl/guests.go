@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/message"
+)
+
+func guestsCommand(a *app, _ *flag.FlagSet) runner {
+	return func(ctx context.Context, args []string) error {
+		if err := need(args, 0, 1, ""); err != nil {
+			return err
+		}
+		return a.present(ctx, func(ctx context.Context) (view, error) {
+			if len(args) == 0 {
+				list, err := a.client.Guests(ctx)
+				return view{kind: api.KindGuests, data: list, table: a.guestTable(list.Items)}, err
+			}
+			g, err := a.client.Guest(ctx, failover.GuestID(args[0]))
+			return view{
+				kind: api.KindGuest, data: g, table: a.guestTable([]failover.GuestView{g.Guest}),
+				text: func() string { return a.guestScreen(g) },
+			}, err
+		})
+	}
+}
+
+func phaseTone(p failover.Phase) tone {
+	switch p {
+	case failover.PhaseHome:
+		return good
+	case failover.PhaseStuck, failover.PhaseUnprotected:
+		return bad
+	case failover.PhaseExcluded:
+		return dim
+	}
+	return warn
+}
+
+func (a *app) guestTable(list []failover.GuestView) table {
+	t := table{cols: cols("GUEST", "ID", ">P", "HOME", "AT", "STATE", ">OFF-SITE", "+COPIES", "+STRUCTURE", "+EPOCH", "~READY")}
+	for _, g := range list {
+		ready := cell{"yes", good}
+		if !g.Ready {
+			ready = cell{"no: " + message.Text(a.lang(), g.NotReady.Code, g.NotReady.Args), warn}
+		}
+		t.add(c(string(g.Guest)), c(fmt.Sprintf("%s:%d", g.Type, g.ID)), c(fmt.Sprint(g.Priority)), c(string(g.Home)), c(dash(string(g.At))),
+			cell{string(g.Phase), phaseTone(g.Phase)}, c(spanOrDash(g.RPO)), c(copies(g)), c(string(g.Structure)), c(g.Epoch), ready)
+	}
+	return t
+}
+
+// copies names the sites other than the guest's own that hold a usable copy.
+func copies(g failover.GuestView) string {
+	var out []string
+	for _, cp := range g.Copies {
+		if cp.Unusable == "" && cp.Site != g.At && !slices.Contains(out, string(cp.Site)) {
+			out = append(out, string(cp.Site))
+		}
+	}
+	return dash(strings.Join(out, ","))
+}
+
+func (a *app) guestScreen(g api.Guest) string {
+	s, v := a.show, g.Guest
+	p := &page{s: s}
+	p.line("%s  %s:%d of %s, priority %d", s.paint(strong, string(v.Guest)), v.Type, v.ID, v.Structure, v.Priority)
+	field := func(name, text string) {
+		if text != "" {
+			p.line("  %-10s %s", name, s.text(text))
+		}
+	}
+	field("state", fmt.Sprintf("%s since %s", v.Phase, s.date(v.Since)))
+	field("owner", fmt.Sprintf("%s (home %s), epoch %s", dash(string(v.At)), v.Home, v.Epoch))
+	field("serving", dash(string(v.Serving)))
+	field("names", strings.Join(v.Names, ", "))
+	field("operation", string(g.Op))
+	if v.Ready {
+		field("ready", "yes")
+	} else {
+		field("ready", "NO  "+a.sentence(v.NotReady))
+	}
+	field("off-site", spanOrDash(v.RPO))
+	t := table{cols: cols("COPY AT", "TAKEN", ">AGE", ">SIZE", "VERIFIED", "~USABLE", "+VOLID")}
+	for _, site := range slices.Sorted(maps.Keys(g.Points)) {
+		for _, pt := range g.Points[site] {
+			usable := cell{"yes", good}
+			if pt.Unusable != "" {
+				usable = cell{"no: " + pt.Unusable, bad}
+			}
+			verified := "no"
+			if pt.Verified {
+				verified = "yes"
+			}
+			t.add(c(string(site)), c(s.date(pt.Time)), c(span(g.At.Sub(pt.Time))), c(message.Bytes(pt.Size)), c(verified), usable, c(pt.Volid))
+		}
+	}
+	if len(t.rows) > 0 {
+		p.blank()
+		p.raw(t.lines(s, a.g.noHeaders)...)
+	}
+	return p.b.String()
+}

@@ -1,0 +1,166 @@
+// Command wwwctl is the person's tool for a World Wide Welsh network: it asks
+// the local agent over its unix socket, and tells it what to do.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/raoull/worldwidewelsh/internal/api"
+)
+
+// version is set by the build: -ldflags "-X main.version=0.1.0".
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], terminal())
+	stop()
+	os.Exit(code)
+}
+
+// run carries out one command line and returns the exit code (exit.go).
+func run(ctx context.Context, args []string, con console) int {
+	a := &app{con: con}
+	err := a.dispatch(ctx, args)
+	if errors.Is(err, flag.ErrHelp) {
+		return exitOK
+	}
+	return a.report(ctx, err)
+}
+
+// app is one invocation.
+type app struct {
+	con    console
+	g      globals
+	client *api.Client
+	show   style
+}
+
+// command is one entry of the command table. setup registers the command's
+// own flags and returns what to run with the arguments that are left.
+type command struct {
+	name, usage, short string
+	setup              func(a *app, fs *flag.FlagSet) runner
+}
+
+type runner func(ctx context.Context, args []string) error
+
+// commands is the command table, in the order of the help.
+func commands() []command {
+	return []command{
+		{"status", "", "the essentials on one screen", statusCommand},
+		{"sites", "[SITE]", "every site; one site with its evidence", sitesCommand},
+		{"guests", "[GUEST]", "every guest; one guest with its copies", guestsCommand},
+		{"plan", "[SITE]", "what would happen if it were lost now; nothing is touched", planCommand},
+		{"failover", "[SITE]", "bring its guests back elsewhere, by hand", failoverCommand},
+		{"op", "{list|show|follow|cancel|approve|retry|ack} [OP]", "operations", opCommand},
+		{"approve", "OP", "let an operation that waits go on", approveCommand},
+		{"events", "", "what happened", eventsCommand},
+		{"history", "", "operations that have ended", historyCommand},
+		{"pause", "[SITE]", "disarm automatic failover", pauseCommand},
+		{"resume", "[SITE]", "arm it again", resumeCommand},
+		{"dns", "show", "public names, where they go, and whether the servers say so", dnsCommand},
+		{"config", "{check|diff|apply|show|example} [FILE]", "the declared network", configCommand},
+		{"cluster", "peers", "the agents and their agreement", clusterCommand},
+		{"explain", "CODE|STATE", "what a code or a state means and what to do", explainCommand},
+		{"which", "", "which agent answers", whichCommand},
+		{"version", "", "versions of wwwctl and of the agent", versionCommand},
+		{"help", "[TOPIC|COMMAND]", "this, or a topic: environment exit-codes formatting states", helpCommand},
+	}
+}
+
+// dispatch finds the command among the arguments, which may stand before,
+// between and after the flags, and runs it.
+func (a *app) dispatch(ctx context.Context, args []string) error {
+	a.g = defaultGlobals(a.con)
+	fs := a.flagSet("wwwctl")
+	if err := a.parse(fs, args); err != nil {
+		return err
+	}
+	if fs.NArg() == 0 {
+		if err := a.ready(); err != nil {
+			return err
+		}
+		a.printHelp(a.con.Err)
+		return &exitError{code: exitUsage}
+	}
+	name := fs.Arg(0)
+	for _, c := range commands() {
+		if c.name == name {
+			return a.runCommand(ctx, c, fs.Args()[1:])
+		}
+	}
+	return usagef("there is no command %q; wwwctl help lists them", name)
+}
+
+func (a *app) runCommand(ctx context.Context, c command, rest []string) error {
+	fs := a.flagSet("wwwctl " + c.name)
+	do := c.setup(a, fs)
+	fs.Usage = func() { a.printUsage(c, fs) }
+	positional, err := a.parseMixed(fs, rest)
+	if err != nil {
+		return err
+	}
+	if err := a.ready(); err != nil {
+		return err
+	}
+	defer func() {
+		if a.client != nil {
+			a.client.Close()
+		}
+	}()
+	return do(ctx, positional)
+}
+
+// parseMixed parses flags wherever they stand and returns the other arguments.
+func (a *app) parseMixed(fs *flag.FlagSet, args []string) ([]string, error) {
+	var positional []string
+	for {
+		if err := a.parse(fs, args); err != nil {
+			return nil, err
+		}
+		consumed := len(args) - fs.NArg()
+		if consumed > 0 && args[consumed-1] == "--" {
+			return append(positional, fs.Args()...), nil
+		}
+		if fs.NArg() == 0 {
+			return positional, nil
+		}
+		positional = append(positional, fs.Arg(0))
+		args = fs.Args()[1:]
+	}
+}
+
+func (a *app) parse(fs *flag.FlagSet, args []string) error {
+	err := fs.Parse(args)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	return usagef("%v", err)
+}
+
+// need checks the number of arguments.
+func need(args []string, least, most int, what string) error {
+	if len(args) < least {
+		return usagef("%s is missing", what)
+	}
+	if len(args) > most {
+		return usagef("too many arguments: %q", args[most:])
+	}
+	return nil
+}
+
+func (a *app) printf(format string, v ...any) { fmt.Fprintf(a.con.Out, format, v...) }
+
+// say talks to the person beside the data: not with -q.
+func (a *app) say(format string, v ...any) {
+	if !a.g.quiet {
+		fmt.Fprintf(a.con.Err, format+"\n", v...)
+	}
+}

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/message"
+)
+
+// what registers the flags that name what is lost, and returns how to read them.
+func what(fs *flag.FlagSet) func(args []string) (api.FailoverRequest, error) {
+	host := fs.String("host", "", "a `host` instead of a site")
+	guest := fs.String("guest", "", "one `guest` instead of a site")
+	to := fs.String("to", "", "only to this `site`")
+	only := fs.String("only", "", "only these `guests`, separated by commas")
+	return func(args []string) (api.FailoverRequest, error) {
+		req := api.FailoverRequest{Host: failover.HostID(*host), Guest: failover.GuestID(*guest), To: failover.SiteID(*to)}
+		if len(args) > 0 {
+			req.Site = failover.SiteID(args[0])
+		}
+		for g := range strings.SplitSeq(*only, ",") {
+			if g = strings.TrimSpace(g); g != "" {
+				req.Only = append(req.Only, failover.GuestID(g))
+			}
+		}
+		given := 0
+		for _, v := range []string{string(req.Site), *host, *guest} {
+			if v != "" {
+				given++
+			}
+		}
+		if given != 1 {
+			return req, usagef("want exactly one of SITE, --host and --guest")
+		}
+		return req, need(args, 0, 1, "")
+	}
+}
+
+func planCommand(a *app, fs *flag.FlagSet) runner {
+	read := what(fs)
+	byHand := fs.Bool("by-hand", false, "the plan of wwwctl failover: guests of mode manual too")
+	exitCode := fs.Bool("exit-code", false, "exit 10 when a guest that should be saved is left out")
+	return func(ctx context.Context, args []string) error {
+		req, err := read(args)
+		if err != nil {
+			return err
+		}
+		missing := 0
+		err = a.present(ctx, func(ctx context.Context) (view, error) {
+			ask := a.client.PlanAsLoss
+			if *byHand {
+				ask = a.client.PlanByHand
+			}
+			plan, err := ask(ctx, req)
+			missing = 0
+			for _, l := range plan.LeftOut {
+				if api.Needed(l) {
+					missing++
+				}
+			}
+			return view{
+				kind: api.KindPlan, data: plan, table: a.planTable(plan),
+				text: func() string { return a.planScreen(plan, req) + a.planFooter(plan, req) },
+			}, err
+		})
+		if err == nil && *exitCode && missing > 0 {
+			return fail(exitNotSaved, "WWW-3022", "guests", fmt.Sprint(missing))
+		}
+		return err
+	}
+}
+
+func (a *app) planTable(plan api.Plan) table {
+	t := table{cols: cols("GUEST", ">P", "TO", "COPY OF", ">LOSS", ">SIZE", ">ABOUT", "~MODE", "+HOST", "+VLAN", "+WHY", "+VOLID")}
+	for _, as := range plan.Assignments {
+		mode := "automatic"
+		if !as.Automatic {
+			mode = "waits for a person"
+		}
+		var why []string
+		for _, r := range as.Why {
+			why = append(why, message.Text(a.lang(), r.Code, r.Args))
+		}
+		t.add(c(string(as.Guest)), c(fmt.Sprint(as.Priority)), c(string(as.Target)), c(a.show.date(as.Point.Time)), c(span(as.Loss)),
+			c(message.Bytes(as.Point.Size)), c(spanOrDash(as.Estimate)), c(mode), c(string(as.Host)), c(fmt.Sprint(as.VLAN)),
+			c(strings.Join(why, "; ")), c(as.Point.Volid))
+	}
+	return t
+}
+
+// planScreen is the plan alone: failover shows the same before it asks.
+func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
+	s := a.show
+	p := &page{s: s}
+	p.line("If %s were lost now (%s): plan %s, state %d", subject(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index)
+	if len(plan.Assignments) == 0 {
+		p.line("  nothing to move")
+	} else {
+		t := a.planTable(plan)
+		t.indent = "  "
+		p.raw(t.lines(s, a.g.noHeaders)...)
+	}
+	for _, l := range plan.LeftOut {
+		t := plain
+		if api.Needed(l) {
+			t = bad
+		}
+		p.line("  %s %s", s.paint(t, "left out: "+string(l.Guest)), s.text("("+message.Text(a.lang(), l.Reason.Code, l.Reason.Args)+", "+l.Reason.Code+")"))
+	}
+	return p.b.String()
+}
+
+func (a *app) planFooter(plan api.Plan, req api.FailoverRequest) string {
+	p := &page{s: a.show}
+	p.line("seen as %s; %s", plan.Cause, a.seenText(plan))
+	if plan.Open != "" {
+		p.line("under way: wwwctl op show %s", plan.Open)
+	}
+	p.line("Nothing was done. By hand: wwwctl failover %s", spell(req))
+	return p.b.String()
+}
+
+// seenText says who still gets an answer.
+func (a *app) seenText(plan api.Plan) string {
+	if len(plan.Answers) == 0 {
+		return "nobody gets an answer from it"
+	}
+	text := strings.Join(plan.Answers[:min(3, len(plan.Answers))], ", ")
+	if n := len(plan.Answers) - 3; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return "it answers " + text
+}
+
+// subject names what a request speaks of, in a sentence.
+func subject(req api.FailoverRequest) string {
+	switch {
+	case req.Host != "":
+		return "host " + string(req.Host)
+	case req.Guest != "":
+		return "guest " + string(req.Guest)
+	}
+	return string(req.Site)
+}
+
+// spell writes a request as arguments of the command line.
+func spell(req api.FailoverRequest) string {
+	text := string(req.Site)
+	if req.Host != "" {
+		text = "--host " + string(req.Host)
+	}
+	if req.Guest != "" {
+		text = "--guest " + string(req.Guest)
+	}
+	if req.To != "" {
+		text += " --to " + string(req.To)
+	}
+	if len(req.Only) > 0 {
+		text += " --only " + strings.Join(names(req.Only), ",")
+	}
+	return text
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/message"
+)
+
+// opLines shows a running operation with at most room guests.
+func (a *app) opLines(op failover.OpView, st failover.Status, room int) []string {
+	s := a.show
+	p := &page{s: s}
+	left := fmt.Sprintf("%s  %s of %s %s %s", op.ID, op.Kind, domain(op.Domain), s.glyph("arrow"), targets(op))
+	p.line("%s  %s", s.paint(strong, left), a.opState(op, st))
+	if op.Total > 0 {
+		p.line("  %s %3d%%  %s of %s  %s", s.bar(op.Bytes, op.Total, 20), percent(op),
+			message.Bytes(op.Bytes), message.Bytes(op.Total), remaining(op))
+	}
+	guests := mostTelling(op.Guests)
+	hidden := 0
+	if len(guests) > room {
+		hidden = len(guests) - (room - 1)
+		guests = guests[:room-1]
+	}
+	t := a.opTable(guests)
+	t.indent = "  "
+	p.raw(t.lines(s, false)...)
+	if hidden > 0 {
+		p.line("  and %s more: wwwctl op show %s", plural(hidden, "guest"), op.ID)
+	}
+	if len(op.LeftOut) > 0 {
+		p.line("  left out: %s", s.text(a.leftOut(op.LeftOut)))
+	}
+	return strings.Split(strings.TrimSuffix(p.b.String(), "\n"), "\n")
+}
+
+// mostTelling puts what needs eyes first: stuck, then at work, then waiting,
+// then served; within each in the order of the work.
+func mostTelling(guests []failover.OpGuestView) []failover.OpGuestView {
+	rank := func(g failover.OpGuestView) int {
+		switch {
+		case g.State == failover.RunStuck:
+			return 0
+		case !g.Served.IsZero(), g.State == failover.RunCancelled:
+			return 3
+		case g.Status == failover.StatusRunning:
+			return 1
+		}
+		return 2
+	}
+	out := slices.Clone(guests)
+	slices.SortStableFunc(out, func(x, y failover.OpGuestView) int { return cmp.Compare(rank(x), rank(y)) })
+	return out
+}
+
+// opTable is the guests of an operation, one per row.
+func (a *app) opTable(guests []failover.OpGuestView) table {
+	t := table{cols: cols("GUEST", ">P", "TO", "STEP", "~PROGRESS", ">LOSS", ">TOOK", "+ID", "+ATTEMPT")}
+	for _, g := range guests {
+		word, tn := stepWord(g)
+		t.add(c(string(g.Guest)), c(fmt.Sprint(g.Priority)), c(string(g.Target)), cell{word, tn}, c(a.progress(g)),
+			c(spanOrDash(g.Loss)), c(spanOrDash(g.Took)), c(fmt.Sprint(g.VMID)), c(fmt.Sprint(g.Attempt)))
+	}
+	return t
+}
+
+// stepWords are what a step is called while it is under way.
+var stepWords = map[failover.StepID]string{
+	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepOwn: "take over",
+	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
+	failover.StepCleanup: "clean up",
+}
+
+func stepWord(g failover.OpGuestView) (string, tone) {
+	switch {
+	case g.State == failover.RunStuck:
+		return "STUCK", bad
+	case !g.Served.IsZero():
+		return "serving", good
+	case g.State == failover.RunCancelled && g.Step != failover.StepCleanup:
+		return "cancelled", dim
+	}
+	return cmp.Or(stepWords[g.Step], string(g.Step), "-"), plain
+}
+
+// progress says how far the guest is, or what it waits for.
+func (a *app) progress(g failover.OpGuestView) string {
+	retry := ""
+	if g.Attempt > 1 {
+		retry = fmt.Sprintf(", attempt %d", g.Attempt)
+	}
+	switch {
+	case g.State == failover.RunStuck:
+		return message.Text(a.lang(), g.Stuck.Code, g.Stuck.Args)
+	case !g.Served.IsZero():
+		return "since " + a.show.clock(g.Served)
+	case g.State == failover.RunCancelled:
+		return ""
+	case !g.Waits.IsZero():
+		return message.Text(a.lang(), g.Waits.Code, g.Waits.Args)
+	case g.Step == failover.StepRestore && g.Total > 0:
+		return fmt.Sprintf("%s %s/%s%s", a.show.bar(g.Bytes, g.Total, 8), message.Bytes(g.Bytes), message.Bytes(g.Total), retry)
+	case g.Note != "":
+		return g.Note + retry
+	}
+	return string(g.Status) + retry
+}
+
+// opState says where the operation as a whole stands.
+func (a *app) opState(op failover.OpView, st failover.Status) string {
+	switch op.Phase {
+	case failover.OpPreparing:
+		for _, row := range st.Sites {
+			if failover.SiteDomain(row.Site) == op.Domain && row.CommitAt > 0 {
+				return "commits in " + span(row.CommitAt)
+			}
+		}
+		if len(op.Waiting) > 0 {
+			return "waits for approval"
+		}
+		return "prepares, " + span(st.At.Sub(op.Begun))
+	case failover.OpCommitted:
+		return "committed " + span(st.At.Sub(op.Committed)) + " ago"
+	case failover.OpReleasing:
+		return "cancelled, its copies are cleaned up"
+	}
+	return string(op.Phase)
+}
+
+// targets lists where the guests go: "quai (3), fabrique (2)".
+func targets(op failover.OpView) string {
+	count := map[failover.SiteID]int{}
+	var order []failover.SiteID
+	for _, g := range op.Guests {
+		if count[g.Target] == 0 {
+			order = append(order, g.Target)
+		}
+		count[g.Target]++
+	}
+	var out []string
+	for _, site := range order {
+		out = append(out, fmt.Sprintf("%s (%d)", site, count[site]))
+	}
+	return dash(strings.Join(out, ", "))
+}
+
+func percent(op failover.OpView) int {
+	if op.Total <= 0 {
+		return 0
+	}
+	return int(min(op.Bytes, op.Total) * 100 / op.Total)
+}
+
+func remaining(op failover.OpView) string {
+	if op.Remaining <= 0 {
+		return ""
+	}
+	return "about " + roughly(op.Remaining) + " left"
+}
+
+// leftOut names the guests that stay, and why.
+func (a *app) leftOut(list []failover.LeftOut) string {
+	var out []string
+	for _, l := range list {
+		out = append(out, fmt.Sprintf("%s (%s)", l.Guest, message.Text(a.lang(), l.Reason.Code, l.Reason.Args)))
+	}
+	return strings.Join(out, ", ")
+}

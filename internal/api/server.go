@@ -1,0 +1,268 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/message"
+)
+
+// Backend is the agent behind the handlers.
+type Backend interface {
+	// Local is what the agent knows of itself; State cannot tell.
+	Local() failover.LocalView
+	// State is shared: the handlers never change it.
+	State() *failover.State
+	// Propose has the contract of failover.Log.
+	Propose(ctx context.Context, c failover.Command) (failover.Stamp, error)
+	// Node is the agent's build and its place in Raft.
+	Node() Node
+	// Now is the agent's wall clock.
+	Now() time.Time
+}
+
+// Node is an agent's build and its place in Raft.
+type Node struct {
+	Boot     string // random per start
+	Revision string // of the source, empty when not known
+	Role     string // leader, follower, candidate
+	Term     uint64
+	Commit   uint64
+	Applied  uint64
+}
+
+// Raft is the part of an agent that only other agents may use.
+type Raft interface {
+	// ProposeEnvelope proposes an encoded command that another agent forwards;
+	// its errors are those of failover.Log.Propose.
+	ProposeEnvelope(ctx context.Context, envelope []byte) (failover.Stamp, error)
+	// Confirm answers failover.Log.Confirm as the leader.
+	Confirm(ctx context.Context, t failover.Token) error
+	// Join admits the agent to the Raft configuration.
+	Join(ctx context.Context, req JoinRequest) error
+}
+
+// Options of a Handler.
+type Options struct {
+	Backend Backend
+	Raft    Raft // nil: the routes between agents answer 404
+	Log     *slog.Logger
+}
+
+// NewHandler returns the routes of the API. Who calls is taken from the
+// request's context (WithActor); the servers of this package put it there.
+func NewHandler(o Options) http.Handler {
+	h := &handler{Options: o}
+	mux := http.NewServeMux()
+	for _, r := range h.routes() {
+		mux.HandleFunc(r.pattern, r.serve)
+	}
+	mux.HandleFunc("/", h.notFound)
+	return h.guard(h.methods(mux))
+}
+
+type handler struct {
+	Options
+}
+
+type route struct {
+	pattern string
+	serve   http.HandlerFunc
+}
+
+func (h *handler) routes() []route {
+	list := []route{
+		{"GET /v1/health", h.read(KindHealth, h.health)},
+		{"GET /v1/version", h.read(KindVersion, h.version)},
+		{"GET /v1/status", h.read(KindStatus, h.status)},
+		{"GET /v1/sites", h.read(KindSites, h.sites)},
+		{"GET /v1/sites/{site}", h.read(KindSite, h.site)},
+		{"GET /v1/guests", h.read(KindGuests, h.guests)},
+		{"GET /v1/guests/{guest}", h.read(KindGuest, h.guest)},
+		{"GET /v1/plan", h.read(KindPlan, h.plan)},
+		{"GET /v1/ops", h.read(KindOps, h.ops)},
+		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
+		{"GET /v1/events", h.read(KindEvents, h.events)},
+		{"GET /v1/dns", h.read(KindDNS, h.dns)},
+		{"GET /v1/network", h.read(KindNetwork, h.network)},
+		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
+		{"POST /v1/network", h.write(KindApplied, h.applyNetwork)},
+		{"POST /v1/failover", h.write(KindAccepted, h.failover)},
+		{"POST /v1/ops/{op}/{action}", h.write(KindAccepted, h.action)},
+		{"POST /v1/pause", h.write(KindAccepted, h.pause)},
+		{"DELETE /v1/pause", h.write(KindAccepted, h.resume)},
+	}
+	if h.Raft != nil {
+		list = append(list,
+			route{"POST /v1/raft/propose", h.between(KindCommitted, h.propose)},
+			route{"POST /v1/raft/confirm", h.between(KindConfirmed, h.confirm)},
+			route{"POST /v1/raft/join", h.between(KindJoined, h.join)},
+		)
+	}
+	return list
+}
+
+// guard limits every body and turns a panic of a handler into an answer.
+func (h *handler) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil {
+				h.Log.Error("handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+				h.refuse(w, r, errInternal)
+			}
+		}()
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// methods answers in JSON where the mux would answer in plain text that the
+// path exists and the method does not.
+func (h *handler) methods(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "/" && pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		for _, m := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			other := r.Clone(r.Context())
+			other.Method = m
+			if _, pattern := mux.Handler(other); pattern != "/" && pattern != "" {
+				h.refuse(w, r, &Error{Status: http.StatusMethodNotAllowed, Code: CodeMethod, Args: args("method", r.Method, "path", r.URL.Path)})
+				return
+			}
+		}
+		h.notFound(w, r)
+	})
+}
+
+func (h *handler) notFound(w http.ResponseWriter, r *http.Request) {
+	h.refuse(w, r, notFound("route", r.URL.Path))
+}
+
+// read wraps a handler that answers from State to whoever was let in.
+func (h *handler) read(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := ActorFrom(r.Context()); !ok {
+			h.refuse(w, r, notAllowed("nobody", "the caller is not known"))
+			return
+		}
+		h.answer(w, r, kind, f)
+	}
+}
+
+// write wraps a handler that changes something: for people on the local
+// socket. Operators' certificates come with the installation.
+func (h *handler) write(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a, ok := ActorFrom(r.Context())
+		switch {
+		case !ok:
+			h.refuse(w, r, notAllowed("nobody", "the caller is not known"))
+		case a.Kind != ActorUnix:
+			h.refuse(w, r, notAllowed(a.String(), "agents change nothing in a person's name"))
+		default:
+			h.answer(w, r, kind, f)
+		}
+	}
+}
+
+// between wraps a handler that only agents of the same network may call.
+func (h *handler) between(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		a, ok := ActorFrom(r.Context())
+		switch {
+		case !ok:
+			h.refuse(w, r, notAllowed("nobody", "the caller is not known"))
+		case a.Kind != ActorAgent:
+			h.refuse(w, r, notAllowed(a.String(), "only agents talk about Raft"))
+		default:
+			h.answer(w, r, kind, f)
+		}
+	}
+}
+
+func (h *handler) answer(w http.ResponseWriter, r *http.Request, kind string, f func(*http.Request) (any, error)) {
+	v, err := f(r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	body, err := Marshal(kind, v)
+	if err != nil {
+		h.Log.Error("answer not encoded", "kind", kind, "error", err)
+		h.refuse(w, r, errInternal)
+		return
+	}
+	send(w, http.StatusOK, body)
+}
+
+// refuse writes an error as an answer.
+func (h *handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := asError(err)
+	if e.Status >= http.StatusInternalServerError && e.Code == CodeInternal {
+		h.Log.Error("request failed", "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	e.Message = message.Text(message.English, e.Code, e.Args)
+	e.Hint = message.Hint(message.English, e.Code, e.Args)
+	body, err := Marshal(KindError, errorBody{*e})
+	if err != nil {
+		body = fmt.Appendf(nil, `{"apiVersion":%q,"kind":%q,"error":{"code":%q}}`, Version, KindError, e.Code)
+	}
+	send(w, e.Status, body)
+}
+
+func send(w http.ResponseWriter, status int, body []byte) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)+1))
+	w.WriteHeader(status)
+	// A caller that has gone away is no event of ours.
+	_, _ = w.Write(append(body, '\n'))
+}
+
+// decode reads a request strictly: one JSON object, no unknown keys.
+func decode(r *http.Request, v any) error {
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return &Error{Status: http.StatusRequestEntityTooLarge, Code: CodeTooLarge, Args: args("limit", strconv.FormatInt(tooLarge.Limit, 10)+" bytes")}
+		}
+		return malformed(fmt.Errorf("read body: %w", err))
+	}
+	return decodeBytes(b, v)
+}
+
+func decodeBytes(b []byte, v any) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = errors.New("empty body")
+		}
+		return malformed(err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return malformed(errors.New("more than one JSON value"))
+	}
+	return nil
+}
+
+// decodeOptional is decode for requests whose body may be left out.
+func decodeOptional(r *http.Request, v any) error {
+	if r.ContentLength == 0 {
+		return nil
+	}
+	return decode(r, v)
+}

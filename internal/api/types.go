@@ -1,0 +1,258 @@
+package api
+
+import (
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Kinds of answer.
+const (
+	KindError     = "Error"
+	KindHealth    = "Health"
+	KindStatus    = "Status"
+	KindSites     = "SiteList"
+	KindSite      = "Site"
+	KindGuests    = "GuestList"
+	KindGuest     = "Guest"
+	KindPlan      = "Plan"
+	KindOps       = "OperationList"
+	KindOp        = "Operation"
+	KindEvents    = "EventList"
+	KindDNS       = "DNS"
+	KindNetwork   = "Network"
+	KindApplied   = "NetworkApplied"
+	KindAccepted  = "Accepted"
+	KindVersion   = "Version"
+	KindPeers     = "PeerList"
+	KindCommitted = "Committed"
+	KindConfirmed = "Confirmed"
+	KindJoined    = "Joined"
+)
+
+// Health is the short answer for probes: the agent lives, and as who.
+type Health struct {
+	Site      failover.SiteID `json:"site"`
+	Version   string          `json:"version"`
+	Boot      string          `json:"boot"` // changes with each start of the agent
+	HasLeader bool            `json:"has_leader"`
+	Leader    failover.SiteID `json:"leader,omitempty"`
+	Clock     time.Time       `json:"clock"` // the agent's wall clock
+	Unwell    []string        `json:"unwell,omitempty"`
+	Applied   uint64          `json:"applied"`
+	Term      uint64          `json:"term"`
+}
+
+// Meta says whose answer it is and how fresh.
+type Meta struct {
+	At    time.Time       `json:"at"`
+	Index uint64          `json:"index"` // newest log entry that it knows
+	From  failover.SiteID `json:"from"`
+}
+
+// SiteList is every site with its verdict.
+type SiteList struct {
+	Meta
+	Items []failover.SiteView `json:"items"`
+}
+
+// Site is one site with what a person needs who has to go there.
+type Site struct {
+	Meta
+	Site    failover.SiteView      `json:"site"`
+	Place   network.Place          `json:"place"`
+	Mesh    string                 `json:"mesh,omitempty"`
+	Public  string                 `json:"public,omitempty"`
+	Seen    []Sighting             `json:"seen,omitempty"` // by observer, then target
+	Ready   *failover.Readiness    `json:"readiness,omitempty"`
+	ReadyAt time.Time              `json:"readiness_at,omitzero"`
+	Guests  []failover.GuestView   `json:"guests,omitempty"` // that belong or run here
+	Problem []failover.Reason      `json:"problems,omitempty"`
+	Pauses  []failover.PauseView   `json:"pauses,omitempty"`
+	Blocked *failover.Block        `json:"blocked,omitempty"`
+	Domains map[string]DomainState `json:"domains,omitempty"`
+}
+
+// DomainState is what the log last recorded of a failure domain.
+type DomainState struct {
+	Cause failover.Cause  `json:"cause"`
+	Level failover.Level  `json:"level"`
+	Since time.Time       `json:"since,omitzero"`
+	Held  failover.Reason `json:"held,omitzero"`
+}
+
+// Sighting is what one observer last reported of one target.
+type Sighting struct {
+	Observer failover.SiteID `json:"observer"`
+	Target   string          `json:"target"`
+	Path     failover.Path   `json:"path"`
+	Seen     failover.Seen   `json:"seen"`
+	For      time.Duration   `json:"for"`
+	At       time.Time       `json:"at"`
+	Note     string          `json:"note,omitempty"`
+}
+
+// GuestList is every protected guest.
+type GuestList struct {
+	Meta
+	Items []failover.GuestView `json:"items"`
+}
+
+// Guest is one guest with its restore points.
+type Guest struct {
+	Meta
+	Guest  failover.GuestView                          `json:"guest"`
+	Points map[failover.SiteID][]failover.RestorePoint `json:"points,omitempty"` // newest first
+	Op     failover.OpID                               `json:"op,omitempty"`
+}
+
+// Plan is what would happen, and whether a person has to confirm it by name.
+type Plan struct {
+	Meta
+	failover.Plan
+	Cause   failover.Cause `json:"cause"`             // of what would be failed over
+	Answers []string       `json:"answers,omitempty"` // who still sees what of it
+	Confirm string         `json:"confirm,omitempty"` // the name to type, because it is not known to be lost
+	Open    failover.OpID  `json:"open,omitempty"`    // an operation that is already under way for it
+}
+
+// OpList is every operation that State still holds, newest first.
+type OpList struct {
+	Meta
+	Items []failover.OpView `json:"items"`
+}
+
+// Op is one operation.
+type Op struct {
+	Meta
+	Op     failover.OpView  `json:"operation"`
+	Events []failover.Event `json:"events,omitempty"` // oldest first
+}
+
+// EventList is a part of the network's history, oldest first.
+type EventList struct {
+	Meta
+	Items []failover.Event `json:"items"`
+	More  bool             `json:"more,omitempty"` // older ones were left out by the limit
+}
+
+// DNS is what the authoritative servers should say, and whether they do.
+type DNS struct {
+	Meta
+	Zones []failover.ZoneView `json:"zones"`
+	Names []DNSName           `json:"names"`
+}
+
+// DNSName is one public name that follows a guest.
+type DNSName struct {
+	Name  string           `json:"name"`
+	Guest failover.GuestID `json:"guest"`
+	Home  failover.SiteID  `json:"home"`
+	Site  failover.SiteID  `json:"site,omitempty"` // that it is sent to; empty: nowhere, on purpose
+	IPv4  string           `json:"ipv4,omitempty"`
+	IPv6  string           `json:"ipv6,omitempty"`
+}
+
+// Network is the declared network in force.
+type Network struct {
+	Meta
+	Version uint64        `json:"version"` // 0: none declared yet
+	Spec    *network.Spec `json:"spec,omitempty"`
+}
+
+// ApplyRequest declares the network anew.
+type ApplyRequest struct {
+	Spec      *network.Spec `json:"spec"`
+	IfVersion uint64        `json:"if_version"` // the version that the caller compared with
+	DryRun    bool          `json:"dry_run,omitempty"`
+}
+
+// Applied is the answer to an ApplyRequest.
+type Applied struct {
+	Version  uint64            `json:"version"`
+	DryRun   bool              `json:"dry_run,omitempty"`
+	Changes  []network.Change  `json:"changes"`
+	Problems []network.Problem `json:"problems,omitempty"` // warnings
+}
+
+// FailoverRequest starts a failover by hand. Exactly one of Site, Host and
+// Guest is set.
+type FailoverRequest struct {
+	Site    failover.SiteID    `json:"site,omitempty"`
+	Host    failover.HostID    `json:"host,omitempty"`
+	Guest   failover.GuestID   `json:"guest,omitempty"`
+	To      failover.SiteID    `json:"to,omitempty"`
+	Only    []failover.GuestID `json:"only,omitempty"`
+	Plan    string             `json:"plan,omitempty"`    // refused when the plan would be another one now
+	Confirm string             `json:"confirm,omitempty"` // see Plan.Confirm
+	Reason  string             `json:"reason,omitempty"`
+}
+
+// ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.
+type ActionRequest struct {
+	Hash   string `json:"hash,omitempty"` // approve: of the plan that the person saw
+	Reason string `json:"reason,omitempty"`
+}
+
+// PauseRequest disarms automatic failover.
+type PauseRequest struct {
+	Site    failover.SiteID `json:"site,omitempty"`
+	Seconds float64         `json:"for,omitempty"` // 0: until resumed
+	Reason  string          `json:"reason,omitempty"`
+}
+
+// Accepted is the answer to a request that is now in the log.
+type Accepted struct {
+	Op    failover.OpID `json:"op,omitempty"`
+	Index uint64        `json:"index"`
+	Term  uint64        `json:"term"`
+}
+
+// VersionInfo is the build of the agent.
+type VersionInfo struct {
+	Site     failover.SiteID `json:"site"`
+	Version  string          `json:"version"`
+	Revision string          `json:"revision,omitempty"`
+	Go       string          `json:"go"`
+	API      string          `json:"api"`
+}
+
+// PeerList is the Raft configuration with what is known of each member.
+type PeerList struct {
+	Meta
+	Term    uint64 `json:"term"`
+	Commit  uint64 `json:"commit"`
+	Applied uint64 `json:"applied"`
+	Needed  int    `json:"needed"` // voters for a majority
+	Items   []Peer `json:"items"`
+}
+
+// Peer is one member.
+type Peer struct {
+	Site     failover.SiteID `json:"site"`
+	ServerID string          `json:"server_id"`
+	Address  string          `json:"address"`
+	Role     string          `json:"role"` // leader, follower, silent
+	Voter    bool            `json:"voter"`
+	Reported time.Duration   `json:"reported,omitempty"` // age of its newest report; 0: none in State
+	Version  string          `json:"version,omitempty"`
+	Unwell   []string        `json:"unwell,omitempty"`
+}
+
+// JoinRequest asks the leader to admit an agent as the Raft member that its
+// certificate names.
+type JoinRequest struct {
+	Site     failover.SiteID `json:"site"`
+	ServerID string          `json:"server_id"`
+	Address  string          `json:"address"`
+	Nonvoter bool            `json:"nonvoter,omitempty"` // follow without a vote
+}
+
+// ConfirmRequest asks the leader whether an irreversible effect may go ahead.
+type ConfirmRequest struct {
+	Token failover.Token `json:"token"`
+}
+
+// Done is the empty answer of requests that only succeed or fail.
+type Done struct{}

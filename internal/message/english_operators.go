@@ -1,0 +1,61 @@
+package message
+
+// operators is area 14nn: what people did.
+var operators = map[string]Message{
+	"WWW-1401": {
+		Severity: Info, Title: "network applied", Text: "declared network applied[ (version {version})]",
+		Meaning: "A new network.yaml is in force everywhere.", Impact: "As shown by its difference.",
+		Look: "wwwctl config show", Do: "Nothing.",
+	},
+	"WWW-1402": {
+		Severity: Warning, Title: "paused", Text: "automatic failover paused[ for {site}][, {for}][: {reason}]",
+		Meaning: "A person disarmed automatic failover.", Impact: "Losses are told, nothing moves by itself.",
+		Look: "wwwctl status", Do: "wwwctl resume when the work is over.",
+	},
+	"WWW-1403": {
+		Severity: Info, Title: "armed again", Text: "automatic failover armed again[ for {site}]",
+		Meaning: "The pause is over.", Impact: "None.", Look: "wwwctl status", Do: "Nothing.",
+	},
+	"WWW-1404": {
+		Severity: Info, Title: "approved", Text: "{op}: approved[, {guests} guests][ by {by}]",
+		Meaning: "A person admitted the guests that waited.", Impact: "They are taken over as soon as they are restored.",
+		Look: "wwwctl op follow OP", Do: "Nothing.",
+	},
+	"WWW-1405": {
+		Severity: Info, Title: "acknowledged", Text: "{domain}: acknowledged, automation may try again",
+		Meaning: "A person looked at the last operation; its block period is over.", Impact: "None.",
+		Look: "wwwctl op list", Do: "Nothing.",
+	},
+	"WWW-1406": {
+		Severity: Info, Title: "member joined", Text: "agent of {site} is a member[ ({server})]",
+		Meaning: "The agent is in the Raft configuration.", Impact: "None.", Look: "wwwctl cluster peers", Do: "Nothing.",
+	},
+	"WWW-1407": {
+		Severity: Warning, Title: "member left", Text: "agent of {site} is no longer a member",
+		Meaning: "The agent was taken out of the Raft configuration.", Impact: "The majority may have changed.",
+		Look: "wwwctl cluster peers", Do: "Nothing, if that was meant.",
+	},
+	"WWW-1408": {
+		Severity: Info, Title: "network began", Text: "log of network {network} began[ (generation {generation})]",
+		Meaning: "The first agent was bootstrapped.", Impact: "None.", Look: "wwwctl cluster peers", Do: "Join the other sites.",
+	},
+	"WWW-1409": {
+		Severity: Info, Title: "cancelled by a person", Text: "by {actor}[: {reason}]",
+		Meaning: "A person gave the operation up before anything was taken over.", Impact: "None for the users.",
+		Look: "wwwctl op show OP", Do: "Nothing.",
+	},
+}
+
+// publication is area 15nn: DNS.
+var publication = map[string]Message{
+	"WWW-1501": {
+		Severity: Info, Title: "zone verified", Text: "{zone}: every reachable server answers as decided[ ({servers} servers)]",
+		Meaning: "The authoritative servers were asked and serve what State says.", Impact: "None.",
+		Look: "wwwctl dns show", Do: "Nothing.",
+	},
+	"WWW-1502": {
+		Severity: Warning, Word: "dns-out-of-sync", Title: "a server is out of sync", Text: "{zone}: {server} does not serve what was decided",
+		Meaning: "The server answers with other or older records.", Impact: "Part of the users is sent to the wrong site.",
+		Look: "wwwctl dns show · the server's log", Do: "Nothing at first: publication is repeated. After 10 minutes look at that server.",
+	},
+}
