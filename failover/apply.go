@@ -22,7 +22,10 @@ func (s *State) Apply(st Stamp, c Command) error {
 		}
 		return nil
 	}
-	err := c.apply(s, st)
+	err := reject(CodeInvalid, "what", "no command")
+	if c != nil {
+		err = c.apply(s, st)
+	}
 	s.remember(st, err)
 	return err
 }
@@ -140,12 +143,15 @@ func (c ReportReadiness) apply(s *State, st Stamp) error {
 const maxUseless = 16
 
 func (c Assess) apply(s *State, st Stamp) error {
+	if err := s.knownDomain(c.Domain); err != nil {
+		return err
+	}
 	d := s.Domains[c.Domain]
 	changed := d.Cause != c.Cause || d.Level != c.Level
 	if d.Cause != c.Cause {
 		d.Since = st
 	}
-	isLost := c.Cause == CauseLost || c.Cause == CauseHostDown || c.Cause == CauseUnreachable
+	isLost := c.Cause.gone(c.Domain)
 	switch {
 	case isLost && d.Lost.Index == 0:
 		d.Lost = st
@@ -175,7 +181,7 @@ var causeCodes = map[Cause]string{
 func (c Assess) reason() Reason {
 	code, ok := causeCodes[c.Cause]
 	switch {
-	case c.Cause == CauseUp && c.Level >= LevelSuspect:
+	case c.Level == LevelSuspect:
 		code = CodeSuspect
 	case !ok:
 		code = CodeAllWell
@@ -197,6 +203,9 @@ func darkVotes(votes []Vote) int {
 func (c SetPause) apply(s *State, st Stamp) error {
 	if err := s.knownSite(c.Site); err != nil {
 		return err
+	}
+	if c.For < 0 {
+		return reject(CodeInvalid, "what", "a pause of "+c.For.String())
 	}
 	p := Pause{Reason: c.Reason, By: st}
 	if c.For > 0 {
@@ -229,6 +238,18 @@ func (s *State) knownSite(id SiteID) error {
 	return nil
 }
 
+func (s *State) knownDomain(d DomainID) error {
+	if s.Network == nil {
+		return reject(CodeNoNetwork)
+	}
+	kind, name := splitDomain(d)
+	_, site := s.Network.Sites[SiteID(name)]
+	if kind == "site" && site || kind == "host" && s.Network.SiteOf(HostID(name)) != "" {
+		return nil
+	}
+	return reject(CodeInvalid, "what", fmt.Sprintf("domain %q", d))
+}
+
 func (c Ack) apply(s *State, st Stamp) error {
 	if _, ok := s.Blocks[c.Domain]; !ok {
 		return reject(CodeNothing, "what", "block", "domain", string(c.Domain))
@@ -240,8 +261,12 @@ func (c Ack) apply(s *State, st Stamp) error {
 
 func (c MarkDiverged) apply(s *State, st Stamp) error {
 	p, ok := s.Guests[c.Guest]
-	if !ok || p.Phase != PhaseAway {
+	switch {
+	case !ok || p.Phase != PhaseAway:
 		return reject(CodeWrongPhase, "guest", string(c.Guest), "phase", string(p.Phase))
+	case p.Op != "":
+		// The end of the operation would forget the mark.
+		return reject(CodeGuestBusy, "guest", string(c.Guest), "op", string(p.Op))
 	}
 	p.Phase, p.Since = PhaseDiverged, st
 	s.Guests[c.Guest] = p

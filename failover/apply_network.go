@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"maps"
 
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
@@ -18,7 +19,8 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 	}
 	s.Network, s.NetworkVersion = c.Spec, st.Index
 	s.placeGuests(st)
-	s.pruneDomains()
+	s.followModes()
+	s.prune()
 	zones := map[string]ZoneState{}
 	for name := range c.Spec.Zones {
 		z := s.Zones[name]
@@ -36,7 +38,7 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 // zoneBase keeps the serials of a generation above those of every earlier one:
 // 64 generations of 67 million entries each stay below a jump of 2^31, which
 // RFC 1982 leaves undefined.
-func zoneBase(generation uint64) uint32 { return uint32(generation-1) << 26 }
+func zoneBase(generation uint64) uint32 { return uint32(max(1, generation)-1) << 26 }
 
 // mayReplace refuses a network that would orphan running work or a guest that
 // is away: nothing about them could be decided any more. The declaration
@@ -54,8 +56,56 @@ func (s *State) mayReplace(spec *network.Spec) error {
 		if _, ok := spec.Sites[p.Owner]; !ok {
 			return reject(CodeGuestBusy, "guest", string(id), "site", string(p.Owner), "phase", string(p.Phase))
 		}
+		if what := s.movedGround(spec, id, p.Op); what != "" {
+			return reject(CodeGuestBusy, "guest", string(id), "op", string(p.Op), "what", what)
+		}
 	}
 	return nil
+}
+
+// movedGround names what a new declaration would change under a guest that an
+// operation holds, "" if nothing: its run was planned on it (S10, S11).
+func (s *State) movedGround(spec *network.Spec, id GuestID, op OpID) string {
+	if op == "" {
+		return ""
+	}
+	was, will := s.Network.Guests[id], spec.Guests[id]
+	wasIn, willIn := s.Network.Structures[was.Structure], spec.Structures[will.Structure]
+	run := s.Ops[op].Guests[id]
+	host, _, _ := spec.Target(run.Assignment.Target)
+	switch {
+	case was.Host != will.Host || s.Network.Home(id) != spec.Home(id):
+		return "host"
+	case was.Structure != will.Structure:
+		return "structure"
+	case wasIn.VLAN != willIn.VLAN:
+		return "vlan"
+	case wasIn.OffSite.Policy != willIn.OffSite.Policy:
+		return "off_site"
+	case was.Priority != 4 && will.Priority == 4:
+		return "priority"
+	case wasIn.Mode != willIn.Mode && (willIn.Mode == network.ModeManual || willIn.Mode == network.ModeNever):
+		return "mode"
+	case host != run.Assignment.Host:
+		return "target"
+	}
+	return ""
+}
+
+// followModes lets a change between auto and ask hold at once for the guests
+// that are not admitted yet (S10).
+func (s *State) followModes() {
+	for _, id := range s.opOrder() {
+		op := s.Ops[id].edit()
+		for _, g := range sortedKeys(op.Guests) {
+			run := op.Guests[g]
+			if run.Admitted == 0 && s.Guests[g].Op == id {
+				run.Assignment.Automatic = s.Network.Structures[run.Assignment.Structure].Mode == network.ModeAuto
+				op.Guests[g] = run
+			}
+		}
+		s.Ops[id] = op
+	}
 }
 
 // placeGuests gives every declared guest a placement and forgets those that
@@ -65,7 +115,7 @@ func (s *State) placeGuests(st Stamp) {
 	for _, id := range s.Network.GuestIDs() {
 		g, home := s.Network.Guests[id], s.Network.Home(id)
 		p, known := s.Guests[id]
-		if known && (p.Op != "" || p.Owner != home) {
+		if known && (p.Op != "" || p.Phase == PhaseAway || p.Phase == PhaseDiverged || p.Phase == PhaseStuck) {
 			continue
 		}
 		phase := PhaseHome
@@ -85,12 +135,15 @@ func (s *State) placeGuests(st Stamp) {
 	}
 }
 
-func (s *State) pruneDomains() {
-	for _, d := range sortedKeys(s.Domains) {
-		kind, name := splitDomain(d)
-		_, site := s.Network.Sites[SiteID(name)]
-		if kind == "site" && !site || kind == "host" && s.Network.SiteOf(HostID(name)) == "" {
-			delete(s.Domains, d)
-		}
+// prune forgets what is known of sites and hosts that are no longer declared.
+func (s *State) prune() {
+	gone := func(site SiteID) bool {
+		_, ok := s.Network.Sites[site]
+		return !ok
 	}
+	maps.DeleteFunc(s.Domains, func(d DomainID, _ Domain) bool { return s.knownDomain(d) != nil })
+	maps.DeleteFunc(s.Blocks, func(d DomainID, _ Block) bool { return s.knownDomain(d) != nil })
+	maps.DeleteFunc(s.Readiness, func(site SiteID, _ StoredReady) bool { return gone(site) })
+	maps.DeleteFunc(s.Cursors, func(site SiteID, _ int) bool { return gone(site) })
+	maps.DeleteFunc(s.Pauses, func(site string, _ Pause) bool { return site != "" && gone(SiteID(site)) })
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // restoreSteps is the way of a guest that is restored elsewhere.
@@ -56,9 +58,15 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: c.Kind, Phase: OpPreparing, Domain: c.Domain,
 		Plan: c.Plan, Forced: c.Forced, Begun: st, Guests: map[GuestID]GuestRun{},
 	}
-	cursors := map[SiteID]int{}
+	cursors, ids := map[SiteID]int{}, s.idsInUse()
 	for _, a := range c.Plan.Assignments {
-		run, err := s.newRun(a, st, cursors)
+		if err := c.mayMove(s, a); err != nil {
+			return err
+		}
+		if _, twice := op.Guests[a.Guest]; twice {
+			return reject(CodeInvalid, "what", fmt.Sprintf("%s twice in one plan", a.Guest))
+		}
+		run, err := s.newRun(a, st, cursors, ids)
 		if err != nil {
 			return err
 		}
@@ -83,23 +91,38 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	return nil
 }
 
+// mayMove refuses a guest that the operation has no business with: what a
+// person forces may take any guest, automation only those of the lost domain
+// whose structure lets it (S10).
+func (c BeginOp) mayMove(s *State, a Assignment) error {
+	p, ok := s.Guests[a.Guest]
+	mode := s.Network.Structures[s.Network.Guests[a.Guest].Structure].Mode
+	switch {
+	case !ok:
+		return reject(CodeUnknownGuest, "guest", string(a.Guest))
+	case p.Op != "":
+		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
+	case c.Forced:
+		return nil
+	case p.Owner != c.Plan.Loss.Site || s.siteOfDomain(c.Domain) != p.Owner:
+		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not at %s", a.Guest, c.Domain))
+	case mode != network.ModeAuto && mode != network.ModeAsk:
+		return reject(CodeMode, "guest", string(a.Guest), "mode", string(mode))
+	}
+	return nil
+}
+
 // newRun checks one assignment against the state as it is now and gives it an
 // id at its target. cursors collects the ids handed out by this command.
-func (s *State) newRun(a Assignment, st Stamp, cursors map[SiteID]int) (GuestRun, error) {
-	p, ok := s.Guests[a.Guest]
-	if !ok {
-		return GuestRun{}, reject(CodeUnknownGuest, "guest", string(a.Guest))
-	}
-	if p.Op != "" {
-		return GuestRun{}, reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
-	}
+func (s *State) newRun(a Assignment, st Stamp, cursors map[SiteID]int, ids usedIDs) (GuestRun, error) {
 	if err := s.checkAssignment(a); err != nil {
 		return GuestRun{}, err
 	}
-	id, ok := s.nextID(a.Target, cursors)
+	id, ok := s.nextID(a.Target, cursors, ids)
 	if !ok {
 		return GuestRun{}, reject(CodeNoFreeID, "site", string(a.Target))
 	}
+	ids.take(a.Target, id)
 	cursors[a.Target] = id
 	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: pendingSteps(restoreSteps...)}, nil
 }
@@ -112,6 +135,12 @@ func (s *State) checkAssignment(a Assignment) error {
 	switch {
 	case !ok || host != a.Host || a.Target == s.Guests[a.Guest].Owner:
 		return reject(CodeNotTarget, "guest", string(a.Guest), "site", string(a.Target))
+	case a.Structure != g.Structure:
+		return reject(CodeInvalid, "what", fmt.Sprintf("structure %q for %s, declared %q", a.Structure, a.Guest, g.Structure))
+	case g.Priority == 4:
+		return reject(CodePriority4, "guest", string(a.Guest))
+	case structure.Mode == network.ModeNever || a.Automatic && structure.Mode != network.ModeAuto:
+		return reject(CodeMode, "guest", string(a.Guest), "mode", string(structure.Mode))
 	case structure.OffSite.Policy != "allowed":
 		return reject(CodeNoConsent, "guest", string(a.Guest), "structure", string(g.Structure))
 	case a.VLAN != structure.VLAN:
@@ -120,53 +149,6 @@ func (s *State) checkAssignment(a Assignment) error {
 		return reject(CodeNoPoint, "guest", string(a.Guest), "site", string(a.Target))
 	}
 	return nil
-}
-
-// nextID returns the next id of a target's range: not in use there as far as
-// its agent reported, nor handed out to another run or away guest. The cursor
-// goes round the whole range before an id is used again, so that a backup
-// group of an earlier guest is not met soon.
-func (s *State) nextID(target SiteID, cursors map[SiteID]int) (int, bool) {
-	_, host, ok := s.Network.Target(target)
-	if !ok {
-		return 0, false
-	}
-	r := host.Restore.IDs
-	used := map[int]bool{}
-	for _, id := range s.Readiness[target].Ready.UsedIDs {
-		used[id] = true
-	}
-	for _, p := range s.Guests {
-		if p.Owner == target {
-			used[p.VMID] = true
-		}
-	}
-	for _, op := range s.Ops {
-		for _, run := range op.Guests {
-			if run.Assignment.Target == target && run.State != RunDone {
-				used[run.VMID] = true
-			}
-			for _, t := range run.Tried {
-				if t.Target == target && !op.Phase.Ended() {
-					used[t.VMID] = true
-				}
-			}
-		}
-	}
-	at, ok := cursors[target]
-	if !ok {
-		at = s.Cursors[target]
-	}
-	for range r.Last - r.First + 1 {
-		at++
-		if !r.Contains(at) {
-			at = r.First
-		}
-		if !used[at] {
-			return at, true
-		}
-	}
-	return 0, false
 }
 
 func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
@@ -182,10 +164,10 @@ func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
 func (s *State) homePhase(g GuestID) Phase {
 	p := s.Guests[g]
 	switch {
-	case s.Network.Guests[g].Priority == 4:
-		return PhaseExcluded
 	case p.Owner != s.Network.Home(g):
 		return PhaseAway
+	case s.Network.Guests[g].Priority == 4:
+		return PhaseExcluded
 	}
 	return PhaseHome
 }
@@ -198,7 +180,7 @@ func (s *State) dropOldOps() {
 			ended = append(ended, id)
 		}
 	}
-	slices.SortFunc(ended, func(a, b OpID) int { return int(s.Ops[a].Begun.Index) - int(s.Ops[b].Begun.Index) })
+	slices.SortFunc(ended, func(a, b OpID) int { return compareIndex(s.Ops[a].Begun.Index, s.Ops[b].Begun.Index) })
 	for len(ended) > MaxEndedOps {
 		delete(s.Ops, ended[0])
 		ended = ended[1:]
@@ -232,6 +214,9 @@ func (c CommitOp) apply(s *State, st Stamp) error {
 		}
 		run.Admitted = st.Index
 		op.Guests[g] = run
+	}
+	if err := s.mayCommit(op, c, st.At); err != nil {
+		return err
 	}
 	if op.Phase == OpPreparing {
 		op.Phase, op.Committed, op.Votes = OpCommitted, st, c.Votes
@@ -283,7 +268,7 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	if op.Phase == OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
 	}
-	cancel := op.Cancellable()
+	cancel := s.cancellable(op)
 	if len(cancel) == 0 {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", "owned")
 	}
@@ -298,6 +283,10 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 		}
 		op.Guests[g] = run
 		s.setPhase(g, s.homePhase(g), op.ID, st)
+	}
+	if c.Reason.Code != CodeBack {
+		// A person's word: automation does not begin the same again at once.
+		s.Blocks[op.Domain] = Block{Until: st.At.Add(s.Network.Policy.Block.D()), Op: op.ID}
 	}
 	op.Cancelled = c.Reason
 	op.ReleaseAt = st.At.Add(s.Network.Policy.KeepPrepared.D())
@@ -321,8 +310,9 @@ func (s *State) countUseless(domain DomainID, at time.Time) {
 	s.Domains[domain] = d
 }
 
-// Cancellable returns the guests that a cancel would give up: of the
-// structures of which nothing is owned yet.
+// Cancellable returns the guests that a cancel would give up: those of the
+// structures of which nothing is owned yet, and of the others those that were
+// not admitted. A run that is being cleaned up already is none of them.
 func (o Operation) Cancellable() []GuestID {
 	owned := map[StructureID]bool{}
 	for _, run := range o.Guests {
@@ -333,11 +323,21 @@ func (o Operation) Cancellable() []GuestID {
 	var out []GuestID
 	for _, g := range sortedKeys(o.Guests) {
 		run := o.Guests[g]
-		if run.State != RunCancelled && run.State != RunDone && !owned[run.Assignment.Structure] {
+		step, _, left := run.Current()
+		if run.State == RunCancelled || run.State == RunDone || run.Owned() || !left || step.ID == StepCleanup {
+			continue
+		}
+		if !owned[run.Assignment.Structure] || run.Admitted == 0 {
 			out = append(out, g)
 		}
 	}
 	return out
+}
+
+// cancellable leaves out the guests that a later operation has taken over from
+// a stuck run of this one.
+func (s *State) cancellable(op Operation) []GuestID {
+	return slices.DeleteFunc(op.Cancellable(), func(g GuestID) bool { return s.Guests[g].Op != op.ID })
 }
 
 func (c ResumeOp) apply(s *State, st Stamp) error {
@@ -348,11 +348,11 @@ func (c ResumeOp) apply(s *State, st Stamp) error {
 	if op.Phase != OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
 	}
+	if !op.Resumable() {
+		return reject(CodeWrongPhase, "op", string(op.ID), "phase", "cleaning")
+	}
 	for _, g := range sortedKeys(op.Guests) {
 		run := op.Guests[g].edit()
-		if len(run.Steps) > 0 && run.Steps[0].Status != StatusPending {
-			return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(g), "phase", "cleaning")
-		}
 		run.Steps, run.Parked = run.Parked, nil
 		run.State, run.Token = RunActive, st.Index
 		op.Guests[g] = run
@@ -362,6 +362,17 @@ func (c ResumeOp) apply(s *State, st Stamp) error {
 	s.Ops[op.ID] = op
 	s.event(st, because(CodeOpResumed, "op", string(op.ID)), Event{Op: op.ID, Site: op.Plan.Loss.Site})
 	return nil
+}
+
+// Resumable says whether a cancelled countdown can be taken up again: no copy
+// of it was touched by its cleanup.
+func (o Operation) Resumable() bool {
+	for _, run := range o.Guests {
+		if run.State != RunCancelled || len(run.Parked) == 0 {
+			return false
+		}
+	}
+	return o.Phase == OpReleasing
 }
 
 func (c EndOp) apply(s *State, st Stamp) error {

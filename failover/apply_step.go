@@ -16,9 +16,12 @@ func (s *State) find(t Token) (Operation, GuestRun, int, error) {
 	if !ok {
 		return op, run, 0, reject(CodeUnknownGuest, "op", string(t.Op), "guest", string(t.Guest))
 	}
+	if holder := s.Guests[t.Guest].Op; holder != op.ID {
+		return op, run, 0, reject(CodeGuestBusy, "op", string(t.Op), "guest", string(t.Guest), "holder", string(holder))
+	}
 	if run.Token != t.Index || run.Epoch != t.Epoch {
 		return op, run, 0, reject(CodeStaleToken, "op", string(t.Op), "guest", string(t.Guest),
-			"have", fmt.Sprint(run.Token), "got", fmt.Sprint(t.Index))
+			"have", fmt.Sprintf("%d epoch %s", run.Token, run.Epoch), "got", fmt.Sprintf("%d epoch %s", t.Index, t.Epoch))
 	}
 	step, i, ok := run.Current()
 	if !ok || step.ID != t.Step {
@@ -72,15 +75,15 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	claimed := step.Status == StatusPending
 	step.Status, step.Attempt = c.To, c.Attempt
 	step.Note, step.Failure = c.Note, c.Failure
-	if c.UPID != "" {
-		step.UPID = c.UPID
+	if c.UPID != "" || claimed {
+		step.UPID = c.UPID // the task of an earlier attempt is not this one's
 	}
 	if c.Total > 0 {
 		step.Total = c.Total
 	}
 	step.Bytes = max(step.Bytes, c.Bytes)
 	if claimed {
-		step.Begun = st
+		step.Begun, step.Ended = st, Stamp{}
 		step.Bytes = c.Bytes
 	}
 	if c.To == StatusDone || c.To == StatusFailed {
@@ -119,6 +122,8 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 	case c.To == StatusDone && c.Token.Step == StepRestore:
 		s.setPhase(g, PhaseStaged, op.ID, st)
 		s.event(st, because(CodeRestored, args...), where)
+	case claimed && c.Token.Step == StepCleanup:
+		run.Parked = nil // from here on the copy is not what they say
 	case claimed && c.Token.Step == StepStart:
 		s.setPhase(g, PhaseStarting, op.ID, st)
 	case c.To == StatusDone && c.Token.Step == StepStart:
@@ -155,13 +160,17 @@ func (c Retarget) apply(s *State, st Stamp) error {
 		return err
 	}
 	run, ok := op.Guests[c.Guest]
-	if !ok || run.Owned() || run.State == RunCancelled || run.State == RunDone {
+	step, _, _ := run.Current()
+	if !ok || run.Owned() || run.State == RunCancelled || run.State == RunDone || step.ID == StepCleanup || s.Guests[c.Guest].Op != op.ID {
 		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
+	}
+	if c.Assignment.Guest != c.Guest {
+		return reject(CodeInvalid, "what", fmt.Sprintf("assignment of %q for %q", c.Assignment.Guest, c.Guest))
 	}
 	if err := s.checkAssignment(c.Assignment); err != nil {
 		return err
 	}
-	id, ok := s.nextID(c.Assignment.Target, nil)
+	id, ok := s.nextID(c.Assignment.Target, nil, s.idsInUse())
 	if !ok {
 		return reject(CodeNoFreeID, "site", string(c.Assignment.Target))
 	}
@@ -185,7 +194,7 @@ func (c Stick) apply(s *State, st Stamp) error {
 		return err
 	}
 	run, ok := op.Guests[c.Guest]
-	if !ok || run.State == RunDone || run.State == RunStuck {
+	if _, _, left := run.Current(); !ok || !left || run.State == RunStuck || s.Guests[c.Guest].Op != op.ID {
 		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
 	}
 	// A new token stops an executor that is still at it.
@@ -211,14 +220,16 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 		return reject(CodeUnknownOp, "op", string(c.Op))
 	}
 	op = op.edit()
+	for _, g := range sortedKeys(op.Guests) {
+		if err := s.mayGoOn(op, g); err != nil {
+			return err
+		}
+	}
 	n := 0
 	for _, g := range sortedKeys(op.Guests) {
 		run := op.Guests[g].edit()
-		if run.State != RunStuck || s.Guests[g].Op != "" && s.Guests[g].Op != op.ID {
-			continue
-		}
 		_, i, left := run.Current()
-		if !left {
+		if run.State != RunStuck || !left || !s.stillStuckIn(op, g) {
 			continue
 		}
 		run.State, run.Stuck, run.Token = RunActive, Reason{}, st.Index
@@ -228,11 +239,7 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
 		run.Steps[i].Attempt = 0
 		op.Guests[g] = run
-		phase := PhasePreparing
-		if run.Owned() {
-			phase = PhaseStarting
-		}
-		s.setPhase(g, phase, op.ID, st)
+		s.setPhase(g, s.phaseIn(run), op.ID, st)
 		n++
 	}
 	if n == 0 {
@@ -247,6 +254,49 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 	s.Ops[op.ID] = op
 	s.event(st, because(CodeRetry, "op", string(op.ID), "guests", fmt.Sprint(n)), Event{Op: op.ID})
 	return nil
+}
+
+// stillStuckIn says whether a stuck guest is this operation's to free: neither
+// held nor moved by a later one, whose copy would be older than the newest.
+func (s *State) stillStuckIn(op Operation, g GuestID) bool {
+	p, run := s.Guests[g], op.Guests[g]
+	if p.Op != "" {
+		return p.Op == op.ID
+	}
+	if run.Owned() {
+		return p.Phase == PhaseStuck && p.Epoch == run.Epoch
+	}
+	return p.Phase == PhaseStuck && p.Epoch.Index < op.Begun.Index
+}
+
+// mayGoOn refuses to take a stuck run up again on ground that a new
+// declaration has changed since (S10, S11).
+func (s *State) mayGoOn(op Operation, g GuestID) error {
+	run := op.Guests[g]
+	step, _, left := run.Current()
+	switch {
+	case run.State != RunStuck || !left || step.ID == StepCleanup || !s.stillStuckIn(op, g):
+		return nil
+	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
+		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
+	case run.Owned():
+		return nil
+	}
+	run.Assignment.Automatic = false // it is admitted, or a person admits it
+	return s.checkAssignment(run.Assignment)
+}
+
+// phaseIn is the phase of a guest whose run goes on.
+func (s *State) phaseIn(run GuestRun) Phase {
+	switch {
+	case run.State == RunCancelled:
+		return s.homePhase(run.Assignment.Guest)
+	case run.Served.Index != 0:
+		return PhaseAway
+	case run.Owned():
+		return PhaseStarting
+	}
+	return PhasePreparing
 }
 
 // Own is the birth of an epoch: from here on the old copy is superseded.

@@ -90,14 +90,15 @@ type Readiness struct {
 
 // RestorePoint is one PBS snapshot of a guest, fixed by its volid.
 type RestorePoint struct {
-	Storage  string    `json:"storage"` // PVE storage entry
-	Volid    string    `json:"volid"`
-	Time     time.Time `json:"time"`
-	Size     int64     `json:"size"`               // bytes of the provisioned disks
-	Memory   int64     `json:"memory,omitempty"`   // bytes, from the archived configuration
-	Key      string    `json:"key,omitempty"`      // fingerprint of the encryption key
-	Verified bool      `json:"verified,omitempty"` // by this site's PBS
-	Unusable string    `json:"unusable,omitempty"` // why it must not be restored
+	Storage   string    `json:"storage"` // PVE storage entry
+	Volid     string    `json:"volid"`
+	Namespace string    `json:"ns,omitempty"` // of the PBS datastore
+	Time      time.Time `json:"time"`
+	Size      int64     `json:"size"`               // bytes of the provisioned disks
+	Memory    int64     `json:"memory,omitempty"`   // bytes, from the archived configuration
+	Key       string    `json:"key,omitempty"`      // fingerprint of the encryption key
+	Verified  bool      `json:"verified,omitempty"` // by this site's PBS
+	Unusable  string    `json:"unusable,omitempty"` // why it must not be restored
 }
 
 // IsZero says whether no point is set.

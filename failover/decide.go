@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -22,8 +23,10 @@ func Decide(s *State, now time.Time) Decision {
 	if s.Network == nil {
 		return Decision{Why: []Reason{because(CodeNoNetwork)}}
 	}
-	d := &decider{s: s, now: now, verdicts: Judge(s, now)}
-	for _, step := range []func(){d.assess, d.progress, d.cancel, d.commit, d.begin, d.diverge} {
+	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now)}
+	// A return is honoured before work goes on: between the two a guest might
+	// become owned elsewhere although its home is back (L3).
+	for _, step := range []func(){d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
 		if step(); len(d.out.Commands) > 0 {
 			break
 		}
@@ -42,7 +45,14 @@ type decider struct {
 }
 
 func (d *decider) propose(c ...Command) { d.out.Commands = append(d.out.Commands, c...) }
-func (d *decider) why(r Reason)         { d.out.Why = append(d.out.Why, r) }
+
+// why adds a reason once, though more than one stage may hold for it.
+func (d *decider) why(r Reason) {
+	same := func(o Reason) bool { return o.Code == r.Code && maps.Equal(o.Args, r.Args) }
+	if !slices.ContainsFunc(d.out.Why, same) {
+		d.out.Why = append(d.out.Why, r)
+	}
+}
 
 // assess records verdicts that changed.
 func (d *decider) assess() {
@@ -53,9 +63,8 @@ func (d *decider) assess() {
 		if !held.IsZero() {
 			d.why(held)
 		}
-		returned := v.Back && old.Lost.Index != 0 && v.Cause != CauseLost && v.Cause != CauseHostDown && v.Cause != CauseUnreachable
-		if v.Cause == CauseUnknown && old.Cause != CauseWeAreSick && old.Lost.Index == 0 && v.Level == LevelNone && old.Level == LevelNone {
-			// Too few reports, as after a change of leader: no news.
+		returned := v.Back && old.Lost.Index != 0 && !v.Cause.gone(id)
+		if noNews(v, old) {
 			continue
 		}
 		if v.Cause == old.Cause && v.Level == old.Level && held.Code == old.Held.Code && !returned {
@@ -65,6 +74,19 @@ func (d *decider) assess() {
 			Domain: id, Cause: v.Cause, Level: v.Level, Silence: v.Silence, Held: held, Votes: v.Votes, Back: returned,
 		})
 	}
+}
+
+// noNews says whether a verdict only means that too few have reported, as after
+// a change of leader, or that the few who did see nothing of what was lost:
+// neither is another story than the one on record.
+func noNews(v Verdict, old Domain) bool {
+	switch v.Cause {
+	case CauseUnknown:
+		return old.Cause != CauseWeAreSick
+	case CauseUp:
+		return old.Cause.gone(v.Domain) && v.Seeing == 0
+	}
+	return false
 }
 
 // held says why nothing is done about a domain although it is not well.
@@ -80,13 +102,16 @@ func (d *decider) held(v Verdict) Reason {
 		return because(CodeMeshDown, name...)
 	case v.Cause == CauseWeAreSick:
 		return because(CodeWeAreSick, name...)
-	case v.Cause != CauseLost:
+	case v.Cause != CauseLost || d.dealtWith(v.Domain) && d.emptied(v.Site):
 		return Reason{}
+	}
+	op, running := d.s.OpFor(v.Domain)
+	if running && op.Phase != OpReleasing && !op.admits() {
+		return Reason{} // nothing of it waits for automation or a person
 	}
 	if r := d.brake(v); !r.IsZero() {
 		return r
 	}
-	op, running := d.s.OpFor(v.Domain)
 	if running && len(d.waiting(op)) > 0 && v.Silence >= d.shortestDelay(op) {
 		return because(CodeWaitApproval, append(name, "op", string(op.ID))...)
 	}
@@ -112,16 +137,16 @@ func (d *decider) brake(v Verdict) Reason {
 }
 
 // ownBlock says whether a block is that of an operation still running: it does
-// not stop its own work.
+// not stop its own work, unless a person ended that.
 func (d *decider) ownBlock(b Block) bool {
 	op, ok := d.s.Ops[b.Op]
-	return ok && !op.Phase.Ended()
+	return ok && !op.Phase.Ended() && (op.Phase != OpReleasing || op.Cancelled.Code == CodeBack)
 }
 
 // troubled counts the sites that are suspected or lost, and those whose
-// automatic failover is still running (S6). A site that was failed over and
-// stays away does not count for ever: its operation has ended and it is one
-// known loss.
+// automatic failover is still running (S6). A site that was failed over, or
+// that had nothing to fail over and is dark for longer than the block period,
+// does not count for ever: it is one known loss, not another one at once.
 func (d *decider) troubled() int {
 	n := 0
 	for _, id := range d.s.Network.SiteIDs() {
@@ -130,7 +155,7 @@ func (d *decider) troubled() int {
 		switch {
 		case running && op.Phase == OpCommitted && !op.Forced:
 			n++
-		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain):
+		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain) && v.Silence < d.s.Network.Policy.Block.D():
 			n++
 		}
 	}
@@ -146,6 +171,16 @@ func (d *decider) dealtWith(id DomainID) bool {
 		}
 	}
 	return false
+}
+
+// emptied says whether a site has nothing left that could still be moved.
+func (d *decider) emptied(site SiteID) bool {
+	for _, p := range d.s.Guests {
+		if p.Owner == site && p.Phase != PhaseExcluded {
+			return false
+		}
+	}
+	return true
 }
 
 // OpFor returns the running operation that answers to a domain.
@@ -181,7 +216,7 @@ func (d *decider) begin() {
 			continue
 		}
 		if op, ok := d.s.OpFor(v.Domain); ok {
-			if op.Phase == OpReleasing && d.resumable(op) {
+			if op.Resumable() && op.Cancelled.Code == CodeBack {
 				d.propose(ResumeOp{Op: op.ID})
 				return
 			}
@@ -197,21 +232,12 @@ func (d *decider) begin() {
 	}
 }
 
-func (d *decider) resumable(op Operation) bool {
-	for _, run := range op.Guests {
-		if len(run.Steps) > 0 && run.Steps[0].Status != StatusPending {
-			return false
-		}
-	}
-	return true
-}
-
 // commit admits the guests whose commit delay has passed.
 func (d *decider) commit() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
 		v := d.verdicts[op.Domain]
-		if op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() {
+		if op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() || !op.admits() {
 			continue
 		}
 		if r := d.brake(v); !r.IsZero() {
@@ -264,6 +290,16 @@ func (d *decider) shortestDelay(op Operation) time.Duration {
 
 func (d *decider) waiting(op Operation) []GuestID { return op.Waiting() }
 
+// admits says whether an operation has guests that are not admitted yet.
+func (o Operation) admits() bool {
+	for _, run := range o.Guests {
+		if run.State == RunActive && run.Admitted == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // Waiting lists the guests of an operation that only a person can admit.
 func (o Operation) Waiting() []GuestID {
 	var out []GuestID
@@ -283,7 +319,7 @@ func (o Operation) Waiting() []GuestID {
 func (d *decider) cancel() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
-		if op.Forced || op.Phase == OpReleasing || op.Kind != KindFailover || len(op.Cancellable()) == 0 {
+		if op.Forced || op.Phase == OpReleasing || op.Kind != KindFailover || len(d.s.cancellable(op)) == 0 {
 			continue
 		}
 		v, ok := d.verdicts[op.Domain]

@@ -1,6 +1,9 @@
 package failover
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // MaxAttempts bounds how often a step is tried before another restore point,
 // another target, or a person.
@@ -33,12 +36,16 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
-		case step.ID == StepOwn && run.Admitted != 0:
+		case d.targetGone(run.Assignment.Target):
+			why := because(CodeLost, "domain", string(SiteDomain(run.Assignment.Target)))
+			if !run.Owned() && run.State == RunActive {
+				return d.elsewhere(op, run, why)
+			}
+			return Stick{Op: op.ID, Guest: g, Reason: why}
+		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target):
 			return Own{Token: token}
 		case step.ID == StepServe:
 			return Serve{Token: token}
-		case !run.Owned() && run.State == RunActive && d.targetGone(run.Assignment.Target):
-			return d.elsewhere(op, run, because(CodeLost, "domain", string(SiteDomain(run.Assignment.Target))))
 		case run.State == RunActive && step.ID == StepStart:
 			if dep, ok := d.deadDependency(op, run); ok {
 				return Stick{Op: op.ID, Guest: g, Reason: because(CodeWaitsFor, "guest", string(g), "for", string(dep))}
@@ -48,10 +55,34 @@ func (d *decider) nextFor(op Operation) Command {
 	return nil
 }
 
-// targetGone says whether a target is lost itself.
+// targetGone says whether a target is lost itself, or was unable to work for
+// as long as makes a loss: without its agent or its host no step goes on.
 func (d *decider) targetGone(site SiteID) bool {
 	v := d.verdicts[SiteDomain(site)]
-	return v.Cause == CauseLost && v.Hold.IsZero() && v.Level >= LevelPrepareA
+	if v.Cause == CauseLost && v.Hold.IsZero() && v.Level >= LevelPrepareA {
+		return true
+	}
+	host, _, _ := d.s.Network.Target(site)
+	for id, causes := range map[DomainID][]Cause{
+		SiteDomain(site): {CauseAgentOnly},
+		HostDomain(host): {CauseHostDown, CauseLocked},
+	} {
+		known := d.s.Domains[id]
+		long := d.now.Sub(known.Since.At) >= d.s.Network.Policy.Commit.D()
+		if long && slices.Contains(causes, known.Cause) && d.verdicts[id].Cause == known.Cause {
+			return true
+		}
+	}
+	return false
+}
+
+// sound says whether nothing speaks against giving a guest to a target now.
+// Ownership cannot be taken back: what is suspected may wait for its verdict.
+func (d *decider) sound(site SiteID) bool {
+	v := d.verdicts[SiteDomain(site)]
+	host, _, _ := d.s.Network.Target(site)
+	return v.Level < LevelSuspect && v.Cause != CauseLost && v.Cause != CauseMeshDown &&
+		d.verdicts[HostDomain(host)].Cause != CauseHostDown
 }
 
 // deadDependency finds a guest that this one waits for and that a person has
@@ -73,7 +104,7 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 	case step.Failure == FailTransient && step.Attempt < MaxAttempts:
 		return RetryStep{Token: t, Wait: backoff(step.Attempt)}
 	case movable && step.Failure == FailPoint:
-		if a, ok := d.olderPoint(run); ok {
+		if a, ok := d.olderPoint(op, run); ok {
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
 		}
 		return d.elsewhere(op, run, note)
@@ -90,10 +121,12 @@ func backoff(attempt int) time.Duration {
 
 // olderPoint returns the same assignment with the next older usable restore
 // point that has not been tried.
-func (d *decider) olderPoint(run GuestRun) (Assignment, bool) {
+func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 	a := run.Assignment
+	limit := d.s.Network.Guests[a.Guest].MaxLoss.D()
 	for _, pt := range d.s.Readiness[a.Target].Ready.Points[a.Guest] {
-		if pt.Unusable != "" || !pt.Time.Before(a.Point.Time) || tried(run, a.Target, pt.Volid) {
+		tooOld := limit > 0 && !op.Plan.Loss.ByHand && d.now.Sub(pt.Time) > limit
+		if pt.Unusable != "" || tooOld || !pt.Time.Before(a.Point.Time) || tried(run, a.Target, pt.Volid) {
 			continue
 		}
 		a.Point = pt
@@ -112,33 +145,23 @@ func tried(run GuestRun, target SiteID, volid string) bool {
 	return run.Assignment.Target == target && run.Assignment.Point.Volid == volid
 }
 
-// elsewhere looks for another target that has not been tried for this guest.
+// elsewhere looks for the best target that has not been tried for this guest.
 func (d *decider) elsewhere(op Operation, run GuestRun, why Reason) Command {
 	g := run.Assignment.Guest
 	free := d.s.Clone()
 	p := free.Guests[g]
 	p.Op = ""
 	free.Guests[g] = p
+	avoid := map[SiteID]bool{run.Assignment.Target: true}
+	for _, t := range run.Tried {
+		avoid[t.Target] = true
+	}
 	for _, target := range d.s.Network.SiteIDs() {
-		if target == run.Assignment.Target || triedTarget(run, target) || d.targetGone(target) {
-			continue
-		}
-		if op.Plan.Loss.Target != "" && target != op.Plan.Loss.Target {
-			continue
-		}
-		loss := Loss{Site: op.Plan.Loss.Site, Guests: []GuestID{g}, Target: target, ByHand: op.Plan.Loss.ByHand}
-		if plan := PlanFor(free, loss, d.now); len(plan.Assignments) == 1 {
-			return Retarget{Op: op.ID, Guest: g, Assignment: plan.Assignments[0], Reason: why}
-		}
+		avoid[target] = avoid[target] || !d.sound(target)
+	}
+	loss := Loss{Site: op.Plan.Loss.Site, Guests: []GuestID{g}, Target: op.Plan.Loss.Target, ByHand: op.Plan.Loss.ByHand}
+	if plan := planAvoiding(free, loss, d.now, avoid); len(plan.Assignments) == 1 {
+		return Retarget{Op: op.ID, Guest: g, Assignment: plan.Assignments[0], Reason: why}
 	}
 	return Stick{Op: op.ID, Guest: g, Reason: why}
-}
-
-func triedTarget(run GuestRun, target SiteID) bool {
-	for _, t := range run.Tried {
-		if t.Target == target {
-			return true
-		}
-	}
-	return false
 }

@@ -100,7 +100,7 @@ func (e explainer) siteState(id SiteID, d Domain) string {
 	switch {
 	case d.Cause == "" || d.Cause == CauseUnknown:
 		return "unknown"
-	case d.Cause == CauseLost || d.Cause == CauseUnreachable:
+	case d.Cause.gone(SiteDomain(id)) && d.Level != LevelSuspect:
 		return "lost"
 	case d.Level >= LevelSuspect:
 		return "suspect"

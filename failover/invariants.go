@@ -69,6 +69,9 @@ func checkRuns(_, next *State) error {
 		op := next.Ops[id]
 		for _, g := range sortedKeys(op.Guests) {
 			run := op.Guests[g]
+			if run.State == RunStuck && next.Guests[g].Op != id {
+				continue // a later operation took it over
+			}
 			if other, ok := in[g]; ok && run.State != RunDone {
 				return violated("one operation per guest", "%s is in %s and %s", g, other, id)
 			}
@@ -105,44 +108,84 @@ func checkRun(s *State, op Operation, run GuestRun) error {
 	return nil
 }
 
+// committedNow says whether an operation was committed on evidence by the last
+// entry; what a person approves or retries is theirs to judge.
+func committedNow(op Operation, next *State) bool {
+	return op.Phase == OpCommitted && op.Committed.Index == next.Index && len(op.Votes) > 0
+}
+
 // checkBlast: S6, at most K domains are failed over automatically at once.
 func checkBlast(_, next *State) error {
-	if next.Network == nil {
-		return nil
-	}
-	n := 0
+	n, now := 0, false
 	for _, id := range next.opOrder() {
-		if op := next.Ops[id]; op.Phase == OpCommitted && !op.Forced && len(op.Votes) > 0 {
+		op := next.Ops[id]
+		if op.Phase == OpCommitted && !op.Forced && len(op.Votes) > 0 {
 			n++
+			now = now || committedNow(op, next)
 		}
 	}
-	if n > next.Network.Policy.MaxDomains {
+	if now && n > next.Network.Policy.MaxDomains {
 		return violated("S6", "%d domains are failed over automatically at once", n)
 	}
 	return nil
 }
 
 // checkAdmission: S4 and S5 on the entry that commits: a majority of all
-// voters, dark over two kinds of path, with reports of the current term.
+// voters from outside, dark over two kinds of path, for the commit delay.
 func checkAdmission(prev, next *State) error {
 	for _, id := range next.opOrder() {
 		op, before := next.Ops[id], prev.Ops[id]
-		if op.Phase != OpCommitted || before.Phase == OpCommitted || len(op.Votes) == 0 {
+		if !committedNow(op, next) {
 			continue
-		}
-		votes := slices.DeleteFunc(slices.Clone(op.Votes), func(v Vote) bool {
-			return !v.Voter || !v.Dark || len(v.Unwell) > 0 || v.Age > VoteAge || len(v.Paths) < 2
-		})
-		if len(votes) < prev.Majority() {
-			return violated("S4", "%s committed on %d votes of %d needed", id, len(votes), prev.Majority())
-		}
-		for _, v := range op.Votes {
-			if len(v.Sees) > 0 && v.Age < VoteAge/3 && len(v.Unwell) == 0 {
-				return violated("S4", "%s committed although %s sees %v", id, v.Observer, v.Sees)
-			}
 		}
 		if before.ID == "" {
 			return violated("S4", "%s committed without preparation", id)
+		}
+		for _, v := range op.Votes {
+			if len(v.Sees) > 0 && v.Age < seenJustNow && len(v.Unwell) == 0 {
+				return violated("S4", "%s committed although %s sees %v", id, v.Observer, v.Sees)
+			}
+		}
+		if err := checkDelays(prev, next, op); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkDelays compares the k-th longest silence of the votes that count with
+// the commit delay of every guest that they admitted, and S10 with its mode.
+func checkDelays(prev, next *State, op Operation) error {
+	observers := map[SiteID]bool{}
+	votes := slices.DeleteFunc(slices.Clone(op.Votes), func(v Vote) bool {
+		return !prev.Members[v.Observer].Voter || v.Observer == op.Plan.Loss.Site ||
+			!v.Dark || len(v.Unwell) > 0 || v.Age > VoteAge || len(v.Paths) < 2
+	})
+	for _, v := range votes {
+		observers[v.Observer] = true
+	}
+	if len(observers) < prev.Majority() {
+		return violated("S4", "%s committed on %d votes of %d needed", op.ID, len(observers), prev.Majority())
+	}
+	for _, g := range sortedKeys(op.Guests) {
+		run := op.Guests[g]
+		if run.Admitted != next.Index {
+			continue
+		}
+		if !run.Assignment.Automatic {
+			return violated("S10", "%s was admitted without the person that its mode asks for", g)
+		}
+		if _, paused := prev.PausedAt(op.Plan.Loss.Site, next.Clock); paused {
+			return violated("S10", "%s was admitted while %s is paused", g, op.Plan.Loss.Site)
+		}
+		n := 0
+		for _, v := range votes {
+			if v.Silence >= next.Network.CommitDelay(g) {
+				n++
+			}
+		}
+		if n < prev.Majority() {
+			return violated("S4", "%s was admitted on %d votes that are as old as its commit delay", g, n)
 		}
 	}
 	return nil

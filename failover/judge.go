@@ -13,6 +13,9 @@ import (
 const (
 	VoteAge     = 15 * time.Second
 	PresenceAge = 150 * time.Second
+
+	// seenJustNow is an age at which a sighting surely speaks against a loss.
+	seenJustNow = VoteAge / 3
 )
 
 // contradictionGrace is how much later than the beginning of the silence a
@@ -42,7 +45,7 @@ func Judge(s *State, now time.Time) map[DomainID]Verdict {
 	if s.Network == nil {
 		return out
 	}
-	j := judge{s: s, now: now, majority: s.Majority()}
+	j := judge{s: s, now: s.notBefore(now), majority: s.Majority()}
 	for _, id := range s.Network.SiteIDs() {
 		v := j.site(id)
 		out[v.Domain] = v
@@ -52,6 +55,15 @@ func Judge(s *State, now time.Time) map[DomainID]Verdict {
 		}
 	}
 	return out
+}
+
+// notBefore keeps a clock that ran back from making reports younger than they
+// are: the log's own clock is the least that it can be.
+func (s *State) notBefore(now time.Time) time.Time {
+	if now.Before(s.Clock) {
+		return s.Clock
+	}
+	return now
 }
 
 // Majority returns how many voters are more than half of all voters.
@@ -124,6 +136,7 @@ func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, un
 				v.obs = append(v.obs, o)
 			}
 		}
+		v.obs = known(v.obs)
 		v.vote = j.vote(observer, m.Voter, r, v.obs)
 		if r.Stamp.Term != j.s.Term || v.vote.Age > PresenceAge || len(r.Report.Unwell) > 0 {
 			uncounted = append(uncounted, v.vote)
@@ -132,6 +145,16 @@ func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, un
 		views = append(views, v)
 	}
 	return views, uncounted
+}
+
+// known drops the observations that could not be tried on a path on which
+// others could: an agent whose kernel forbids ping must not lose its vote.
+func known(obs []Observation) []Observation {
+	tried := map[Path]bool{}
+	for _, o := range obs {
+		tried[o.Path] = tried[o.Path] || o.Seen != SeenUnknown
+	}
+	return slices.DeleteFunc(obs, func(o Observation) bool { return o.Seen == SeenUnknown && tried[o.Path] })
 }
 
 func (j judge) vote(observer SiteID, voter bool, r StoredReport, obs []Observation) Vote {
@@ -182,11 +205,30 @@ func (j judge) site(id SiteID) Verdict {
 		return v
 	}
 	dark := j.darkVotes(views)
-	if len(dark) >= 2 {
+	if len(dark) >= 2 || len(dark) == 1 && len(views) == 1 {
 		return j.darkSite(id, v, views, dark)
 	}
-	v.Cause = j.partial(id, views)
+	v.Cause = j.partial(id, j.settled(views))
 	return v
+}
+
+// settled returns the views without silences that are too short to mean
+// anything yet: what names a cause must have lasted as long as a suspicion.
+func (j judge) settled(views []view) []view {
+	least := time.Duration(j.s.Network.Policy.SuspectMisses) * time.Second
+	out := slices.Clone(views)
+	for i, v := range out {
+		v.obs = slices.Clone(v.obs)
+		for k, o := range v.obs {
+			if o.Seen == SeenDown && o.For < least {
+				v.obs[k].Seen = SeenUnknown
+			}
+		}
+		r := j.s.Reports[v.vote.Observer]
+		v.vote = j.vote(v.vote.Observer, v.vote.Voter, r, v.obs)
+		out[i] = v
+	}
+	return out
 }
 
 // ownVote is 1 when the judged site has a voter: it cannot report on itself.
@@ -210,7 +252,8 @@ func (j judge) presentVoters(views []view) int {
 func (j judge) unwellVoters() int {
 	n := 0
 	for site, r := range j.s.Reports {
-		if j.s.Members[site].Voter && r.Stamp.Term == j.s.Term && len(r.Report.Unwell) > 0 {
+		fresh := r.Stamp.Term == j.s.Term && j.now.Sub(r.Stamp.At) <= PresenceAge
+		if j.s.Members[site].Voter && fresh && len(r.Report.Unwell) > 0 {
 			n++
 		}
 	}
@@ -230,40 +273,44 @@ func (j judge) darkVotes(views []view) []view {
 	return dark
 }
 
-// darkSite judges a site that at least two vantages see nothing of.
+// darkSite judges a site that at least two vantages see nothing of, or the
+// only one there is: alone it can say so and never more.
 func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 	p := j.s.Network.Policy
-	begun := dark[1].stamp.At.Add(-dark[1].vote.Silence)
+	second := dark[min(1, len(dark)-1)]
+	v.Cause, v.Silence = CauseUp, second.vote.Silence
+	if v.Silence < time.Duration(p.SuspectMisses)*time.Second {
+		return v
+	}
+	begun := second.stamp.At.Add(-v.Silence)
 	if who, ok := j.contradiction(id, views, begun); ok {
 		v.Hold = because(CodeVeto, "site", string(id), "observer", string(who))
 		v.Cause = j.contradicted(views)
 		return v
 	}
-	second := dark[1].vote.Silence
-	v.Cause, v.Silence = CauseUp, second
-	if second >= time.Duration(p.SuspectMisses)*time.Second {
-		v.Level = LevelSuspect
-	}
+	v.Level = LevelSuspect
 	var votes []view
 	for _, w := range dark {
 		if w.vote.Voter {
 			votes = append(votes, w)
 		}
 	}
-	if len(votes) < j.majority {
+	if len(votes) < j.majority || len(dark) < 2 {
 		v.Hold = because(CodeFewVotes, "site", string(id))
 		return v
 	}
 	v.Silence = votes[j.majority-1].vote.Silence
-	v.Level = j.levelOf(v.Level, v.Silence, v.Domain)
-	v.Cause = CauseLost
+	proof := twoPaths(votes)
+	if len(proof) >= j.majority {
+		v.Silence = proof[j.majority-1].vote.Silence
+	}
+	v.Level = j.levelOf(v.Silence, v.Domain)
 	if !j.s.Network.CanBeLost(id) {
 		v.Cause, v.Level = CauseUnreachable, min(v.Level, LevelAlert)
+		return v
 	}
-	if v.Level == LevelNone {
-		v.Cause = CauseUp
-	}
-	if len(twoPaths(votes)) < j.majority {
+	v.Cause = CauseLost
+	if len(proof) < j.majority {
 		v.Hold = because(CodeOnePath, "site", string(id))
 	}
 	return v
@@ -277,15 +324,14 @@ func twoPaths(views []view) []view {
 // uselessPrepareB is the later level after two useless preparations in a day.
 const uselessPrepareB = 90 * time.Second
 
-func (j judge) levelOf(l Level, silence time.Duration, d DomainID) Level {
+// levelOf returns the level of a suspected domain.
+func (j judge) levelOf(silence time.Duration, d DomainID) Level {
 	p := j.s.Network.Policy
 	prepareB := p.PrepareB.D()
 	if j.recentUseless(d) >= 2 {
 		prepareB = max(prepareB, min(uselessPrepareB, p.Commit.D()))
 	}
 	switch {
-	case l == LevelNone:
-		return l
 	case silence >= prepareB:
 		return LevelPrepareB
 	case silence >= p.Alert.D():
@@ -293,7 +339,7 @@ func (j judge) levelOf(l Level, silence time.Duration, d DomainID) Level {
 	case silence >= p.PrepareA.D():
 		return LevelPrepareA
 	}
-	return l
+	return LevelSuspect
 }
 
 func (j judge) recentUseless(d DomainID) int {
@@ -319,125 +365,6 @@ func (j judge) contradiction(id SiteID, views []view, begun time.Time) (SiteID, 
 		return id, true
 	}
 	return "", false
-}
-
-// contradicted names the cause when some see nothing and others see something.
-func (j judge) contradicted(views []view) Cause {
-	meshDark, public := 0, 0
-	for _, v := range views {
-		if v.darkPath(PathMesh) {
-			meshDark++
-		}
-		if v.alive("entry") || v.alive("name:") {
-			public++
-		}
-	}
-	if meshDark == len(views) && public > 0 {
-		return CauseMeshDown
-	}
-	return CauseAsymmetric
-}
-
-// partial judges a site of which most observers see something.
-func (j judge) partial(id SiteID, views []view) Cause {
-	need := len(views)/2 + 1
-	count := func(f func(view) bool) int {
-		n := 0
-		for _, v := range views {
-			if f(v) {
-				n++
-			}
-		}
-		return n
-	}
-	meshDark := count(func(v view) bool { return v.darkPath(PathMesh) })
-	publicDark := count(func(v view) bool { return v.darkPath(PathPublic) })
-	agentGone := count(func(v view) bool {
-		return slices.ContainsFunc(v.obs, func(o Observation) bool {
-			return o.Target == "agent" && (o.Seen == SeenDown || o.Seen == SeenRefused)
-		})
-	})
-	switch {
-	case len(views) == 0:
-		return CauseUnknown
-	case meshDark >= need && publicDark == 0:
-		return CauseMeshDown
-	case meshDark > 0 && meshDark < need && meshDark >= 2:
-		return CauseAsymmetric
-	}
-	for _, h := range j.s.Network.Sites[id].HostIDs() {
-		if c := hostCause(h, views, need); c != CauseUp && c != CauseUnknown {
-			return c
-		}
-	}
-	switch {
-	case agentGone >= need && !j.s.Network.CanBeLost(id) && meshDark >= need:
-		return CauseUnreachable
-	case agentGone >= need:
-		return CauseAgentOnly
-	case publicDark >= need:
-		return CausePublicDown
-	}
-	return CauseUp
-}
-
-// hostCause judges one host from the views of its site.
-func hostCause(h HostID, views []view, need int) Cause {
-	pve, pbs, box := "pve:"+string(h), "pbs:"+string(h), "dropbear:"+string(h)
-	known, locked, down, pbsDown := 0, 0, 0, 0
-	for _, v := range views {
-		has := slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pve || o.Target == pbs })
-		if has {
-			known++
-		}
-		pveGone := v.silent(pve) || !v.alive(pve) && !slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pve })
-		pbsGone := v.silent(pbs) || !slices.ContainsFunc(v.obs, func(o Observation) bool { return o.Target == pbs })
-		switch {
-		case has && v.alive(box) && !v.alive(pve) && !v.alive(pbs):
-			locked++
-		case has && pveGone && pbsGone && !v.alive(box):
-			down++
-		case has && v.alive(pve) && slices.ContainsFunc(v.obs, func(o Observation) bool {
-			return o.Target == pbs && (o.Seen == SeenDown || o.Seen == SeenRefused)
-		}):
-			pbsDown++
-		}
-	}
-	switch {
-	case known == 0:
-		return CauseUnknown
-	case locked >= need:
-		return CauseLocked
-	case down >= need:
-		return CauseHostDown
-	case pbsDown >= need:
-		return CausePBSDown
-	}
-	return CauseUp
-}
-
-// host judges one host. When its site is lost the host is no news of its own.
-func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
-	v := Verdict{Domain: HostDomain(h), Site: site, Cause: CauseUnknown, Back: sv.Back}
-	if sv.Cause == CauseLost || sv.Cause == CauseUnreachable || sv.Level >= LevelSuspect || sv.Cause == CauseMeshDown {
-		v.Cause = CauseUnknown
-		return v
-	}
-	suffix := ":" + string(h)
-	views, _ := j.views(site, func(o Observation) bool { return outside(o) && strings.HasSuffix(o.Target, suffix) })
-	for _, w := range views {
-		v.Votes = append(v.Votes, w.vote)
-		if w.sees() {
-			v.Seeing++
-		}
-	}
-	v.Present = len(views)
-	if len(views) == 0 {
-		return v
-	}
-	v.Cause = hostCause(h, views, len(views)/2+1)
-	v.Back = j.back(views)
-	return v
 }
 
 // back says whether most of those present have seen the domain without a

@@ -169,6 +169,13 @@ const (
 	CauseMaintenance Cause = "maintenance"
 )
 
+// gone says whether a cause means that its domain is not there. That one host
+// of a site is down does not make the site so.
+func (c Cause) gone(d DomainID) bool {
+	kind, _ := splitDomain(d)
+	return c == CauseLost || c == CauseUnreachable || c == CauseHostDown && kind == "host"
+}
+
 // Vote is one observer's evidence on a domain.
 type Vote struct {
 	Observer SiteID        `json:"observer"`

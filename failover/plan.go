@@ -20,11 +20,16 @@ const defaultMemory = 1 << 30
 // A target that cannot take a guest of priority p takes no guest of a lower
 // priority any more (S12).
 func PlanFor(s *State, loss Loss, now time.Time) Plan {
+	return planAvoiding(s, loss, now, nil)
+}
+
+// planAvoiding is PlanFor without the targets in avoid.
+func planAvoiding(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) Plan {
 	p := Plan{Loss: loss}
 	if s.Network == nil {
 		return p
 	}
-	pl := newPlanner(s, loss, now)
+	pl := newPlanner(s, loss, now, avoid)
 	for _, g := range pl.order(pl.concerned()) {
 		if r := pl.excluded(g); !r.IsZero() {
 			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
@@ -69,19 +74,21 @@ type planner struct {
 	memory  map[SiteID]int64
 	storage map[SiteID]int64
 	load    map[SiteID]int64 // bytes already assigned, to spread restores
-	closed  map[SiteID]int   // lowest priority number that did not fit
+	ids     map[SiteID]int   // free guest ids, as far as this plan can need them
+	closed  map[SiteID]int   // lowest priority number that was left out for want of room
 	chosen  map[StructureID]SiteID
 }
 
-func newPlanner(s *State, loss Loss, now time.Time) *planner {
+func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *planner {
 	p := &planner{
 		s: s, loss: loss, now: now,
-		memory: map[SiteID]int64{}, storage: map[SiteID]int64{}, load: map[SiteID]int64{},
+		memory: map[SiteID]int64{}, storage: map[SiteID]int64{}, load: map[SiteID]int64{}, ids: map[SiteID]int{},
 		closed: map[SiteID]int{}, chosen: map[StructureID]SiteID{},
 	}
+	used := s.idsInUse()
 	for _, id := range s.Network.SiteIDs() {
 		_, host, ok := s.Network.Target(id)
-		if !ok || id == loss.Site || loss.Target != "" && id != loss.Target || !p.standing(id) {
+		if !ok || avoid[id] || id == loss.Site || loss.Target != "" && id != loss.Target || !p.standing(id) {
 			continue
 		}
 		r, ok := s.Readiness[id]
@@ -91,9 +98,29 @@ func newPlanner(s *State, loss Loss, now time.Time) *planner {
 		p.targets = append(p.targets, id)
 		p.memory[id] = r.Ready.MemoryFree - int64(host.Restore.Reserve)
 		p.storage[id] = r.Ready.StorageFree
+		p.ids[id] = s.freeIDs(id, used, len(s.Guests))
 	}
 	p.reserveRunning()
+	p.keepTogether()
 	return p
+}
+
+// keepTogether finds where structures that must not be split have guests
+// already, running or on their way.
+func (p *planner) keepTogether() {
+	for _, g := range sortedKeys(p.s.Guests) {
+		at, guest := p.s.Guests[g], p.s.Network.Guests[g]
+		if p.s.Network.Structures[guest.Structure].Split != "never" {
+			continue
+		}
+		run, moving := p.s.Ops[at.Op].Guests[g]
+		switch {
+		case moving && run.State == RunActive:
+			p.chosen[guest.Structure] = run.Assignment.Target
+		case at.Owner != p.s.Network.Home(g):
+			p.chosen[guest.Structure] = at.Owner
+		}
+	}
 }
 
 // standing says whether a site is sound enough to receive guests.
@@ -107,23 +134,23 @@ func (p *planner) standing(id SiteID) bool {
 	return hd.Cause != CauseHostDown && hd.Cause != CauseLocked
 }
 
-// reserveRunning takes off what running operations will still need: their
-// guests are not yet in the readiness that their targets reported.
+// reserveRunning takes off what operations need beyond the readiness that
+// their targets reported: what is not restored or started yet, and what was
+// only after that report.
 func (p *planner) reserveRunning() {
-	for _, id := range sortedKeys(p.s.Ops) {
-		op := p.s.Ops[id]
-		if op.Phase.Ended() {
-			continue
-		}
-		for _, g := range sortedKeys(op.Guests) {
-			run := op.Guests[g]
-			start, ok := run.Step(StepStart)
-			if run.State != RunActive || ok && start.Status == StatusDone {
+	for _, op := range p.s.Ops {
+		for _, run := range op.Guests {
+			if run.State != RunActive && run.State != RunDone {
 				continue
 			}
-			p.memory[run.Assignment.Target] -= run.Assignment.Memory
-			if restore, _ := run.Step(StepRestore); restore.Status == StatusPending {
-				p.storage[run.Assignment.Target] -= run.Assignment.Point.Size
+			target := run.Assignment.Target
+			ready := p.s.Readiness[target].Stamp.Index
+			if start, ok := run.Step(StepStart); !ok || start.Status != StatusDone || start.Ended.Index > ready {
+				p.memory[target] -= run.Assignment.Memory
+			}
+			// The restore allocates its disks when it begins.
+			if restore, ok := run.Step(StepRestore); !ok || restore.Status == StatusPending || restore.Begun.Index > ready {
+				p.storage[target] -= run.Assignment.Point.Size
 			}
 		}
 	}
@@ -148,14 +175,15 @@ func (p *planner) concerned() []GuestID {
 // on, then the largest first (it takes longest), then by name.
 func (p *planner) order(guests []GuestID) []GuestID {
 	depth := map[GuestID]int{}
-	var walk func(g GuestID, seen int) int
-	walk = func(g GuestID, seen int) int {
-		if d, ok := depth[g]; ok || seen > len(p.s.Network.Guests) {
+	var walk func(g GuestID) int
+	walk = func(g GuestID) int {
+		if d, ok := depth[g]; ok {
 			return d
 		}
 		d := 0
+		depth[g] = d // a circle of dependencies ends here
 		for _, dep := range p.s.Network.Guests[g].After {
-			d = max(d, walk(dep, seen+1)+1)
+			d = max(d, walk(dep)+1)
 		}
 		depth[g] = d
 		return d
@@ -163,7 +191,7 @@ func (p *planner) order(guests []GuestID) []GuestID {
 	out := slices.Clone(guests)
 	size := map[GuestID]int64{}
 	for _, g := range out {
-		walk(g, 0)
+		walk(g)
 		size[g] = p.size(g)
 	}
 	slices.SortStableFunc(out, func(a, b GuestID) int {
@@ -231,6 +259,7 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	p.memory[c.site] -= mem
 	p.storage[c.site] -= c.point.Size
 	p.load[c.site] += c.point.Size
+	p.ids[c.site]--
 	if _, ok := p.chosen[guest.Structure]; !ok {
 		p.chosen[guest.Structure] = c.site
 	}
@@ -249,29 +278,36 @@ func (p *planner) memoryOf(g GuestID, pt RestorePoint) int64 {
 	return cmp.Or(pt.Memory, int64(p.s.Network.Guests[g].Memory), defaultMemory)
 }
 
+// closeness orders the reasons why a target cannot take a guest: the one that
+// stands closest to success is told.
+var closeness = map[string]int{
+	CodeNoTarget: 0, CodeNoPoint: 1, CodeSplitNever: 2, CodeMaxLoss: 3, CodeNoFreeID: 4, CodeNoStorage: 5, CodeNoMemory: 6,
+}
+
 // candidates returns the targets that can take a guest, best first, or why
-// none can: the reason that stands closest to success.
+// none can. A guest that is left out for want of room closes the targets that
+// had none to guests of lower priority (S12).
 func (p *planner) candidates(g GuestID) ([]candidate, Reason) {
-	guest := p.s.Network.Guests[g]
-	st := p.s.Network.Structures[guest.Structure]
 	why := because(CodeNoTarget, "guest", string(g))
 	var out []candidate
+	var full []SiteID
 	for _, t := range p.targets {
-		if only, ok := p.chosen[guest.Structure]; ok && st.Split == "never" && only != t {
-			why = because(CodeSplitNever, "guest", string(g), "site", string(only))
-			continue
-		}
 		pt, r := p.point(g, t)
-		if !r.IsZero() {
-			why = r
-			continue
+		if r.IsZero() {
+			if r = p.fits(g, t, pt); !r.IsZero() {
+				full = append(full, t)
+			}
 		}
-		if r := p.fits(g, t, pt); !r.IsZero() {
-			p.closeAt(t, guest.Priority)
+		if r.IsZero() {
+			out = append(out, candidate{site: t, point: pt})
+		} else if closeness[r.Code] > closeness[why.Code] {
 			why = r
-			continue
 		}
-		out = append(out, candidate{site: t, point: pt})
+	}
+	if len(out) == 0 {
+		for _, t := range full {
+			p.closeAt(t, p.s.Network.Guests[g].Priority)
+		}
 	}
 	p.rank(g, out)
 	return out, why
@@ -285,6 +321,10 @@ func (p *planner) closeAt(t SiteID, priority int) {
 
 // point chooses the newest usable restore point that a target holds.
 func (p *planner) point(g GuestID, t SiteID) (RestorePoint, Reason) {
+	structure := p.s.Network.Guests[g].Structure
+	if only, ok := p.chosen[structure]; ok && p.s.Network.Structures[structure].Split == "never" && only != t {
+		return RestorePoint{}, because(CodeSplitNever, "guest", string(g), "site", string(only))
+	}
 	points := p.s.Readiness[t].Ready.Points[g]
 	if len(points) == 0 {
 		return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t))
@@ -306,12 +346,17 @@ func (p *planner) point(g GuestID, t SiteID) (RestorePoint, Reason) {
 // by provisioned bytes (a thin pool accepts more and fails late).
 func (p *planner) fits(g GuestID, t SiteID, pt RestorePoint) Reason {
 	closed, ok := p.closed[t]
-	mem := p.memoryOf(g, pt)
+	mem, have := p.memoryOf(g, pt), max(0, p.memory[t])
+	if ok && closed < p.s.Network.Guests[g].Priority {
+		have = 0 // what is left is not for guests of this priority
+	}
 	switch {
-	case mem > p.memory[t] || ok && closed < p.s.Network.Guests[g].Priority:
-		return because(CodeNoMemory, "guest", string(g), "site", string(t), "need", fmt.Sprint(mem), "have", fmt.Sprint(max(0, p.memory[t])))
+	case mem > have:
+		return because(CodeNoMemory, "guest", string(g), "site", string(t), "need", fmt.Sprint(mem), "have", fmt.Sprint(have))
 	case pt.Size > p.storage[t]:
 		return because(CodeNoStorage, "guest", string(g), "site", string(t), "need", fmt.Sprint(pt.Size), "have", fmt.Sprint(max(0, p.storage[t])))
+	case p.ids[t] <= 0:
+		return because(CodeNoFreeID, "guest", string(g), "site", string(t))
 	}
 	return Reason{}
 }

@@ -126,7 +126,7 @@ func (s Seen) Alive() bool { return s == SeenUp || s == SeenRefused }
 
 // Observation is what one agent sees of one target. Targets are "agent",
 // "router", "entry", "pve:HOST", "pbs:HOST", "dropbear:HOST", "name:FQDN",
-// "guest:GUEST".
+// "guest:GUEST", "dns".
 type Observation struct {
 	Site   SiteID        `json:"site"`
 	Target string        `json:"target"`

@@ -1,0 +1,82 @@
+package cluster
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// What tests of this package see beyond its API.
+
+type Store = store
+
+func WrapStore(c *Config, wrap func(Store) Store) { c.wrapStore = wrap }
+
+type FSM struct{ *fsm }
+
+func NewFSM() FSM { return FSM{newFSM()} }
+
+func (f FSM) State() *failover.State { return f.read() }
+
+func (f FSM) Outcome(l *raft.Log) (failover.Stamp, error) {
+	out, ok := f.Apply(l).(outcome)
+	if !ok {
+		panic("Apply did not return an outcome")
+	}
+	return out.stamp, out.err
+}
+
+func WriteSnapshot(w io.Writer, s *failover.State) error { return writeSnapshot(w, s) }
+
+func ReadSnapshot(r io.Reader) (*failover.State, error) { return readSnapshot(r) }
+
+// TakeSnapshot makes a node write one now.
+func TakeSnapshot(n *Node) error { return n.raft.Snapshot().Error() }
+
+// CompactLog takes a snapshot and keeps next to nothing of the log.
+func CompactLog(n *Node) error {
+	c := n.raft.ReloadableConfig()
+	c.TrailingLogs = 1
+	if err := n.raft.ReloadConfig(c); err != nil {
+		return err
+	}
+	return TakeSnapshot(n)
+}
+
+// RaftConfig returns what the node gives to raft.
+func RaftConfig(c Config) *raft.Config {
+	c.Timing = c.Timing.withDefaults()
+	return c.raftConfig("id", nil)
+}
+
+// RaftLogger returns the adapter that raft logs through.
+func RaftLogger(to *slog.Logger) hclog.Logger { return newRaftLogger(to) }
+
+func ConfigIndex(n *Node) (uint64, error) { return n.configIndex() }
+
+// Row is one row of the table of log entries.
+type Row struct {
+	Number uint16
+	Name   string
+	Type   string
+	New    func(body []byte) (failover.Command, error)
+}
+
+func Rows() []Row {
+	var rows []Row
+	for _, r := range commandTypes {
+		rows = append(rows, Row{r.number, r.name, r.goType.Name(), r.decode})
+	}
+	return rows
+}
+
+// Rename returns the same authority under the name of another network.
+func Rename(ca *CA, network string) *CA {
+	renamed := *ca
+	renamed.network = network
+	return &renamed
+}

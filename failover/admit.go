@@ -1,0 +1,79 @@
+package failover
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// mayCommit checks an automatic commit where it cannot be got round, in the
+// log: a pause that overtook the decision, a changed mode, a majority that
+// grew meanwhile (S4, S6, S10). op holds the runs as they would be admitted.
+func (s *State) mayCommit(op Operation, c CommitOp, at time.Time) error {
+	name := []string{"op", string(op.ID), "domain", string(op.Domain), "site", string(op.Plan.Loss.Site)}
+	if len(c.Guests) == 0 {
+		return reject(CodeNothingWaits, name...)
+	}
+	if _, paused := s.PausedAt(op.Plan.Loss.Site, at); paused {
+		return reject(CodePaused, name...)
+	}
+	silence, proven := s.provenSilence(op.Domain, c.Votes)
+	if !proven {
+		return reject(CodeFewVotes, name...)
+	}
+	for _, g := range c.Guests {
+		_, paused := s.PausedAt(s.Network.Home(g), at)
+		switch {
+		case paused:
+			return reject(CodePaused, append(name, "guest", string(g))...)
+		case !op.Guests[g].Assignment.Automatic:
+			return reject(CodeWaitApproval, append(name, "guest", string(g))...)
+		case silence < s.Network.CommitDelay(g):
+			return reject(CodeCountdown, append(name, "guest", string(g), "in", (s.Network.CommitDelay(g)-silence).String())...)
+		}
+	}
+	if op.Phase == OpPreparing && s.automaticOps() >= s.Network.Policy.MaxDomains {
+		return reject(CodeTooMany, name...)
+	}
+	return nil
+}
+
+// automaticOps counts the domains that automation is failing over.
+func (s *State) automaticOps() int {
+	n := 0
+	for _, op := range s.Ops {
+		if op.Phase == OpCommitted && len(op.Votes) > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// provenSilence returns the k-th longest silence of the votes that prove a
+// loss, k being a majority of all voters (S4). It is false when there are
+// fewer, or when an observer that counts sees something alive just now.
+func (s *State) provenSilence(domain DomainID, votes []Vote) (time.Duration, bool) {
+	kind, _ := splitDomain(domain)
+	site := s.siteOfDomain(domain)
+	counted := map[SiteID]time.Duration{}
+	for _, v := range votes {
+		outside := kind != "site" || v.Observer != site
+		well := len(v.Unwell) == 0
+		if well && len(v.Sees) > 0 && v.Age < seenJustNow {
+			return 0, false
+		}
+		if s.Members[v.Observer].Voter && outside && well && v.Dark && v.Age <= VoteAge && len(v.Paths) >= 2 {
+			counted[v.Observer] = v.Silence
+		}
+	}
+	k := s.Majority()
+	if len(counted) < k || k < 1 {
+		return 0, false
+	}
+	silences := make([]time.Duration, 0, len(counted))
+	for _, d := range counted {
+		silences = append(silences, d)
+	}
+	slices.SortFunc(silences, func(a, b time.Duration) int { return cmp.Compare(b, a) })
+	return silences[k-1], true
+}
