@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -125,7 +126,13 @@ func (h *siteHands) openPVE(at endpoints) (*proxmox.PVE, error) {
 	if err != nil {
 		return nil, err
 	}
-	return proxmox.NewPVE(proxmox.Config{URL: at.pveURL, Node: at.node, TokenID: id, Secret: secret, Transport: t})
+	conf := proxmox.Config{URL: at.pveURL, Node: at.node, TokenID: id, Secret: secret, Transport: t}
+	if h.d.conf.Listen.Mesh.Addr().IsLoopback() {
+		// A lab on one machine: its guests have loopback addresses, too, but not
+		// the one that every service of the machine listens on.
+		conf.Reachable = func(a netip.Addr) bool { return a.IsLoopback() && a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+	}
+	return proxmox.NewPVE(conf)
 }
 
 func (h *siteHands) openPBS(at endpoints) (*proxmox.PBS, error) {

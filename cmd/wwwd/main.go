@@ -41,6 +41,8 @@ const usage = `wwwd is the World Wide Welsh agent of one site.
   wwwd bootstrap [--config FILE]       begin a new network with this agent (once, on one site)
   wwwd join --to ADDR:PORT [--config FILE] [--nonvoter]
                                        have the running local agent join the group of ADDR
+  wwwd root-helper [--rules FILE] [--socket PATH]
+                                       clear what a crashed restore left, for the agent (runs as root)
   wwwd version
 `
 
@@ -48,6 +50,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	verb := ""
 	if len(args) > 0 && args[0] != "" && args[0][0] != '-' {
 		verb, args = args[0], args[1:]
+	}
+	if verb == "root-helper" { // another process with another user and file
+		return rootHelper(ctx, args, stderr)
 	}
 	fs := flag.NewFlagSet("wwwd "+verb, flag.ContinueOnError)
 	fs.SetOutput(stderr)

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/raoull/worldwidewelsh/internal/lab/site"
+)
+
+const defaultDir = ".lab"
+
+// dirFlag registers --dir and returns the directory as an absolute name.
+func dirFlag(fs *flag.FlagSet) func() (string, error) {
+	dir := fs.String("dir", defaultDir, "directory of the network")
+	return func() (string, error) {
+		abs, err := filepath.Abs(*dir)
+		if err != nil {
+			return "", fmt.Errorf("find directory %s: %w", *dir, err)
+		}
+		return abs, nil
+	}
+}
+
+// binFlags registers where the other programs are: beside this one, by default.
+func binFlags(fs *flag.FlagSet) func() (binaries, error) {
+	wwwd := fs.String("wwwd", "", "the agent's program (default: beside wwwlab)")
+	wwwctl := fs.String("wwwctl", "", "the person's tool (default: beside wwwlab)")
+	return func() (binaries, error) {
+		self, err := os.Executable()
+		if err != nil {
+			return binaries{}, fmt.Errorf("find own program: %w", err)
+		}
+		b := binaries{lab: self, wwwd: *wwwd, wwwctl: *wwwctl}
+		var errs []error
+		for name, path := range map[string]*string{"wwwd": &b.wwwd, "wwwctl": &b.wwwctl} {
+			if *path == "" {
+				*path = filepath.Join(filepath.Dir(self), name)
+			}
+			if info, err := os.Stat(*path); err != nil || info.IsDir() || info.Mode()&0o111 == 0 {
+				errs = append(errs, fmt.Errorf("there is no program %s: build it (make build) or name it with --%s", *path, name))
+			}
+		}
+		return b, errors.Join(errs...)
+	}
+}
+
+// teller returns a function that prints lines.
+func teller(w io.Writer) func(string, ...any) {
+	return func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
+}
+
+func up(ctx context.Context, args []string, s streams) error {
+	fs := flag.NewFlagSet("up", flag.ContinueOnError)
+	dirOf, binsOf := dirFlag(fs), binFlags(fs)
+	sites := fs.Int("sites", site.DefaultSites, "number of sites")
+	keep := fs.Bool("keep", false, "leave the directory behind, with its logs")
+	if _, err := parse(fs, args, s, 0, 0); err != nil {
+		return err
+	}
+	if *sites < site.MinSites || *sites > site.MaxSites {
+		return usagef("--sites: a network of the lab has %d to %d sites", site.MinSites, site.MaxSites)
+	}
+	dir, err := dirOf()
+	if err != nil {
+		return err
+	}
+	bins, err := binsOf()
+	if err != nil {
+		return err
+	}
+	held, err := claimDir(dir)
+	if err != nil {
+		return err
+	}
+	r, err := newRoom(ctx, roomConfig{dir: dir, sites: *sites, bins: bins, say: teller(s.Out)})
+	if err == nil {
+		err = runRoom(ctx, r, s.Out)
+		if err != nil {
+			*keep = true
+			fmt.Fprintf(s.Err, "the logs are kept in %s\n", dir)
+		}
+	}
+	if !*keep {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return errors.Join(err, held.Close())
+}
+
+// runRoom starts the network and keeps it until ctx ends or somebody asks for its end.
+func runRoom(ctx context.Context, r *room, out io.Writer) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := r.start(ctx)
+	stopped := ctx.Err() != nil
+	if err == nil {
+		printGuide(out, r)
+		err = serveControl(ctx, r, cancel)
+	}
+	if stopped {
+		err = nil // a person changed their mind
+	}
+	fmt.Fprintln(out, "ending the network")
+	return errors.Join(err, r.close())
+}
+
+// printGuide tells how to talk to the network.
+func printGuide(out io.Writer, r *room) {
+	rel := r.dir
+	if wd, err := os.Getwd(); err == nil {
+		if short, err := filepath.Rel(wd, r.dir); err == nil && len(short) < len(rel) {
+			rel = short
+		}
+	}
+	g := r.lab.Guests[0]
+	entry, _ := r.lab.Entry(0)
+	dns := r.lab.DNS(len(r.lab.Sites) - 1)
+	fmt.Fprintf(out, `
+The network is up: %d sites, %d guests, on 127.%d.0.0/16. Ctrl-C or "wwwlab down" ends it.
+
+  %s --socket %s status
+  dig @%s -p %d %s
+  curl --cacert %s --resolve %s:%d:%s https://%s:%d/data
+  wwwlab kill moulin --dir %s      then: status, revive, cut, heal, restart, fault, logs, down
+
+Sites: %v
+`, len(r.lab.Sites), len(r.lab.Guests), r.lab.Block,
+		r.bins.wwwctl, agentSocket(rel, r.lab.Names()[0]),
+		dns.Addr(), dns.Port(), g.Names[0],
+		site.EntryCA(rel), g.Names[0], entry.Port(), entry.Addr(), g.Names[0], entry.Port(),
+		rel, r.lab.Names())
+}
+
+// siteCommand is the process of one site.
+func siteCommand(ctx context.Context, args []string, s streams) error {
+	fs := flag.NewFlagSet("site", flag.ContinueOnError)
+	dirOf := dirFlag(fs)
+	name := fs.String("site", "", "name of the site")
+	if _, err := parse(fs, args, s, 0, 0); err != nil {
+		return err
+	}
+	dir, err := dirOf()
+	if err != nil {
+		return err
+	}
+	return site.Run(ctx, site.Config{Dir: dir, Site: *name, Logger: slog.New(slog.NewTextHandler(s.Err, nil))})
+}

@@ -1,0 +1,308 @@
+package site
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// How large the lab's machines are. Nothing of it exists: only the guests' disks do.
+const (
+	hostMemory  = 16 << 30
+	hostStorage = 64 << 30
+	pbsSize     = 64 << 30
+)
+
+// machine is one host of the site with what runs on it.
+type machine struct {
+	Host
+	power *mains
+	pve   *lab.PVE // nil: none
+	pbs   *lab.PBS // nil: none
+}
+
+// openHosts opens the fakes with the state that they left on disk. The PBS comes
+// first, for the storage entries of the PVE hosts.
+func (p *process) openHosts(ctx context.Context) error {
+	var pbs *lab.PBS
+	hosts := p.lab.Hosts(p.index)
+	for _, h := range hosts {
+		m := &machine{Host: h, power: newMains()}
+		if h.PBS {
+			var err error
+			if m.pbs, err = p.openPBS(ctx, h); err != nil {
+				return err
+			}
+			pbs = m.pbs
+		}
+		p.machines = append(p.machines, m)
+	}
+	for _, m := range p.machines {
+		if m.PVE {
+			var err error
+			if m.pve, err = p.openPVE(m.Host, pbs); err != nil {
+				return err
+			}
+		}
+	}
+	now := time.Now()
+	for _, m := range p.machines {
+		m.on(now)
+	}
+	return nil
+}
+
+func (m *machine) on(now time.Time) {
+	if m.pbs != nil {
+		m.pbs.PowerOn(now)
+	}
+	if m.pve != nil {
+		m.pve.PowerOn(now)
+	}
+	m.power.on()
+}
+
+func (m *machine) crash(now time.Time) {
+	m.power.cut()
+	if m.pve != nil {
+		m.pve.PowerLoss(now)
+	}
+	if m.pbs != nil {
+		m.pbs.PowerLoss(now)
+	}
+}
+
+func (p *process) stateDir(kind, host string) string {
+	return filepath.Join(SiteDir(p.dir, p.name), kind+"-"+host)
+}
+
+func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
+	print, err := Fingerprint(p.dir, p.name, "pbs", h.Name)
+	if err != nil {
+		return nil, err
+	}
+	cfg := lab.PBSConfig{
+		Node: h.Name, Datastore: Datastore, Size: pbsSize, Fingerprint: print,
+		Tokens: map[string]string{},
+		Rand:   p.lab.rand("pbs " + h.Name), Clock: time.Now, Dir: p.stateDir("pbs", h.Name),
+	}
+	for _, token := range []string{PBSToken, backupToken, syncToken} {
+		cfg.Tokens[token] = p.lab.TokenSecret(p.name, token)
+	}
+	p.sources = map[string]lab.SyncSource{}
+	for _, other := range p.lab.others(p.index, network.Brique) {
+		source, err := p.source(ctx, h, other)
+		if err != nil {
+			return nil, err
+		}
+		p.sources[other] = source
+		cfg.Namespaces = append(cfg.Namespaces, other)
+		p.jobs = append(p.jobs, lab.SyncJob{
+			ID: "pull-" + other, Remote: other, RemoteStore: Datastore, FromNS: other, NS: other,
+			Owner: backupToken, EncryptedOnly: true, Every: p.lab.Timing.Sync.D(),
+		})
+	}
+	if p.lab.Sites[p.index].Kind == network.Brique {
+		cfg.Namespaces = append(cfg.Namespaces, p.name)
+	}
+	cfg.Jobs = p.jobs
+	cfg.Remote = func(name string) lab.SyncSource { return p.sources[name] }
+	return lab.NewPBS(cfg)
+}
+
+// How long a pull waits for another site: sync jobs run one after another, and a dead
+// site must not keep the others' copies waiting.
+const (
+	pullDial   = 2 * time.Second
+	pullAnswer = 5 * time.Second
+)
+
+// source returns the PBS of another site, as this site's PBS reaches it: over the mesh.
+func (p *process) source(ctx context.Context, from Host, other string) (lab.SyncSource, error) {
+	j, err := p.lab.Index(other)
+	if err != nil {
+		return nil, err
+	}
+	h, ok := p.lab.store(j)
+	if !ok {
+		return nil, fmt.Errorf("sync from %s: it has no PBS", other)
+	}
+	want, err := Fingerprint(p.dir, other, "pbs", h.Name)
+	if err != nil {
+		return nil, err
+	}
+	plan := p.lab.Plan()
+	dialer := &net.Dialer{
+		Timeout:   pullDial,
+		LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(plan.HostBackend(p.index, from.Index), 0)),
+	}
+	transport := &http.Transport{
+		DialContext: dialer.DialContext, TLSHandshakeTimeout: pullDial, ResponseHeaderTimeout: pullAnswer,
+		TLSClientConfig: &tls.Config{
+			// The certificate is self-signed, as the vendor's: the fingerprint decides.
+			InsecureSkipVerify: true, MinVersion: tls.VersionTLS12,
+			VerifyConnection: func(s tls.ConnectionState) error {
+				if got := fingerprint(s.PeerCertificates[0].Raw); got != want {
+					return fmt.Errorf("fingerprint '%s' not verified, abort!", strings.ToLower(got)) //nolint:staticcheck // the vendor's text
+				}
+				return nil
+			},
+		},
+	}
+	context.AfterFunc(ctx, transport.CloseIdleConnections)
+	base := fmt.Sprintf("https://%s/sync", netip.AddrPortFrom(plan.Host(j, h.Index), PBSPort))
+	return lab.RemoteSource(ctx, transport, base, syncToken+":"+p.lab.TokenSecret(other, syncToken)), nil
+}
+
+func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
+	store, ok := p.lab.store(p.index)
+	if !ok || pbs == nil {
+		return nil, errors.New("a site with a PVE needs a PBS")
+	}
+	server := p.lab.Plan().Host(p.index, store.Index).String()
+	print, err := Fingerprint(p.dir, p.name, "pbs", store.Name)
+	if err != nil {
+		return nil, err
+	}
+	entry := func(id, site string) lab.StorageConfig {
+		return lab.StorageConfig{
+			ID: id, Type: "pbs", Server: server, Datastore: Datastore, Namespace: site, Fingerprint: print,
+			Username: backupToken, Password: p.lab.TokenSecret(p.name, backupToken), Key: p.lab.BackupKey(site),
+		}
+	}
+	cfg := lab.PVEConfig{
+		Site: p.name, Node: h.Name, Address: p.lab.Plan().Host(p.index, h.Index).String(),
+		Storages: []lab.StorageConfig{{ID: LocalStorage, Type: "zfspool", Size: hostStorage}},
+		Bridges:  []lab.BridgeConfig{{Name: Bridge, Ports: "eno1", VLANAware: true}},
+		Tokens:   map[string]string{PVEToken: p.lab.TokenSecret(p.name, PVEToken)},
+		Memory:   hostMemory, RestoreRate: p.lab.Rate,
+		Rand: p.lab.rand("pve " + h.Name), Clock: time.Now, Dir: p.stateDir("pve", h.Name),
+		DialPBS: func(to string) *lab.PBS {
+			if to != server {
+				return nil
+			}
+			return pbs
+		},
+	}
+	if h.Owner == network.OwnerStructure {
+		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
+	} else {
+		for _, other := range p.lab.others(p.index, network.Brique) {
+			cfg.Storages = append(cfg.Storages, entry(sourceEntry(other), other))
+		}
+	}
+	pve, err := lab.NewPVE(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if h.Owner == network.OwnerStructure && len(pve.Guests()) == 0 {
+		err = p.populate(pve)
+	}
+	return pve, err
+}
+
+// populate puts the structure's guests on its host; they start when it gets power.
+func (p *process) populate(pve *lab.PVE) error {
+	now := time.Now()
+	pve.Advance(now)
+	for _, g := range p.lab.GuestsOf(p.name) {
+		vlan := p.lab.VLAN(g.Structure)
+		nic := fmt.Sprintf("virtio=%s,bridge=%s,tag=%d", mac(g), Bridge, vlan)
+		kind := "qemu"
+		if g.Type == network.CT {
+			kind, nic = "lxc", fmt.Sprintf("name=eth0,hwaddr=%s,bridge=%s,tag=%d,ip=dhcp", mac(g), Bridge, vlan)
+		}
+		spec := lab.GuestSpec{
+			ID: g.ID, Kind: kind, Name: g.Name, Memory: g.Memory, DiskSize: g.Disk, Storage: LocalStorage,
+			Nets: map[string]string{"net0": nic}, HostNames: g.Names, Onboot: 1,
+		}
+		if err := pve.AddGuest(spec, nil); err != nil {
+			return err
+		}
+		if err := pve.StartGuest(g.ID, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mac is a guest's address in Proxmox's own range.
+func mac(g Member) string {
+	return fmt.Sprintf("BC:24:11:%02X:%02X:%02X", g.ID>>16, g.ID>>8&0xff, g.ID&0xff)
+}
+
+// serveHosts puts every API behind its listener.
+func (p *process) serveHosts(ctx context.Context) error {
+	for _, m := range p.machines {
+		addr := p.lab.Plan().HostBackend(p.index, m.Index)
+		if m.pve != nil {
+			h := leases{next: m.pve, address: func(id int) (netip.Addr, bool) { return p.leased(m.pve, id) }}
+			api := p.restores.watch(m.Name, lab.WithFaults("pve:"+m.Name, faulty{leases: h, PVE: m.pve}, p.faults))
+			if err := p.serveAPI(ctx, m, "pve", netip.AddrPortFrom(addr, PVEPort), api); err != nil {
+				return err
+			}
+		}
+		if m.pbs != nil {
+			mux := http.NewServeMux()
+			mux.Handle("/sync/", http.StripPrefix("/sync", m.pbs.SyncHandler()))
+			mux.Handle("/", lab.WithFaults("pbs:"+m.Name, m.pbs, p.faults))
+			if err := p.serveAPI(ctx, m, "pbs", netip.AddrPortFrom(addr, PBSPort), mux); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// faulty answers with leases and lets faults reach the host behind them.
+type faulty struct {
+	leases
+	*lab.PVE
+}
+
+// ServeHTTP answers with the leases.
+func (f faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.leases.ServeHTTP(w, r) }
+
+func (p *process) serveAPI(ctx context.Context, m *machine, kind string, at netip.AddrPort, h http.Handler) error {
+	cert, err := loadCert(certFile(p.dir, p.name, kind+"-"+m.Name))
+	if err != nil {
+		return err
+	}
+	ln, err := p.listen(ctx, at)
+	if err != nil {
+		return err
+	}
+	h = lab.Waiting(h, pause, func(where string) {
+		p.log.Warn("host crashes by a fault", "host", m.Name, "where", where)
+		m.crash(time.Now())
+	})
+	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	p.serve(ctx, tls.NewListener(m.power.listen(ln), config), h)
+	return nil
+}
+
+// pause is how a real server lets a passive handler wait.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// errorLog hides what net/http prints of every probe that hangs up.
+func (p *process) errorLog() *slog.Logger { return p.log.With("component", "http") }

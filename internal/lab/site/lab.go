@@ -1,0 +1,277 @@
+package site
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/lab/fabric"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Ports of the lab, the same on every address.
+const (
+	MeshPort    = network.DefaultMeshPort
+	MetricsPort = 9978
+	GuardPort   = 12099 // held by the supervisor: the block of addresses is taken
+	RouterPort  = 12022
+	GuestPort   = 12080
+	EntryPort   = 12443
+	DNSPort     = 12053
+	PVEPort     = 18006
+	PBSPort     = 18007
+)
+
+// Names within every host.
+const (
+	Datastore    = "backups"
+	LocalStorage = "local-zfs"
+	Bridge       = "vmbr0"
+	PVEToken     = "wwwd@pve!agent"
+	PBSToken     = "wwwd@pbs!agent"
+	backupToken  = "backup@pbs!pve" // of the storage entries: owner of the backups
+	syncToken    = "sync@pbs!pull"  // of the other sites' sync jobs
+	ownBackups   = "pbs-local"      // storage entry that a structure's host backs up to
+)
+
+// Lab is a whole network on one machine. Everything else follows from it: addresses
+// from the block, passwords and keys from the secret. It is kept as lab.json, mode 0600.
+type Lab struct {
+	Network string   `json:"network"`
+	Zone    string   `json:"zone"`
+	Block   byte     `json:"block"`  // second octet of every address
+	Secret  string   `json:"secret"` // passwords and backup keys are derived from it
+	Timing  Timing   `json:"timing"`
+	Rate    int64    `json:"rate"` // of restores, bytes per second and host
+	Sites   []Site   `json:"sites"`
+	Guests  []Member `json:"guests"`
+}
+
+// Timing says how often copies are made.
+type Timing struct {
+	First  network.Duration `json:"first"`  // from a guest's first line to its first backup
+	Backup network.Duration `json:"backup"` // between backups of a guest
+	Sync   network.Duration `json:"sync"`   // between pulls of another site's backups
+}
+
+// Site is one site; its number is its place in Lab.Sites.
+type Site struct {
+	Name      string       `json:"name"`
+	Kind      network.Kind `json:"kind"`
+	Structure string       `json:"structure,omitempty"` // briques: at home here
+	VLAN      int          `json:"vlan,omitempty"`      // of the structure
+}
+
+// Member is one guest of a structure.
+type Member struct {
+	Name      string            `json:"name"`
+	ID        int               `json:"id"`
+	Type      network.GuestType `json:"type"`
+	Structure string            `json:"structure"`
+	Number    int               `json:"number"` // within the structure: its address
+	Priority  int               `json:"priority"`
+	After     []string          `json:"after,omitempty"`
+	Disk      int64             `json:"disk"`   // bytes
+	Memory    int64             `json:"memory"` // bytes
+	Names     []string          `json:"names"`
+}
+
+// Host is one machine of a site; Index is its place in the address plan.
+type Host struct {
+	Name  string
+	Index int
+	Owner network.Owner
+	PVE   bool
+	PBS   bool
+}
+
+// FileName is the name of the file that keeps a Lab, in the lab's directory.
+const FileName = "lab.json"
+
+// Save writes lab.json into dir.
+func (l *Lab) Save(dir string) error {
+	b, err := json.MarshalIndent(l, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, FileName), append(b, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("save lab: %w", err)
+	}
+	return nil
+}
+
+// Load reads lab.json from dir.
+func Load(dir string) (*Lab, error) {
+	b, err := os.ReadFile(filepath.Join(dir, FileName))
+	if err != nil {
+		return nil, fmt.Errorf("load lab: %w", err)
+	}
+	var l Lab
+	if err := json.Unmarshal(b, &l); err != nil {
+		return nil, fmt.Errorf("load lab: %s: %w", filepath.Join(dir, FileName), err)
+	}
+	if l.Network == "" || l.Secret == "" || len(l.Sites) == 0 || l.Timing.Backup <= 0 || l.Timing.Sync <= 0 {
+		return nil, fmt.Errorf("load lab: %s: network, secret, sites and timing are needed", filepath.Join(dir, FileName))
+	}
+	return &l, nil
+}
+
+// Plan returns the lab's addresses.
+func (l *Lab) Plan() fabric.Plan {
+	p := fabric.Plan{Block: l.Block}
+	for _, s := range l.Sites {
+		if s.VLAN != 0 {
+			p.VLANs = append(p.VLANs, s.VLAN)
+		}
+	}
+	return p
+}
+
+// Names returns the sites' names in the order of their numbers.
+func (l *Lab) Names() []string {
+	var names []string
+	for _, s := range l.Sites {
+		names = append(names, s.Name)
+	}
+	return names
+}
+
+// Index returns the number of a site.
+func (l *Lab) Index(site string) (int, error) {
+	i := slices.IndexFunc(l.Sites, func(s Site) bool { return s.Name == site })
+	if i < 0 {
+		return 0, fmt.Errorf("no site %q in this lab: it has %v", site, l.Names())
+	}
+	return i, nil
+}
+
+// Hosts returns the machines of a site.
+func (l *Lab) Hosts(i int) []Host {
+	name := l.Sites[i].Name
+	switch l.Sites[i].Kind {
+	case network.Brique:
+		return []Host{
+			{Name: "pve-" + name, Index: 0, Owner: network.OwnerStructure, PVE: true},
+			{Name: "raoull-" + name, Index: 1, Owner: network.OwnerRaoull, PVE: true, PBS: true},
+		}
+	case network.Parpaing:
+		return []Host{{Name: "pbs-" + name, Index: 0, Owner: network.OwnerRaoull, PBS: true}}
+	}
+	return nil
+}
+
+// store returns the machine with the PBS of a site.
+func (l *Lab) store(i int) (Host, bool) {
+	for _, h := range l.Hosts(i) {
+		if h.PBS {
+			return h, true
+		}
+	}
+	return Host{}, false
+}
+
+// GuestsOf returns the guests that are at home at a site.
+func (l *Lab) GuestsOf(site string) []Member {
+	var out []Member
+	for _, g := range l.Guests {
+		if l.Home(g) == site {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// Guest returns the guest of a name.
+func (l *Lab) Guest(name string) (Member, bool) {
+	i := slices.IndexFunc(l.Guests, func(g Member) bool { return g.Name == name })
+	if i < 0 {
+		return Member{}, false
+	}
+	return l.Guests[i], true
+}
+
+// Home returns the site of a guest's structure.
+func (l *Lab) Home(g Member) string {
+	for _, s := range l.Sites {
+		if s.Structure == g.Structure {
+			return s.Name
+		}
+	}
+	return ""
+}
+
+// VLAN returns the tag of a structure, 0 when there is no such structure.
+func (l *Lab) VLAN(structure string) int {
+	for _, s := range l.Sites {
+		if s.Structure == structure {
+			return s.VLAN
+		}
+	}
+	return 0
+}
+
+// address is where a guest answers when it runs at site i.
+func (l *Lab) address(i int, g Member) netip.Addr {
+	return l.Plan().Guest(i, l.VLAN(g.Structure), g.Number)
+}
+
+// Entry is the declared public entry of site i; a witness has none.
+func (l *Lab) Entry(i int) (netip.AddrPort, bool) {
+	return netip.AddrPortFrom(l.Plan().Public(i), EntryPort), l.Sites[i].Kind != network.Witness
+}
+
+// DNS is the declared address of the authoritative server of site i.
+func (l *Lab) DNS(i int) netip.AddrPort { return netip.AddrPortFrom(l.Plan().Public(i), DNSPort) }
+
+// TokenSecret returns the secret of an API token at a site, in the form of a UUID as
+// the vendor makes them.
+func (l *Lab) TokenSecret(site, token string) string {
+	s := hex.EncodeToString(l.derive("token " + site + " " + token))
+	return s[:8] + "-" + s[8:12] + "-4" + s[13:16] + "-8" + s[17:20] + "-" + s[20:32]
+}
+
+// BackupKey returns the key with which a site encrypts its backups.
+func (l *Lab) BackupKey(site string) *lab.Key { return lab.NewKey(l.rand("key " + site)) }
+
+// rand returns a source of its own for one purpose.
+func (l *Lab) rand(purpose string) *rand.Rand {
+	return rand.New(rand.NewChaCha8([32]byte(l.derive(purpose))))
+}
+
+func (l *Lab) derive(purpose string) []byte {
+	mac := hmac.New(sha256.New, []byte(l.Secret))
+	mac.Write([]byte(purpose))
+	return mac.Sum(nil)
+}
+
+// SiteDir is where a site keeps everything; Socket is where its process is asked.
+func SiteDir(dir, site string) string { return filepath.Join(dir, site) }
+
+// Socket returns the control socket of a site's process.
+func Socket(dir, site string) string { return filepath.Join(dir, site, "ctl.sock") }
+
+// maxSocket is what fits into a unix address (unix(7): 108 bytes with the NUL).
+const maxSocket = 107
+
+// CheckDir says whether the names of the sockets in dir would fit.
+func (l *Lab) CheckDir(dir string) error {
+	var errs []error
+	for _, s := range l.Names() {
+		if p := filepath.Join(SiteDir(dir, s), "wwwd.sock"); len(p) > maxSocket {
+			errs = append(errs, fmt.Errorf("socket %s: the name is longer than %d bytes; choose a shorter --dir", p, maxSocket))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func seconds(n int) network.Duration { return network.Duration(n) * network.Duration(time.Second) }

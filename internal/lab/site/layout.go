@@ -1,0 +1,98 @@
+package site
+
+import (
+	"crypto/rand"
+	"fmt"
+	"slices"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// How many sites a lab may have. Each brique is the home of a structure with a VLAN
+// of its own; the address plan has room for 16.
+const (
+	MinSites     = 3
+	MaxSites     = 18
+	DefaultSites = 5
+)
+
+const mib = 1 << 20
+
+// firstBriques are the briques of every lab; further ones are numbered.
+var firstBriques = [...]struct{ name, structure string }{
+	{"moulin", "le-moulin"}, {"fabrique", "atelier"}, {"quai", "les-docks"},
+}
+
+// Layout returns the lab of n sites: three briques, a parpaing (from 4 on), a witness
+// (from 5 on), then further briques.
+func Layout(n int, block byte) (*Lab, error) {
+	if n < MinSites || n > MaxSites {
+		return nil, fmt.Errorf("a lab has %d to %d sites, not %d", MinSites, MaxSites, n)
+	}
+	l := &Lab{
+		Network: "lab", Zone: "assos.example", Block: block, Secret: rand.Text(),
+		Timing: Timing{First: seconds(3), Backup: seconds(30), Sync: seconds(3)}, Rate: 6 * mib,
+	}
+	for i := range n {
+		switch i {
+		case 3:
+			l.Sites = append(l.Sites, Site{Name: "halle", Kind: network.Parpaing})
+		case 4:
+			l.Sites = append(l.Sites, Site{Name: "temoin", Kind: network.Witness})
+		default:
+			l.addBrique()
+		}
+	}
+	return l, nil
+}
+
+func (l *Lab) addBrique() {
+	k := 0
+	for _, s := range l.Sites {
+		if s.Kind == network.Brique {
+			k++
+		}
+	}
+	name := fmt.Sprintf("lavoir%d", k+1)
+	structure := "amis-de-" + name
+	if k < len(firstBriques) {
+		name, structure = firstBriques[k].name, firstBriques[k].structure
+	}
+	l.Sites = append(l.Sites, Site{Name: name, Kind: network.Brique, Structure: structure, VLAN: 120 + 10*k})
+	for i, g := range guestsOfBrique(k) {
+		g.ID, g.Structure, g.Number = 1000*(k+1)+101+i, structure, i
+		label := g.Name
+		g.Name = label + "-" + name
+		g.Names = []string{label + "." + name + "." + l.Zone}
+		for j, after := range g.After {
+			g.After[j] = after + "-" + name
+		}
+		g.Memory = 512 * mib
+		l.Guests = append(l.Guests, g)
+	}
+}
+
+// guestsOfBrique returns what runs at the k-th brique: three guests that move at
+// least, VMs and containers, one after another in one case, and at the first brique
+// one that is not worth a rescue.
+func guestsOfBrique(k int) []Member {
+	sets := [][]Member{
+		{
+			{Name: "nuage", Type: network.VM, Priority: 1, Disk: 12 * mib},
+			{Name: "adherents", Type: network.CT, Priority: 2, Disk: 6 * mib, After: []string{"nuage"}},
+			{Name: "agenda", Type: network.CT, Priority: 3, Disk: 4 * mib},
+			{Name: "photos", Type: network.CT, Priority: 4, Disk: 4 * mib},
+		},
+		{
+			{Name: "wiki", Type: network.CT, Priority: 1, Disk: 6 * mib},
+			{Name: "outils", Type: network.VM, Priority: 2, Disk: 10 * mib},
+			{Name: "stages", Type: network.CT, Priority: 3, Disk: 4 * mib, After: []string{"wiki"}},
+		},
+		{
+			{Name: "radio", Type: network.VM, Priority: 1, Disk: 10 * mib},
+			{Name: "caisse", Type: network.CT, Priority: 2, Disk: 4 * mib},
+			{Name: "affiches", Type: network.VM, Priority: 3, Disk: 8 * mib},
+		},
+	}
+	return slices.Clone(sets[min(k, len(sets)-1)])
+}

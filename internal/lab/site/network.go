@@ -1,0 +1,149 @@
+package site
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab/fabric"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Spec returns the declared network of the lab. What it declares are the addresses
+// that others dial: the forwarders. Defaults are left out, as a person would.
+func (l *Lab) Spec() *network.Spec {
+	s := &network.Spec{
+		Network: l.Network,
+		Zones:   map[string]network.Zone{l.Zone: {Backend: "embedded"}},
+		Policy: network.Policy{
+			SuspectMisses: 5, PrepareA: seconds(6), Alert: seconds(7), PrepareB: seconds(8), Commit: seconds(15),
+			CommitDual: seconds(15), CommitReason: "lab", KeepPrepared: seconds(20), ReturnAfter: seconds(5),
+		},
+		Sites:      map[network.SiteID]network.Site{},
+		Structures: map[network.StructureID]network.Structure{},
+		Guests:     map[network.GuestID]network.Guest{},
+	}
+	for i, st := range l.Sites {
+		s.Sites[network.SiteID(st.Name)] = l.site(i)
+		if st.Structure != "" {
+			s.Structures[network.StructureID(st.Structure)] = network.Structure{
+				Home: network.SiteID(st.Name), VLAN: st.VLAN, Mode: network.ModeAuto,
+				OffSite: network.OffSite{Policy: network.ConsentAllowed, Consent: "2026-01-01"},
+			}
+		}
+	}
+	for _, g := range l.Guests {
+		s.Guests[network.GuestID(g.Name)] = l.guest(g)
+	}
+	return s
+}
+
+func (l *Lab) site(i int) network.Site {
+	p := l.Plan()
+	out := network.Site{
+		Kind: l.Sites[i].Kind, Upstreams: []string{fmt.Sprintf("line-%d", i+1)},
+		Mesh:   netip.AddrPortFrom(p.Mesh(i), MeshPort),
+		DNS:    l.DNS(i),
+		Router: network.Router{Type: "tcp", Address: p.Router(i), Port: RouterPort},
+		Hosts:  map[network.HostID]network.Host{},
+	}
+	// What an agent asks to know that its own line works: two resolvers elsewhere.
+	for _, n := range []int{1, 2} {
+		out.Anchors = append(out.Anchors, l.DNS((i+n)%len(l.Sites)))
+	}
+	if entry, ok := l.Entry(i); ok {
+		out.Public = network.Public{IPv4: entry.Addr(), HTTPS: entry.Port(), Entry: "router"}
+	}
+	for _, h := range l.Hosts(i) {
+		out.Hosts[network.HostID(h.Name)] = l.host(i, h)
+	}
+	return out
+}
+
+func (l *Lab) host(i int, h Host) network.Host {
+	addr := l.Plan().Host(i, h.Index)
+	out := network.Host{Owner: h.Owner}
+	if h.PVE {
+		out.PVE = &network.PVE{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, PVEPort)), Node: h.Name}
+	}
+	if h.PBS {
+		out.PBS = &network.PBS{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, PBSPort)), Datastore: Datastore}
+	}
+	if h.PVE && h.PBS {
+		out.Restore = &network.Restore{
+			Storage: LocalStorage, Bridge: Bridge, IDs: network.IDRange{First: 90000, Last: 90999},
+			Reserve: 2 << 30, Parallel: 3,
+		}
+		out.Sources = map[network.SiteID][]string{}
+		for _, other := range l.others(i, network.Brique) {
+			out.Sources[network.SiteID(other)] = []string{sourceEntry(other)}
+		}
+	}
+	return out
+}
+
+// sourceEntry is the storage entry that reads the backups of another site.
+func sourceEntry(site string) string { return "pbs-" + site }
+
+// others returns the other sites of a kind.
+func (l *Lab) others(i int, kind network.Kind) []string {
+	var out []string
+	for j, s := range l.Sites {
+		if j != i && s.Kind == kind {
+			out = append(out, s.Name)
+		}
+	}
+	return out
+}
+
+func (l *Lab) guest(g Member) network.Guest {
+	i, _ := l.Index(l.Home(g)) // Layout makes no guest without a home
+	out := network.Guest{
+		ID: g.ID, Type: g.Type, Structure: network.StructureID(g.Structure),
+		Host: network.HostID(l.Hosts(i)[0].Name), Priority: g.Priority, Names: g.Names,
+		Memory: network.Bytes(g.Memory), Disk: network.Bytes(g.Disk),
+		Check: &network.Check{
+			URL: fmt.Sprintf("http://{address}:%d/status", GuestPort), Expect: "installed",
+			Within: network.Duration(time.Minute),
+		},
+	}
+	for _, after := range g.After {
+		out.After = append(out.After, network.GuestID(after))
+	}
+	return out
+}
+
+// Services returns the forwarders of the lab: every address that one site shows to
+// the others, and where its own process listens for it.
+func (l *Lab) Services() []fabric.Service {
+	p := l.Plan()
+	var out []fabric.Service
+	for i, s := range l.Sites {
+		add := func(name string, path fabric.Path, listen, backend netip.Addr, port uint16) {
+			out = append(out, fabric.Service{
+				Name: name, Site: s.Name, Path: path, UDP: name == "dns",
+				Listen: netip.AddrPortFrom(listen, port), Backend: netip.AddrPortFrom(backend, port),
+			})
+		}
+		add("agent", fabric.Mesh, p.Mesh(i), p.MeshBackend(i), MeshPort)
+		add("router", fabric.Mesh, p.Router(i), p.RouterBackend(i), RouterPort)
+		add("dns", fabric.Public, p.Public(i), p.PublicBackend(i), DNSPort)
+		if _, ok := l.Entry(i); ok {
+			add("entry", fabric.Public, p.Public(i), p.PublicBackend(i), EntryPort)
+		}
+		for _, h := range l.Hosts(i) {
+			if h.PVE {
+				add("pve:"+h.Name, fabric.Mesh, p.Host(i, h.Index), p.HostBackend(i, h.Index), PVEPort)
+			}
+			if h.PBS {
+				add("pbs:"+h.Name, fabric.Mesh, p.Host(i, h.Index), p.HostBackend(i, h.Index), PBSPort)
+			}
+		}
+	}
+	return out
+}
+
+// Ports returns every port that the lab listens on.
+func Ports() []int {
+	return []int{MeshPort, MetricsPort, RouterPort, GuestPort, EntryPort, DNSPort, PVEPort, PBSPort}
+}
