@@ -50,7 +50,7 @@ type Options struct {
 // most once per site, name and path. serving says where guests are served that
 // are not at home ("": nowhere, on purpose).
 func Targets(spec *network.Spec, self network.SiteID, serving map[network.GuestID]network.SiteID, o Options) []Target {
-	b := builder{spec: spec, self: self, opts: o, names: namesBySite(spec, serving)}
+	b := builder{spec: spec, self: self, opts: o, names: namesBySite(spec, serving), declared: namesBySite(spec, nil)}
 	for _, id := range spec.SiteIDs() {
 		site := spec.Sites[id]
 		if id == self {
@@ -132,11 +132,12 @@ func servedAt(spec *network.Spec, serving map[network.GuestID]network.SiteID, g 
 
 // builder collects targets.
 type builder struct {
-	spec  *network.Spec
-	self  network.SiteID
-	opts  Options
-	names map[network.SiteID][]string
-	out   []Target
+	spec     *network.Spec
+	self     network.SiteID
+	opts     Options
+	names    map[network.SiteID][]string
+	declared map[network.SiteID][]string // names by home, wherever they are served
+	out      []Target
 }
 
 // add completes a target and keeps it, if it has an address.
@@ -238,9 +239,12 @@ func (b *builder) public(id network.SiteID, site network.Site) {
 	}
 	entry := netip.AddrPortFrom(addr, site.Public.HTTPS)
 	names := slices.Sorted(slices.Values(b.names[id]))
+	// The entry is asked for a name that is declared there, wherever that is
+	// served now: another target would begin with an empty window, and a site
+	// that was just failed over would pass for one that nobody has asked.
 	first := ""
-	if len(names) > 0 {
-		first = names[0]
+	if own := slices.Sorted(slices.Values(b.declared[id])); len(own) > 0 {
+		first = own[0]
 	}
 	b.add(id, failover.PathPublic, entry, Target{Name: "entry", Kind: KindTLS, ServerName: first})
 	for _, name := range slices.Compact(names) {

@@ -195,6 +195,7 @@ func lastProgress(op failover.Operation) time.Time {
 	for _, run := range op.Guests {
 		for _, step := range run.Steps {
 			later(step.Begun.At)
+			later(step.Moved.At)
 			later(step.Ended.At)
 		}
 	}
