@@ -16,7 +16,7 @@ func (s *State) find(t Token) (Operation, GuestRun, int, error) {
 	if !ok {
 		return op, run, 0, reject(CodeUnknownGuest, "op", string(t.Op), "guest", string(t.Guest))
 	}
-	if holder := s.Guests[t.Guest].Op; holder != op.ID {
+	if holder := s.Guests[t.Guest].Op; holder != op.ID && op.Kind != KindTidy {
 		return op, run, 0, reject(CodeGuestBusy, "op", string(t.Op), "guest", string(t.Guest), "holder", string(holder))
 	}
 	if run.Token != t.Index || run.Epoch != t.Epoch {
@@ -74,7 +74,7 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	}
 	claimed := step.Status == StatusPending
 	step.Status, step.Attempt = c.To, c.Attempt
-	step.Note, step.Failure = c.Note, c.Failure
+	step.Note, step.Failure, step.Moved = c.Note, c.Failure, st
 	if c.UPID != "" || claimed {
 		step.UPID = c.UPID // the task of an earlier attempt is not this one's
 	}
@@ -175,6 +175,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 		return reject(CodeNoFreeID, "site", string(c.Assignment.Target))
 	}
 	s.Cursors[c.Assignment.Target] = id
+	s.leaveBehind(op, run, c.Reason, st)
 	run.Tried = append(slices.Clone(run.Tried), Tried{
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
 	})
@@ -194,14 +195,16 @@ func (c Stick) apply(s *State, st Stamp) error {
 		return err
 	}
 	run, ok := op.Guests[c.Guest]
-	if _, _, left := run.Current(); !ok || !left || run.State == RunStuck || s.Guests[c.Guest].Op != op.ID {
+	if _, _, left := run.Current(); !ok || !left || run.State == RunStuck || op.Kind != KindTidy && s.Guests[c.Guest].Op != op.ID {
 		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
 	}
 	// A new token stops an executor that is still at it.
 	run.State, run.Stuck, run.Token = RunStuck, c.Reason, st.Index
 	op.Guests[c.Guest] = run
 	s.Ops[op.ID] = op
-	s.setPhase(c.Guest, PhaseStuck, op.ID, st)
+	if s.holds(op, c.Guest) {
+		s.setPhase(c.Guest, PhaseStuck, op.ID, st)
+	}
 	args := []string{"guest", string(c.Guest), "op", string(op.ID), "why", c.Reason.Code}
 	for _, k := range sortedKeys(c.Reason.Args) {
 		if k != "guest" && k != "op" {
@@ -239,7 +242,9 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
 		run.Steps[i].Attempt = 0
 		op.Guests[g] = run
-		s.setPhase(g, s.phaseIn(run), op.ID, st)
+		if op.Kind != KindTidy {
+			s.setPhase(g, s.phaseIn(run), op.ID, st)
+		}
 		n++
 	}
 	if n == 0 {
@@ -247,7 +252,10 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 	}
 	if op.Phase.Ended() {
 		op.Phase, op.Ended = OpCommitted, Stamp{}
-		if op.Committed.Index == 0 {
+		switch {
+		case op.Kind == KindTidy:
+			op.Phase = OpReleasing
+		case op.Committed.Index == 0:
 			op.Phase = OpPreparing
 		}
 	}
@@ -260,6 +268,9 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 // held nor moved by a later one, whose copy would be older than the newest.
 func (s *State) stillStuckIn(op Operation, g GuestID) bool {
 	p, run := s.Guests[g], op.Guests[g]
+	if op.Kind == KindTidy {
+		return true
+	}
 	if p.Op != "" {
 		return p.Op == op.ID
 	}

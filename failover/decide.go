@@ -23,7 +23,7 @@ func Decide(s *State, now time.Time) Decision {
 	if s.Network == nil {
 		return Decision{Why: []Reason{because(CodeNoNetwork)}}
 	}
-	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now)}
+	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now), plans: map[SiteID]Plan{}}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
 	for _, step := range []func(){d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
@@ -41,6 +41,7 @@ type decider struct {
 	s        *State
 	now      time.Time
 	verdicts map[DomainID]Verdict
+	plans    map[SiteID]Plan // made so far
 	out      Decision
 }
 
@@ -64,7 +65,7 @@ func (d *decider) assess() {
 			d.why(held)
 		}
 		returned := v.Back && old.Lost.Index != 0 && !v.Cause.gone(id)
-		if noNews(v, old) {
+		if noNews(v, old) && !d.overtaken(v, old) {
 			continue
 		}
 		if v.Cause == old.Cause && v.Level == old.Level && held.Code == old.Held.Code && !returned {
@@ -74,6 +75,16 @@ func (d *decider) assess() {
 			Domain: id, Cause: v.Cause, Level: v.Level, Silence: v.Silence, Held: held, Votes: v.Votes, Back: returned,
 		})
 	}
+}
+
+// overtaken says whether a host's trouble is on record although nothing is seen
+// of its whole site any more: then it is no trouble of its own, and must hold
+// nothing and call nobody.
+func (d *decider) overtaken(v Verdict, old Domain) bool {
+	kind, _ := splitDomain(v.Domain)
+	site := d.verdicts[SiteDomain(v.Site)]
+	lost := site.Cause == CauseLost || site.Cause == CauseUnreachable
+	return kind == "host" && lost && !old.Held.IsZero()
 }
 
 // noNews says whether a verdict only means that too few have reported, as after
@@ -204,7 +215,12 @@ func (s *State) PausedAt(site SiteID, now time.Time) (Pause, bool) {
 }
 
 func (d *decider) automatic(v Verdict) Plan {
-	return PlanFor(d.s, Loss{Site: v.Site}, d.now)
+	plan, made := d.plans[v.Site]
+	if !made {
+		plan = PlanFor(d.s, Loss{Site: v.Site}, d.now)
+		d.plans[v.Site] = plan
+	}
+	return plan
 }
 
 // begin starts the preparation of a lost site's failover, or takes a cancelled

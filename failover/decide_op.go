@@ -36,6 +36,8 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
+		case op.Kind == KindTidy && d.targetGone(run.Assignment.Target):
+			// It waits for the target to come back.
 		case d.targetGone(run.Assignment.Target):
 			why := because(CodeLost, "domain", string(SiteDomain(run.Assignment.Target)))
 			if !run.Owned() && run.State == RunActive {

@@ -21,7 +21,7 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 		return out
 	}
 	out.Network = s.Network.Network
-	e := explainer{s: s, now: now, verdicts: Judge(s, now), local: v}
+	e := explainer{s: s, now: now, verdicts: Judge(s, now), local: v, guests: ExplainGuests(s, now)}
 	out.Quorum.Present = e.present()
 	for _, key := range sortedKeys(s.Pauses) {
 		if p, ok := s.PausedAt(SiteID(key), now); ok {
@@ -36,7 +36,7 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 	out.Counts = e.counts()
 	out.Zones = e.zones()
 	for _, d := range sortedKeys(s.Domains) {
-		if held := s.Domains[d].Held; !held.IsZero() && s.Domains[d].Cause != CauseUp {
+		if held := s.Domains[d].Held; !held.IsZero() && s.Domains[d].Cause != CauseUp && !e.covered(d) {
 			out.Held = append(out.Held, HeldView{Domain: d, Reason: held})
 		}
 	}
@@ -51,6 +51,7 @@ type explainer struct {
 	now      time.Time
 	verdicts map[DomainID]Verdict
 	local    LocalView
+	guests   []GuestView
 }
 
 // present counts the voters that reported in this term and not too long ago.
@@ -69,11 +70,19 @@ func (e explainer) present() int {
 	return n
 }
 
+// covered says whether a domain is a host of a site of which nothing is seen:
+// what was last known of the host is no news of its own.
+func (e explainer) covered(d DomainID) bool {
+	kind, _ := splitDomain(d)
+	site := e.s.Domains[SiteDomain(e.s.siteOfDomain(d))]
+	return kind == "host" && (site.Level >= LevelSuspect || site.Cause == CauseLost || site.Cause == CauseUnreachable)
+}
+
 func (e explainer) site(id SiteID) SiteView {
 	site := e.s.Network.Sites[id]
 	d, v := e.s.Domains[SiteDomain(id)], e.verdicts[SiteDomain(id)]
 	out := SiteView{
-		Site: id, Kind: string(site.Kind), Cause: d.Cause, Level: d.Level, Since: d.Since.At, Silence: d.Silence,
+		Site: id, Kind: string(site.Kind), Cause: d.Cause, Level: d.Level, Since: d.Since.At, Silence: max(d.Silence, v.Silence),
 		SeenBy: v.Seeing, Observers: v.Present, Voter: e.s.Members[id].Voter, PublicOK: e.public(id, v), Evidence: v.Votes,
 	}
 	if out.Cause == "" {
@@ -141,29 +150,25 @@ func (e explainer) public(id SiteID, v Verdict) string {
 }
 
 func (e explainer) countGuests(id SiteID, out *SiteView) {
-	for _, g := range sortedKeys(e.s.Guests) {
-		p := e.s.Guests[g]
-		home := e.s.Network.Home(g)
-		if home != id && p.Owner == id {
+	for _, v := range e.guests {
+		if v.Home != id && v.At == id {
 			out.Hosting++
 		}
-		if home != id || p.Phase == PhaseExcluded {
+		if v.Home != id || v.Phase == PhaseExcluded {
 			continue
 		}
 		out.Guests++
-		view := e.s.guestView(g, e.now)
-		if view.Ready {
+		if v.Ready {
 			out.Ready++
 		}
-		out.OffsiteRPO = max(out.OffsiteRPO, view.RPO)
+		out.OffsiteRPO = max(out.OffsiteRPO, v.RPO)
 	}
 }
 
 func (e explainer) counts() Counts {
 	var c Counts
-	for _, g := range sortedKeys(e.s.Guests) {
-		p := e.s.Guests[g]
-		switch p.Phase {
+	for _, v := range e.guests {
+		switch v.Phase {
 		case PhaseExcluded:
 			c.Excluded++
 			continue
@@ -174,7 +179,6 @@ func (e explainer) counts() Counts {
 		case PhaseStuck:
 			c.Stuck++
 		}
-		v := e.s.guestView(g, e.now)
 		if len(v.Copies) == 0 {
 			c.Unprotected++
 			continue
@@ -254,7 +258,8 @@ func (e explainer) todo(st Status) []Reason {
 		}
 	}
 	for _, h := range st.Held {
-		if h.Reason.Code != CodeWaitApproval && h.Reason.Code != CodeFewVotes {
+		idle := h.Reason.Code == CodeNothing && e.settled(e.s.siteOfDomain(h.Domain))
+		if h.Reason.Code != CodeWaitApproval && h.Reason.Code != CodeFewVotes && !idle {
 			out = append(out, h.Reason)
 		}
 	}
@@ -271,8 +276,8 @@ func (e explainer) notices() []Reason {
 	for _, id := range sortedKeys(e.s.Readiness) {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}
-	for _, g := range sortedKeys(e.s.Guests) {
-		if v := e.s.guestView(g, e.now); !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {
+	for _, v := range e.guests {
+		if !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {
 			out = append(out, v.NotReady)
 		}
 	}
@@ -282,29 +287,52 @@ func (e explainer) notices() []Reason {
 // ExplainGuests returns every guest as `wwwctl guests` shows it.
 func ExplainGuests(s *State, now time.Time) []GuestView {
 	out := []GuestView{}
+	if s.Network == nil {
+		return out
+	}
+	homes := map[HostID]SiteID{}
+	for _, id := range s.Network.SiteIDs() {
+		for _, h := range s.Network.Sites[id].HostIDs() {
+			homes[h] = id
+		}
+	}
+	copies := s.copies()
 	for _, g := range sortedKeys(s.Guests) {
-		out = append(out, s.guestView(g, now))
+		v := s.guestView(g, now, copies[g])
+		v.Home = homes[s.Network.Guests[g].Host]
+		out = append(out, v)
 	}
 	return out
 }
 
-func (s *State) guestView(g GuestID, now time.Time) GuestView {
+// copies returns every guest's restore points as the screens show them: of each
+// site the newest usable one, and the newer ones that are not.
+func (s *State) copies() map[GuestID][]CopyView {
+	out := map[GuestID][]CopyView{}
+	for _, site := range sortedKeys(s.Readiness) {
+		for g, points := range s.Readiness[site].Ready.Points {
+			for _, pt := range points {
+				out[g] = append(out[g], CopyView{Site: site, Time: pt.Time, Verified: pt.Verified, Unusable: pt.Unusable})
+				if pt.Unusable == "" {
+					break
+				}
+			}
+		}
+	}
+	return out
+}
+
+func (s *State) guestView(g GuestID, now time.Time, copies []CopyView) GuestView {
 	guest, p := s.Network.Guests[g], s.Guests[g]
 	out := GuestView{
 		Guest: g, ID: p.VMID, Type: string(guest.Type), Structure: guest.Structure, Priority: guest.Priority,
-		Home: s.Network.Home(g), At: p.Owner, Serving: p.Serving, Phase: p.Phase, Epoch: p.Epoch.String(),
-		Since: p.Since.At, Copies: []CopyView{}, Names: guest.Names,
+		At: p.Owner, Serving: p.Serving, Phase: p.Phase, Epoch: p.Epoch.String(),
+		Since: p.Since.At, Copies: append([]CopyView{}, copies...), Names: guest.Names,
 	}
 	var newest time.Time
-	for _, site := range sortedKeys(s.Readiness) {
-		for _, pt := range s.Readiness[site].Ready.Points[g] {
-			out.Copies = append(out.Copies, CopyView{Site: site, Time: pt.Time, Verified: pt.Verified, Unusable: pt.Unusable})
-			if site != p.Owner && pt.Unusable == "" && pt.Time.After(newest) {
-				newest = pt.Time
-			}
-			if pt.Unusable == "" {
-				break
-			}
+	for _, c := range copies {
+		if c.Site != p.Owner && c.Unusable == "" && c.Time.After(newest) {
+			newest = c.Time
 		}
 	}
 	if !newest.IsZero() {

@@ -69,8 +69,8 @@ func checkRuns(_, next *State) error {
 		op := next.Ops[id]
 		for _, g := range sortedKeys(op.Guests) {
 			run := op.Guests[g]
-			if run.State == RunStuck && next.Guests[g].Op != id {
-				continue // a later operation took it over
+			if run.State == RunStuck && next.Guests[g].Op != id || op.Kind == KindTidy {
+				continue // a later operation took it over; a tidy one holds no guest
 			}
 			if other, ok := in[g]; ok && run.State != RunDone {
 				return violated("one operation per guest", "%s is in %s and %s", g, other, id)

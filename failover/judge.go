@@ -45,7 +45,7 @@ func Judge(s *State, now time.Time) map[DomainID]Verdict {
 	if s.Network == nil {
 		return out
 	}
-	j := judge{s: s, now: s.notBefore(now), majority: s.Majority()}
+	j := newJudge(s, s.notBefore(now))
 	for _, id := range s.Network.SiteIDs() {
 		v := j.site(id)
 		out[v.Domain] = v
@@ -80,10 +80,36 @@ func (s *State) Voters() int {
 	return n
 }
 
+// judge holds what the verdicts of one moment have in common.
 type judge struct {
-	s        *State
-	now      time.Time
-	majority int
+	s         *State
+	now       time.Time
+	majority  int
+	observers []SiteID                            // that are members and have reported
+	seen      map[SiteID]map[SiteID][]Observation // site → observer
+}
+
+func newJudge(s *State, now time.Time) judge {
+	j := judge{s: s, now: now, majority: s.Majority(), seen: map[SiteID]map[SiteID][]Observation{}}
+	for _, observer := range sortedKeys(s.Reports) {
+		if _, member := s.Members[observer]; !member {
+			continue
+		}
+		j.observers = append(j.observers, observer)
+		for _, o := range s.Reports[observer].Report.Observations {
+			if j.seen[o.Site] == nil {
+				j.seen[o.Site] = map[SiteID][]Observation{}
+			}
+			j.seen[o.Site][observer] = append(j.seen[o.Site][observer], o)
+		}
+	}
+	return j
+}
+
+// counts says whether an observer's word counts: made in this term, not too
+// long ago, and by one that is well.
+func (j judge) counts(r StoredReport) bool {
+	return r.Stamp.Term == j.s.Term && j.now.Sub(r.Stamp.At) <= PresenceAge && len(r.Report.Unwell) == 0
 }
 
 // view is what one observer that counts says of one domain.
@@ -121,28 +147,30 @@ func (v view) silent(prefix string) bool {
 func (v view) darkPath(p Path) bool { return slices.Contains(v.vote.Paths, p) }
 
 // views gathers what the observers outside a site say of the observations
-// that keep selects. Unwell observers and reports of another term do not count
-// and are returned only as votes, for the evidence.
+// that keep selects; above nine sites not every agent probes every site. Those
+// whose word does not count are returned only as votes, for the evidence.
 func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, uncounted []Vote) {
-	for _, observer := range sortedKeys(j.s.Reports) {
-		m, member := j.s.Members[observer]
-		r := j.s.Reports[observer]
-		if !member || observer == site {
+	for _, observer := range j.observers {
+		all := j.seen[site][observer]
+		if observer == site || len(all) == 0 {
 			continue
 		}
-		v := view{stamp: r.Stamp}
-		for _, o := range r.Report.Observations {
-			if o.Site == site && keep(o) {
+		r := j.s.Reports[observer]
+		v := view{stamp: r.Stamp, obs: make([]Observation, 0, len(all))}
+		for _, o := range all {
+			if keep(o) {
 				v.obs = append(v.obs, o)
 			}
 		}
-		v.obs = known(v.obs)
-		v.vote = j.vote(observer, m.Voter, r, v.obs)
-		if r.Stamp.Term != j.s.Term || v.vote.Age > PresenceAge || len(r.Report.Unwell) > 0 {
-			uncounted = append(uncounted, v.vote)
+		if v.obs = known(v.obs); len(v.obs) == 0 {
 			continue
 		}
-		views = append(views, v)
+		v.vote = j.vote(observer, j.s.Members[observer].Voter, r, v.obs)
+		if j.counts(r) {
+			views = append(views, v)
+		} else {
+			uncounted = append(uncounted, v.vote)
+		}
 	}
 	return views, uncounted
 }
@@ -158,11 +186,7 @@ func known(obs []Observation) []Observation {
 }
 
 func (j judge) vote(observer SiteID, voter bool, r StoredReport, obs []Observation) Vote {
-	v := Vote{Observer: observer, Voter: voter, Age: j.now.Sub(r.Stamp.At), Unwell: r.Report.Unwell}
-	if len(obs) == 0 {
-		return v
-	}
-	v.Dark = true
+	v := Vote{Observer: observer, Voter: voter, Dark: true, Age: j.now.Sub(r.Stamp.At), Unwell: r.Report.Unwell}
 	perPath := map[Path]bool{}
 	for _, o := range obs {
 		if _, ok := perPath[o.Path]; !ok {
@@ -198,7 +222,7 @@ func (j judge) site(id SiteID) Verdict {
 	}
 	v.Votes = append(v.Votes, uncounted...)
 	v.Back = j.back(views)
-	if j.presentVoters(views) < j.majority-j.ownVote(id) {
+	if j.presentVoters(id) < j.majority-j.ownVote(id) {
 		if j.unwellVoters() >= j.majority {
 			v.Cause = CauseWeAreSick
 		}
@@ -212,10 +236,21 @@ func (j judge) site(id SiteID) Verdict {
 	return v
 }
 
+// settleMargin is how much longer than a suspicion a silence must have lasted
+// to name a cause other than loss. The windows of one observer do not trip in
+// the same instant, nor do those of several: without it every lost site would
+// pass for a dead host, a dead mesh and a quarrel in its first second.
+const settleMargin = 3 * time.Second
+
+// leastSilence is how long a silence must have lasted to name a cause.
+func (j judge) leastSilence() time.Duration {
+	return time.Duration(j.s.Network.Policy.SuspectMisses)*time.Second + settleMargin
+}
+
 // settled returns the views without silences that are too short to mean
-// anything yet: what names a cause must have lasted as long as a suspicion.
+// anything yet.
 func (j judge) settled(views []view) []view {
-	least := time.Duration(j.s.Network.Policy.SuspectMisses) * time.Second
+	least := j.leastSilence()
 	out := slices.Clone(views)
 	for i, v := range out {
 		v.obs = slices.Clone(v.obs)
@@ -239,10 +274,11 @@ func (j judge) ownVote(id SiteID) int {
 	return 0
 }
 
-func (j judge) presentVoters(views []view) int {
+// presentVoters counts the voters besides the judged site's whose word counts.
+func (j judge) presentVoters(id SiteID) int {
 	n := 0
-	for _, v := range views {
-		if v.vote.Voter {
+	for _, observer := range j.observers {
+		if observer != id && j.s.Members[observer].Voter && j.counts(j.s.Reports[observer]) {
 			n++
 		}
 	}
@@ -284,6 +320,9 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 	}
 	begun := second.stamp.At.Add(-v.Silence)
 	if who, ok := j.contradiction(id, views, begun); ok {
+		if v.Silence < j.leastSilence() {
+			return v // the others may be about to say the same
+		}
 		v.Hold = because(CodeVeto, "site", string(id), "observer", string(who))
 		v.Cause = j.contradicted(views)
 		return v

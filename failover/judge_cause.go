@@ -42,8 +42,9 @@ func (j judge) partial(id SiteID, views []view) Cause {
 		})
 	})
 	switch {
-	case len(views) == 0 || count(func(v view) bool { return v.vote.Dark }) >= need:
-		// Nobody is there, or most see nothing and said so too long ago.
+	case len(views) == 0 || count(view.sees) == 0 || count(func(v view) bool { return v.vote.Dark }) >= need:
+		// Nobody is there, nobody sees anything, or most see nothing and said so
+		// too long ago.
 		return CauseUnknown
 	case meshDark >= need && slices.ContainsFunc(views, func(v view) bool { return v.alive("entry") || v.alive("name:") }):
 		return CauseMeshDown

@@ -12,6 +12,7 @@ const (
 	KindSwitchover OpKind = "switchover"
 	KindFailback   OpKind = "failback"
 	KindDrill      OpKind = "drill"
+	KindTidy       OpKind = "tidy" // removes what another operation left at a target that it gave up
 )
 
 // OpPhase is where an operation stands.
@@ -94,6 +95,7 @@ type Step struct {
 	Failure   Failure    `json:"failure,omitempty"`
 	Note      string     `json:"note,omitempty"`
 	Begun     Stamp      `json:"begun,omitzero"`
+	Moved     Stamp      `json:"moved,omitzero"` // of the newest report, progress included
 	Ended     Stamp      `json:"ended,omitzero"`
 }
 
@@ -135,6 +137,7 @@ type Tried struct {
 type Operation struct {
 	ID        OpID                 `json:"id"`
 	Kind      OpKind               `json:"kind"`
+	Of        OpID                 `json:"of,omitempty"` // tidy: whose copies it removes
 	Phase     OpPhase              `json:"phase"`
 	Domain    DomainID             `json:"domain"`
 	Plan      Plan                 `json:"plan"` // frozen as begun

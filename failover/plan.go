@@ -108,6 +108,13 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 // keepTogether finds where structures that must not be split have guests
 // already, running or on their way.
 func (p *planner) keepTogether() {
+	any := false
+	for _, st := range p.s.Network.Structures {
+		any = any || st.Split == "never"
+	}
+	if !any {
+		return
+	}
 	for _, g := range sortedKeys(p.s.Guests) {
 		at, guest := p.s.Guests[g], p.s.Network.Guests[g]
 		if p.s.Network.Structures[guest.Structure].Split != "never" {

@@ -88,12 +88,13 @@ func (s *State) freeSlots(site SiteID) int {
 }
 
 // waitsFor returns the guests of the same operation that must be checked
-// before this one may start.
+// before this one may start. One that a later operation has taken over is not
+// waited for: it runs, or is looked after there.
 func (s *State) waitsFor(op Operation, run GuestRun) []GuestID {
 	var out []GuestID
 	for _, dep := range s.Network.Guests[run.Assignment.Guest].After {
 		other, ok := op.Guests[dep]
-		if !ok || other.State == RunCancelled || other.State == RunDone {
+		if !ok || other.State == RunCancelled || other.State == RunDone || s.Guests[dep].Op != op.ID {
 			continue
 		}
 		if check, ok := other.Step(StepCheck); !ok || check.Status != StatusDone {

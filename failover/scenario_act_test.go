@@ -40,7 +40,7 @@ func (p *play) decide(args []string) {
 func (p *play) newest() failover.Operation {
 	var out failover.Operation
 	for _, op := range p.s.Ops {
-		if op.Begun.Index > out.Begun.Index {
+		if op.Kind != failover.KindTidy && op.Begun.Index > out.Begun.Index {
 			out = op
 		}
 	}

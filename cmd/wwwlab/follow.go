@@ -134,8 +134,10 @@ func (d *demo) waiting(ctx context.Context, f *facts) {
 				text += fmt.Sprintf("; %.0f s to commitment", s.CommitAt.Seconds())
 			}
 			d.say("%s is %s (%s)", f.op.ID, f.op.Phase, text)
+		case s.State == "up":
+			d.say("the survivors have not missed %s for long enough yet", s.Site)
 		default:
-			d.say("%s is %s, seen by %d of %d; leader %s; %d operations", s.Site, s.State, s.SeenBy, s.Observers, st.Leader, len(st.Ops))
+			d.say("%s is %s, seen by %d of %d; %s leads; no operation has begun", s.Site, s.State, s.SeenBy, s.Observers, st.Leader)
 		}
 	}
 }

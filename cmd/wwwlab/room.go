@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -316,9 +315,4 @@ func (r *room) view(ctx context.Context) roomView {
 func (r *room) living() []string {
 	dead := r.fabric.Dead()
 	return slices.DeleteFunc(r.lab.Names(), func(s string) bool { return slices.Contains(dead, s) })
-}
-
-// signalChild is for tests of crashes: SIGKILL and the like to one process.
-func (r *room) signalAgent(name string, sig syscall.Signal) error {
-	return r.children.Signal(agentOf(name), sig)
 }

@@ -94,6 +94,16 @@ type Worker struct {
 	attempt int
 	mem     memory
 	ended   *outcome // decided, not yet in the log
+	holds   claim    // the attempt that the log knows to be this worker's
+	fresh   bool     // claimed by this worker, and nothing was sent for it yet
+	made    uint64   // index of its newest proposal, until State has it
+	since   time.Time
+}
+
+// claim names one attempt at a step.
+type claim struct {
+	token   failover.Token
+	attempt int
 }
 
 // memory is what a worker learned about its current step. Losing it costs a
@@ -116,6 +126,11 @@ type memory struct {
 // Step makes one call towards the end of the guest's current step.
 func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 	s := w.e.Log.State()
+	if s.Index < w.made && now.Sub(w.since) < behindAtMost {
+		// What this worker proposed is not applied here yet: deciding now would
+		// be deciding on the past.
+		return now.Add(behindPause)
+	}
 	at := w.e.Clock.Now(s, now)
 	token, ok := w.runnable(s, at)
 	if !ok {
@@ -132,10 +147,17 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 	switch {
 	case step.Status == failover.StatusPending:
 		w.hook("claim " + string(step.ID))
-		return w.propose(ctx, now, failover.StepMoved{Token: token, Attempt: step.Attempt + 1, To: failover.StatusRunning})
+		next, err := w.propose(ctx, now, failover.StepMoved{Token: token, Attempt: step.Attempt + 1, To: failover.StatusRunning})
+		if err == nil {
+			w.holds, w.fresh = claim{token, step.Attempt + 1}, true
+		}
+		return next
+	case w.holds != claim{token, step.Attempt}:
+		return w.adopt(ctx, now, claim{token, step.Attempt})
 	case w.ended != nil:
 		w.hook("report " + string(step.ID))
-		return w.report(ctx, now, token, step)
+		next, _ := w.report(ctx, now, token, step)
+		return next
 	}
 	j := job{w: w, s: s, op: op, run: run, step: step, now: now, at: at}
 	next, done := j.do(ctx)
@@ -163,7 +185,7 @@ func (w *Worker) hook(boundary string) {
 }
 
 // report puts the outcome of an attempt into the log.
-func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) time.Time {
+func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) (time.Time, error) {
 	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
 	if w.ended.failure != "" {
 		m.To, m.Failure = failover.StatusFailed, w.ended.failure
@@ -175,22 +197,53 @@ func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, st
 
 // propose makes one proposal. A rejection means that State has moved on: look
 // at it again. An unknown outcome is resolved by looking at State, too.
-func (w *Worker) propose(ctx context.Context, now time.Time, c failover.StepMoved) time.Time {
+func (w *Worker) propose(ctx context.Context, now time.Time, c failover.StepMoved) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	_, err := w.e.Log.Propose(ctx, c)
+	st, err := w.e.Log.Propose(ctx, c)
+	w.wait(st, now)
 	if err == nil {
-		return now
+		return now, nil
 	}
 	if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
 		w.e.Logger.Debug("step report refused", "guest", w.guest, "step", c.Token.Step, "err", err)
 		w.ended = nil
 		w.mem = memory{}
 		w.token = failover.Token{}
-		return now.Add(200 * time.Millisecond)
+		return now.Add(200 * time.Millisecond), err
 	}
 	w.e.Logger.Warn("step report failed", "guest", w.guest, "step", c.Token.Step, "err", err)
-	return now.Add(time.Second)
+	return now.Add(time.Second), err
+}
+
+// adopt takes an attempt up that another incarnation of this agent began, or
+// one whose claim had no answer, after the leader has said that it is still
+// wanted. A State that was read from a snapshot can be hours behind: its
+// operations may have ended and been cleaned up long ago.
+func (w *Worker) adopt(ctx context.Context, now time.Time, c claim) time.Time {
+	w.hook("adopt " + string(c.token.Step))
+	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
+	defer cancel()
+	if err := w.e.Log.Confirm(ctx, c.token); err != nil {
+		w.e.Logger.Debug("step not taken up", "guest", w.guest, "step", c.token.Step, "err", err)
+		return now.Add(500 * time.Millisecond)
+	}
+	w.holds, w.fresh = c, false
+	return now
+}
+
+// Pauses while the local State is behind an own proposal. A change of State
+// wakes the worker; an agent that is cut off goes on looking after a while.
+const (
+	behindPause  = 100 * time.Millisecond
+	behindAtMost = 10 * time.Second
+)
+
+// wait makes the worker's next step wait for State to reach its proposal.
+func (w *Worker) wait(st failover.Stamp, now time.Time) {
+	if st.Index > w.made {
+		w.made, w.since = st.Index, now
+	}
 }
 
 // job is one call's worth of work on a step that runs.

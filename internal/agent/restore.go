@@ -65,7 +65,8 @@ func (j *job) release(ctx context.Context) (time.Time, *outcome) {
 	}
 	j.call("unprotect snapshot")
 	err = j.w.e.PBS.Unprotect(ctx, snap)
-	if err == nil || proxmox.KindOf(err) == proxmox.NotFound {
+	switch proxmox.KindOf(err) {
+	case "", proxmox.NotFound, proxmox.SnapshotGone:
 		return j.now, &outcome{}
 	}
 	return j.trouble(err)
@@ -73,7 +74,7 @@ func (j *job) release(ctx context.Context) (time.Time, *outcome) {
 
 func (j *job) marker() proxmox.Marker {
 	return proxmox.Marker{
-		Network: j.s.Network.Network, Guest: string(j.run.Assignment.Guest), Op: string(j.op.ID),
+		Network: j.s.Network.Network, Guest: string(j.run.Assignment.Guest), Op: string(j.op.Marks()),
 		Role: "away", Token: j.run.Token,
 	}
 }
@@ -140,7 +141,7 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 		// Nothing there. A restore that was posted a moment ago, whose answer
 		// was lost, may not have written its configuration yet: ask the tasks.
 		m.phase = restoreTasks
-		if j.step.Attempt == 1 && !m.looked {
+		if j.step.Attempt == 1 && j.w.fresh {
 			m.phase = restoreArchive
 		}
 		return j.now, nil
@@ -229,6 +230,7 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	}
 	marker := j.marker()
 	j.call("post restore")
+	j.w.fresh = false
 	upid, err := j.w.e.PVE.Restore(ctx, proxmox.RestoreRequest{
 		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
 		Pool: host.Restore.Pool, Description: marker.Describe(m.archive.Description), Tags: marker.Tags(), Nets: nets,
@@ -255,7 +257,9 @@ func (j *job) tell(ctx context.Context, m failover.StepMoved) (time.Time, *outco
 	j.w.hook("tell " + string(j.step.ID))
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
-	if _, err := j.w.e.Log.Propose(ctx, m); err != nil {
+	st, err := j.w.e.Log.Propose(ctx, m)
+	j.w.wait(st, j.now)
+	if err != nil {
 		j.w.e.Logger.Debug("progress not recorded", "guest", j.run.Assignment.Guest, "err", err)
 	}
 	return j.now, nil

@@ -16,6 +16,7 @@ import (
 // Where a start stands.
 const (
 	startLook    = ""
+	startSeen    = "seen"
 	startConfirm = "confirm"
 	startPost    = "post"
 	startPoll    = "poll"
@@ -33,6 +34,8 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 	switch m.phase {
 	case startLook:
 		return j.startLook(ctx)
+	case startSeen:
+		return j.startSeen(ctx)
 	case startConfirm:
 		return j.confirm(ctx, startPost)
 	case startPost:
@@ -41,6 +44,7 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 			return j.now, nil
 		}
 		j.call("post start")
+		j.w.fresh = false
 		upid, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
 		switch proxmox.KindOf(err) {
 		case "":
@@ -84,6 +88,24 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	}
 	if net := j.foreignNet(c); net != "" {
 		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
+	}
+	j.w.mem.phase = startConfirm
+	if !j.w.fresh {
+		j.w.mem.phase = startSeen
+	}
+	return j.now, nil
+}
+
+// startSeen asks whether an earlier attempt, of which nothing is known, has
+// started the copy already.
+func (j *job) startSeen(ctx context.Context) (time.Time, *outcome) {
+	j.call("look at status before start")
+	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.Running():
+		return j.now, &outcome{}
 	}
 	j.w.mem.phase = startConfirm
 	return j.now, nil
@@ -280,8 +302,13 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 	case cleanPoll:
 		j.call("poll removal")
 		t, err := j.w.e.PVE.Task(ctx, m.upid)
-		if err != nil || t.Running {
+		switch {
+		case err != nil || t.Running:
 			return j.soon(), nil
+		case !t.OK():
+			// The lock of a restore that died with its host, say: asking again
+			// and again would change nothing.
+			return j.trouble(t.Err(nil))
 		}
 		m.phase = cleanLook
 		return j.now, nil

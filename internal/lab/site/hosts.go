@@ -154,7 +154,7 @@ func (p *process) source(ctx context.Context, from Host, other string) (lab.Sync
 			InsecureSkipVerify: true, MinVersion: tls.VersionTLS12,
 			VerifyConnection: func(s tls.ConnectionState) error {
 				if got := fingerprint(s.PeerCertificates[0].Raw); got != want {
-					return fmt.Errorf("fingerprint '%s' not verified, abort!", strings.ToLower(got)) //nolint:staticcheck // the vendor's text
+					return fmt.Errorf("fingerprint '%s' not verified", strings.ToLower(got))
 				}
 				return nil
 			},

@@ -34,6 +34,7 @@ type world struct {
 	lab    *site.Lab
 	fabric *fabric.Fabric
 	stop   map[string]func()
+	wait   time.Duration // for an answer
 }
 
 func newWorld(t *testing.T) *world {
@@ -54,7 +55,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	w := &world{t: t, dir: dir, lab: l, stop: map[string]func(){}}
+	w := &world{t: t, dir: dir, lab: l, stop: map[string]func(){}, wait: 5 * time.Second}
 	if err := l.Save(dir); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func (w *world) get(from netip.Addr, to netip.AddrPort, host, path string, heade
 			return d.DialContext(ctx, network, to.String())
 		},
 	}
-	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), w.wait)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+host+path, nil)
 	if err != nil {
@@ -218,6 +219,19 @@ func TestRouterSpeaksFirst(t *testing.T) {
 	}
 }
 
+// serves tells whether a guest is up.
+func (w *world) serves(c *site.Client, g site.Member) error {
+	st, err := c.Status(w.t.Context())
+	for _, h := range st.Hosts {
+		for _, v := range h.Guests {
+			if v.Name == g.Name && v.Serving {
+				return err
+			}
+		}
+	}
+	return fmt.Errorf("%s does not serve: %v", g.Name, err)
+}
+
 // pveHeader is the authorization of a site's agent.
 func (w *world) pveHeader(name string) http.Header {
 	return http.Header{"Authorization": {"PVEAPIToken=" + site.PVEToken + "=" + w.lab.TokenSecret(name, site.PVEToken)}}
@@ -226,8 +240,9 @@ func (w *world) pveHeader(name string) http.Header {
 func TestProxmoxTellsTheGuestsAddresses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.start("moulin")
+	client := w.start("moulin")
 	i := w.index("moulin")
+	w.until("the guests serve", func() error { return w.serves(client, w.lab.GuestsOf("moulin")[0]) })
 	api := netip.AddrPortFrom(w.lab.Plan().Host(i, 0), site.PVEPort)
 	for _, g := range w.lab.GuestsOf("moulin")[:2] { // a VM and a container
 		path := fmt.Sprintf("/api2/json/nodes/pve-moulin/qemu/%d/agent/network-get-interfaces", g.ID)
@@ -242,9 +257,6 @@ func TestProxmoxTellsTheGuestsAddresses(t *testing.T) {
 			}
 			return err
 		})
-	}
-	if code, _, err := w.get(w.lab.Plan().Mesh(i), api, "pve", "/api2/json/version", nil); err == nil && code != http.StatusUnauthorized {
-		t.Errorf("without a token: status %d, %v; want 401", code, err)
 	}
 }
 
@@ -262,14 +274,11 @@ func TestCopiesCrossTheMesh(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	moulin, quai := w.start("moulin"), w.start("quai")
-	// The third site is dark: its part of every pull fails and keeps nobody else waiting.
-	if err := w.fabric.Kill("fabrique"); err != nil {
-		t.Fatal(err)
-	}
+	// The third site has power and no hosts: its part of every pull fails.
+	w.fabric.Cut("moulin", fabric.Any, fabric.Mesh)
 	if err := moulin.Backup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	w.fabric.Cut("moulin", fabric.Any, fabric.Mesh)
 	if err := quai.Sync(t.Context()); err == nil || !strings.Contains(err.Error(), "pull-moulin") {
 		t.Errorf("sync over a cut mesh: %v, want pull-moulin to fail", err)
 	}
@@ -279,7 +288,7 @@ func TestCopiesCrossTheMesh(t *testing.T) {
 	w.fabric.Heal(fabric.Any, fabric.Any, fabric.AnyPath)
 	err := quai.Sync(t.Context())
 	if err == nil || strings.Contains(err.Error(), "pull-moulin") {
-		t.Errorf("sync over the healed mesh: %v, want only the dark site's to fail", err)
+		t.Errorf("sync over the healed mesh: %v, want only the third site's to fail", err)
 	}
 	want := len(w.lab.GuestsOf("moulin"))
 	if n, err := w.snapshots(quai, "moulin"); n != want || err != nil {
@@ -339,6 +348,7 @@ func TestCrashedHostIsSilent(t *testing.T) {
 	if err := client.AddFault(t.Context(), lab.Fault{Where: "pve:raoull-moulin", Effect: lab.EffectCrashHost, Times: 1}); err != nil {
 		t.Fatal(err)
 	}
+	w.wait = 500 * time.Millisecond
 	for _, when := range []string{"the crashing request", "a request to the crashed host"} {
 		if err := ask(); err == nil || !strings.Contains(err.Error(), "deadline") {
 			t.Errorf("%s: %v, want silence", when, err)
@@ -355,18 +365,7 @@ func TestDisksOutliveTheProcess(t *testing.T) {
 	w := newWorld(t)
 	client := w.start("quai")
 	g := w.lab.GuestsOf("quai")[0]
-	serves := func(c *site.Client) error {
-		st, err := c.Status(t.Context())
-		for _, h := range st.Hosts {
-			for _, v := range h.Guests {
-				if v.Name == g.Name && v.Serving {
-					return err
-				}
-			}
-		}
-		return fmt.Errorf("%s does not serve: %v", g.Name, err)
-	}
-	w.until("the guest serves", func() error { return serves(client) })
+	w.until("the guest serves", func() error { return w.serves(client, g) })
 	if err := client.Backup(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -377,7 +376,7 @@ func TestDisksOutliveTheProcess(t *testing.T) {
 	}
 	w.stop["quai"]()
 	client = w.start("quai")
-	w.until("the guest boots", func() error { return serves(client) })
+	w.until("the guest boots", func() error { return w.serves(client, g) })
 	w.until("its data", func() error {
 		code, page, err := w.get(outside, entry, g.Names[0], "/data", nil)
 		if err == nil && (code != http.StatusOK || !strings.HasPrefix(page, before)) {

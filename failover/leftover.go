@@ -1,0 +1,40 @@
+package failover
+
+import "fmt"
+
+// leaveBehind begins the operation that removes what a run leaves at a target
+// or under an id that it gives up before ownership moved: nothing that was
+// prepared stays behind. It is an operation of its own, since it may have to
+// wait for a lost target to come back while the guest is long served elsewhere.
+// It holds no guest: placements do not know of it.
+func (s *State) leaveBehind(op Operation, run GuestRun, why Reason, st Stamp) {
+	if len(run.Steps) == 0 || run.Steps[0].Attempt == 0 && run.Steps[0].Status == StatusPending {
+		return // nothing was begun there
+	}
+	a := run.Assignment
+	tidy := Operation{
+		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: op.origin(), Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
+		Plan:      Plan{Loss: op.Plan.Loss, Assignments: []Assignment{a}},
+		Cancelled: why,
+		Guests: map[GuestID]GuestRun{
+			a.Guest: {State: RunCancelled, Assignment: a, VMID: run.VMID, Token: st.Index, Steps: pendingSteps(StepCleanup)},
+		},
+	}
+	s.Ops[tidy.ID] = tidy
+}
+
+// origin is the operation whose copies an operation deals with.
+func (o Operation) origin() OpID {
+	if o.Kind == KindTidy {
+		return o.Of
+	}
+	return o.ID
+}
+
+// Marks returns the id that the copies of an operation carry in their marker.
+func (o Operation) Marks() OpID { return o.origin() }
+
+// holds says whether an operation decides about a guest's placement.
+func (s *State) holds(op Operation, g GuestID) bool {
+	return op.Kind != KindTidy && s.Guests[g].Op == op.ID
+}
