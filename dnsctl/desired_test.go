@@ -181,7 +181,7 @@ func TestPublisherVerifiesEveryServer(t *testing.T) {
 			now = p.Step(t.Context(), now)
 		}
 	}
-	steps(60)
+	steps(400)
 	z := log.state.Zones["assos.example"]
 	if want := map[string]bool{"10.77.1.1:53": false, "10.77.2.1:53": true}; z.Verified == z.Changed || len(z.Servers) != 2 || z.Servers["10.77.1.1:53"] != want["10.77.1.1:53"] || !z.Servers["10.77.2.1:53"] {
 		t.Fatalf("got %+v, want %v", z, want)

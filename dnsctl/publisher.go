@@ -16,6 +16,8 @@ import (
 const (
 	verifyEvery   = 5 * time.Minute // of what is in sync
 	verifyRetry   = 2 * time.Second // of what is not yet
+	lagRetry      = 200 * time.Millisecond
+	lagGrace      = 5 * time.Second // other agents apply a change a moment later: no news until then
 	verifyTimeout = 2 * time.Second // one question
 	publishIdle   = 5 * time.Second // with nothing to do
 	maxVerified   = 64              // names asked for per server and round
@@ -61,6 +63,13 @@ type Publisher struct {
 	asking    netip.AddrPort
 	results   map[string]bool
 	next      map[string]time.Time // per zone
+	since     map[string]seenChange
+}
+
+// seenChange is when this leader first verified a change of a zone.
+type seenChange struct {
+	changed uint64
+	at      time.Time
 }
 
 // Step makes one question of a verification, or proposes its result.
@@ -175,6 +184,16 @@ func (p *Publisher) conclude(ctx context.Context, now time.Time) time.Time {
 	p.next[name] = now.Add(verifyRetry)
 	if good {
 		p.next[name] = now.Add(verifyEvery)
+	}
+	if p.since[name].changed != changed {
+		if p.since == nil {
+			p.since = map[string]seenChange{}
+		}
+		p.since[name] = seenChange{changed, now}
+	}
+	if !good && now.Sub(p.since[name].at) < lagGrace {
+		p.next[name] = now.Add(lagRetry)
+		return now.Add(lagRetry)
 	}
 	st := p.Log.State().Zones[name]
 	if st.Changed != changed || len(results) == 0 || (good == (st.Verified == changed) && sameResults(st.Servers, results)) {

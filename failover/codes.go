@@ -68,6 +68,7 @@ const (
 	CodeDiverged  = "WWW-1330"
 	CodeWaitsFor  = "WWW-1331"
 	CodeQueued    = "WWW-1332"
+	CodeBranches  = "WWW-1333"
 
 	CodeNetworkApplied = "WWW-1401"
 	CodePauseSet       = "WWW-1402"

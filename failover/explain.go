@@ -263,6 +263,9 @@ func (e explainer) todo(st Status) []Reason {
 			out = append(out, h.Reason)
 		}
 	}
+	if st.Counts.Diverged > 0 {
+		out = append(out, because(CodeBranches, "guests", fmt.Sprint(st.Counts.Diverged)))
+	}
 	for _, row := range st.Sites {
 		if row.State == "locked" {
 			out = append(out, because(CodeLocked, "domain", string(SiteDomain(row.Site)), "site", string(row.Site)))

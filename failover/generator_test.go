@@ -154,8 +154,9 @@ func (g *generator) moved(token failover.Token) failover.StepMoved {
 	switch {
 	case step.Status == failover.StatusPending:
 		m.Attempt, m.To = step.Attempt+1, failover.StatusRunning
-	case g.IntN(6) == 0:
-		m.To, m.Failure = failover.StatusFailed, pick(g, failover.FailTransient, failover.FailPoint, failover.FailTarget, failover.FailFatal)
+	case g.IntN(4) == 0:
+		m.To = failover.StatusFailed
+		m.Failure = pick(g, failover.FailTransient, failover.FailPoint, failover.FailPoint, failover.FailTarget, failover.FailTarget, failover.FailFatal)
 	case g.IntN(6) == 0:
 		m.To = failover.StatusRunning
 	}

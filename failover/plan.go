@@ -108,11 +108,11 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 // keepTogether finds where structures that must not be split have guests
 // already, running or on their way.
 func (p *planner) keepTogether() {
-	any := false
+	strict := false
 	for _, st := range p.s.Network.Structures {
-		any = any || st.Split == "never"
+		strict = strict || st.Split == "never"
 	}
-	if !any {
+	if !strict {
 		return
 	}
 	for _, g := range sortedKeys(p.s.Guests) {

@@ -108,10 +108,10 @@ var decisions = map[string]Message{
 		Do:      "Nothing.",
 	},
 	"WWW-1314": {
-		Severity: Info, Word: "done", Title: "operation done",
-		Text:    "{op}: done[, {guests} guests]",
-		Meaning: "Every admitted guest serves at its new site.",
-		Impact:  "The guests run away from home until a person brings them back.",
+		Severity: Info, Word: "done", Title: "operation ended",
+		Text:    "{op}: {phase|done}",
+		Meaning: "done: every admitted guest serves at its new site. cancelled: nothing moved, and the prepared copies are deleted.",
+		Impact:  "After done, the guests run away from home until a person brings them back.",
 		Look:    "wwwctl op show OP",
 		Do:      "wwwctl op ack OP when you have looked at it.",
 	},
@@ -198,6 +198,14 @@ var decisions = map[string]Message{
 	"WWW-1331": {
 		Severity: Info, Title: "waits for another guest", Text: "after {for}",
 		Meaning: "Its dependencies come first.", Impact: "Delay.", Look: "wwwctl op show OP", Do: "Nothing.",
+	},
+	"WWW-1333": {
+		Severity: Warning, Title: "two branches of data exist",
+		Text:    "{guests} guests run away while their home is back: two branches of data exist",
+		Meaning: "The home site answers again. Its old copies may run, too, for its own network; names point to the copies away.",
+		Impact:  "What is written in one branch is not in the other. Both are kept; nothing is urgent.",
+		Look:    "wwwctl guests",
+		Do:      "Choose per guest which branch stays. Until failback is built: back both copies up, stop the one that is not kept by hand.",
 	},
 	"WWW-1332": {
 		Severity: Info, Title: "waits for a free slot", Text: "waits for its turn[ at {site}]",
