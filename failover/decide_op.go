@@ -132,7 +132,7 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 			continue
 		}
 		a.Point = pt
-		a.Loss = max(0, d.now.Sub(pt.Time))
+		a.Loss = max(0, lastWrite(d.s, Loss{Site: d.s.Guests[a.Guest].Owner}, d.now).Sub(pt.Time))
 		return a, true
 	}
 	return a, false

@@ -67,23 +67,35 @@ func (p Plan) hash() string {
 
 // planner holds what is left of each target while guests are placed.
 type planner struct {
-	s       *State
-	loss    Loss
-	now     time.Time
-	targets []SiteID
-	memory  map[SiteID]int64
-	storage map[SiteID]int64
-	load    map[SiteID]int64 // bytes already assigned, to spread restores
-	ids     map[SiteID]int   // free guest ids, as far as this plan can need them
-	closed  map[SiteID]int   // lowest priority number that was left out for want of room
-	chosen  map[StructureID]SiteID
+	s         *State
+	loss      Loss
+	now       time.Time
+	lastWrite time.Time // see there
+	targets   []SiteID
+	memory    map[SiteID]int64
+	storage   map[SiteID]int64
+	load      map[SiteID]int64 // bytes already assigned, to spread restores
+	ids       map[SiteID]int   // free guest ids, as far as this plan can need them
+	closed    map[SiteID]int   // lowest priority number that was left out for want of room
+	chosen    map[StructureID]SiteID
+}
+
+// lastWrite is until when the guests may have been written to: what a restore
+// loses lies between its point and then. A site that is truly lost stopped
+// writing when its silence began.
+func lastWrite(s *State, loss Loss, now time.Time) time.Time {
+	v := judge{s: s, now: now, majority: s.Majority()}.site(loss.Site)
+	if v.Cause == CauseLost {
+		return now.Add(-v.Silence)
+	}
+	return now
 }
 
 func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *planner {
 	p := &planner{
 		s: s, loss: loss, now: now,
 		memory: map[SiteID]int64{}, storage: map[SiteID]int64{}, load: map[SiteID]int64{}, ids: map[SiteID]int{},
-		closed: map[SiteID]int{}, chosen: map[StructureID]SiteID{},
+		closed: map[SiteID]int{}, chosen: map[StructureID]SiteID{}, lastWrite: lastWrite(s, loss, now),
 	}
 	used := s.idsInUse()
 	for _, id := range s.Network.SiteIDs() {
@@ -272,7 +284,7 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	}
 	a := Assignment{
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: c.site, Host: host, VLAN: st.VLAN,
-		Point: c.point, Loss: max(0, p.now.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
+		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
 		Why: []Reason{c.why},
 	}
 	if rate := p.s.Readiness[c.site].Ready.Rate; rate > 0 {

@@ -207,3 +207,35 @@ func TestRejectedErrorText(t *testing.T) {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
 }
+
+// TestNewAttemptForgetsTheTask: an executor that looks at the task of an attempt
+// that failed would take its failure for the new one's.
+func TestNewAttemptForgetsTheTask(t *testing.T) {
+	l := moulinReady(t)
+	l.dark(time.Minute, "moulin")
+	l.settle()
+	const g = failover.GuestID("nextcloud-moulin")
+	op := l.s.Guests[g].Op
+	move := func(to failover.StepStatus, attempt int, change func(m *failover.StepMoved)) failover.Step {
+		t.Helper()
+		m := failover.StepMoved{Token: l.s.Ops[op].TokenOf(g), Attempt: attempt, To: to}
+		change(&m)
+		l.must(m)
+		step, _, _ := l.s.Ops[op].Guests[g].Current()
+		return step
+	}
+	nothing := func(*failover.StepMoved) {}
+	move(failover.StatusRunning, 1, nothing)
+	if step := move(failover.StatusRunning, 1, func(m *failover.StepMoved) { m.UPID, m.Bytes = "UPID:1", 50 }); step.UPID != "UPID:1" {
+		t.Errorf("task %q, want UPID:1", step.UPID)
+	}
+	if step := move(failover.StatusRunning, 1, func(m *failover.StepMoved) { m.Bytes = 40 }); step.UPID != "UPID:1" || step.Bytes != 50 {
+		t.Errorf("task %q and %d bytes after a late report, want UPID:1 and 50", step.UPID, step.Bytes)
+	}
+	move(failover.StatusFailed, 1, func(m *failover.StepMoved) { m.Failure = failover.FailTransient })
+	l.settle() // it may run again
+	step := move(failover.StatusRunning, 2, nothing)
+	if step.UPID != "" || step.Bytes != 0 || step.Ended.Index != 0 || step.Failure != "" {
+		t.Errorf("the second attempt begins with task %q, %d bytes, failure %q, ended at %d", step.UPID, step.Bytes, step.Failure, step.Ended.Index)
+	}
+}
