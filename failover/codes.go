@@ -69,6 +69,7 @@ const (
 	CodeWaitsFor  = "WWW-1331"
 	CodeQueued    = "WWW-1332"
 	CodeBranches  = "WWW-1333"
+	CodeGoThere   = "WWW-1334"
 
 	CodeNetworkApplied = "WWW-1401"
 	CodePauseSet       = "WWW-1402"

@@ -232,7 +232,7 @@ func (d *decider) begin() {
 			continue
 		}
 		if op, ok := d.s.OpFor(v.Domain); ok {
-			if op.Resumable() && op.Cancelled.Code == CodeBack {
+			if op.Resumable() {
 				d.propose(ResumeOp{Op: op.ID})
 				return
 			}

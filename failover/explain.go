@@ -267,6 +267,9 @@ func (e explainer) todo(st Status) []Reason {
 		out = append(out, because(CodeBranches, "guests", fmt.Sprint(st.Counts.Diverged)))
 	}
 	for _, row := range st.Sites {
+		if row.State == "lost" {
+			out = append(out, because(CodeGoThere, "site", string(row.Site)))
+		}
 		if row.State == "locked" {
 			out = append(out, because(CodeLocked, "domain", string(SiteDomain(row.Site)), "site", string(row.Site)))
 		}

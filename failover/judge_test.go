@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -106,5 +107,29 @@ func TestSilenceOfAnotherTerm(t *testing.T) {
 	v := failover.Judge(l.s, l.now)["site:moulin"]
 	if v.Cause != failover.CauseUnknown || v.Level != failover.LevelNone || v.Present != 0 {
 		t.Errorf("verdict %s, %s by %d observers, want unknown by nobody", v.Cause, v.Level, v.Present)
+	}
+}
+
+// TestSilenceOfTwoPaths: an observer that knows one kind of path only is no
+// proof, so its long silence does not make up for a short one (S4).
+func TestSilenceOfTwoPaths(t *testing.T) {
+	l := moulinReady(t)
+	l.now = l.now.Add(10 * time.Minute)
+	for observer, silence := range map[failover.SiteID]time.Duration{
+		"fabrique": 400 * time.Second, "quai": 400 * time.Second, "halle": 20 * time.Second, "temoin": 400 * time.Second,
+	} {
+		r := report(l.s, observer, func(o *failover.Observation) {
+			if o.Site == "moulin" {
+				o.Seen, o.For = failover.SeenDown, silence
+			}
+		})
+		if observer == "temoin" {
+			r.Observations = slices.DeleteFunc(r.Observations, func(o failover.Observation) bool { return o.Path == failover.PathPublic })
+		}
+		l.must(r)
+	}
+	v := failover.Judge(l.s, l.now)["site:moulin"]
+	if v.Cause != failover.CauseLost || v.Silence != 20*time.Second || !v.Hold.IsZero() {
+		t.Errorf("verdict %s for %s, held %q, want lost for 20s", v.Cause, v.Silence, v.Hold.Code)
 	}
 }

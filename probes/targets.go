@@ -220,9 +220,15 @@ func hostPort(host, port string) string {
 
 // zone adds the authoritative server of a site, asked for a zone that it serves.
 func (b *builder) zone(id network.SiteID, site network.Site) {
+	// The way to a server that is declared at the site's public address is the
+	// internet: as a mesh observation it would hide that the mesh is cut.
+	path := failover.PathMesh
+	if addr := site.DNS.Addr(); addr == site.Public.IPv4 || addr == site.Public.IPv6 {
+		path = failover.PathPublic
+	}
 	for _, name := range slices.Sorted(maps.Keys(b.spec.Zones)) {
 		if b.spec.Zones[name].Backend == "embedded" {
-			b.add(id, failover.PathMesh, site.DNS, Target{Name: "dns", Kind: KindDNS, Expect: name})
+			b.add(id, path, site.DNS, Target{Name: "dns", Kind: KindDNS, Expect: name})
 			return
 		}
 	}

@@ -51,7 +51,7 @@ func (d *daemon) openProbes(context.Context) error {
 		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins()},
 	}
 	for path, addr := range map[failover.Path]netip.Addr{
-		failover.PathMesh: d.conf.Dial.Mesh, failover.PathPublic: d.conf.Dial.Public,
+		failover.PathMesh: d.conf.Dial.Mesh, failover.PathPublic: d.conf.Dial.Public, failover.PathLAN: d.conf.Dial.Mesh,
 	} {
 		if addr.IsValid() {
 			d.probes.opts.From[path] = []netip.Addr{addr}

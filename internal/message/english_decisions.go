@@ -207,6 +207,14 @@ var decisions = map[string]Message{
 		Look:    "wwwctl guests",
 		Do:      "Choose per guest which branch stays. Until failback is built: back both copies up, stop the one that is not kept by hand.",
 	},
+	"WWW-1334": {
+		Severity: Warning, Title: "somebody has to look at the site",
+		Text:    "{site} is lost: ask at the place; whom and where says wwwctl sites {site}",
+		Meaning: "What has to run elsewhere does, or is on its way. Why the site is gone, only somebody there can say: box, line, power.",
+		Impact:  "Until it is back there is one site less to fall back on.",
+		Look:    "wwwctl sites SITE",
+		Do:      "Call the contacts. Nothing is urgent at night if status says nothing else.",
+	},
 	"WWW-1332": {
 		Severity: Info, Title: "waits for a free slot", Text: "waits for its turn[ at {site}]",
 		Meaning: "Each target restores a few guests at a time.", Impact: "Delay.", Look: "wwwctl op show OP", Do: "Nothing.",
