@@ -25,6 +25,7 @@ func (p prober) agent(ctx context.Context, t Target) Result {
 	conf := p.AgentTLS.Clone()
 	// The mesh port tells Raft from the API by ALPN; a client without any speaks HTTP/1.1 to the API.
 	conf.NextProtos = nil
+	conf.CurvePreferences = probeCurves()
 	conf.ServerName = cmp.Or(t.ServerName, conf.ServerName, t.Addr.Addr().String())
 	conf.Time = p.Now
 	return p.talk(ctx, "tcp", t, func(conn net.Conn) (Result, error) {
