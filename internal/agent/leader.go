@@ -16,6 +16,10 @@ import (
 const (
 	leaderTick  = time.Second
 	leaderRetry = 500 * time.Millisecond
+
+	// A rejection is an entry, too: what is refused again and again must not fill the log.
+	firstRefused = 200 * time.Millisecond
+	lastRefused  = 10 * time.Second
 )
 
 // RaftMember is an agent as the Raft configuration has it.
@@ -36,7 +40,9 @@ type Leader struct {
 	// Members returns the Raft configuration; nil leaves State's members alone.
 	Members func() []RaftMember
 
-	why string // what was last logged
+	why     string        // what was last logged
+	refused time.Duration // pause after the newest proposal, zero unless it was rejected
+	after   time.Time     // nothing is proposed before
 }
 
 // Step proposes at most one command.
@@ -46,6 +52,9 @@ func (l *Leader) Step(ctx context.Context, now time.Time) time.Time {
 		l.why = ""
 		return now.Add(leaderTick)
 	}
+	if now.Before(l.after) {
+		return l.after
+	}
 	s := l.Log.State()
 	c := l.next(s, term, now)
 	if c == nil {
@@ -54,7 +63,14 @@ func (l *Leader) Step(ctx context.Context, now time.Time) time.Time {
 	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(l.Site)), proposeTimeout)
 	defer cancel()
 	_, err := l.Log.Propose(ctx, c)
-	if _, rejected := errors.AsType[*failover.RejectedError](err); err == nil || rejected {
+	if r, rejected := errors.AsType[*failover.RejectedError](err); rejected {
+		l.refused = min(lastRefused, max(firstRefused, 2*l.refused))
+		l.after = now.Add(l.refused)
+		l.Logger.Warn("proposal rejected", "command", commandName(c), "code", r.Reason.Code, "err", err)
+		return l.after
+	}
+	l.refused = 0
+	if err == nil {
 		return now
 	}
 	l.Logger.Warn("proposal failed", "command", commandName(c), "err", err)

@@ -16,6 +16,7 @@ import (
 // Where a start stands.
 const (
 	startLook    = ""
+	startTasks   = "tasks"
 	startSeen    = "seen"
 	startConfirm = "confirm"
 	startPost    = "post"
@@ -36,6 +37,8 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 		return j.startLook(ctx)
 	case startSeen:
 		return j.startSeen(ctx)
+	case startTasks:
+		return j.startTasks(ctx)
 	case startConfirm:
 		return j.confirm(ctx, startPost)
 	case startPost:
@@ -90,14 +93,34 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
 	}
 	j.w.mem.phase = startConfirm
-	if !j.w.fresh {
-		j.w.mem.phase = startSeen
+	if !j.w.fresh || j.step.Attempt > 1 {
+		j.w.mem.phase = startTasks
 	}
 	return j.now, nil
 }
 
-// startSeen asks whether an earlier attempt, of which nothing is known, has
-// started the copy already.
+// startTasks looks for a start that is on its way, sent by an attempt of which
+// nothing is known. The tasks come before the status: a start that ends between
+// the two looks then shows in the second.
+func (j *job) startTasks(ctx context.Context) (time.Time, *outcome) {
+	m, kind := &j.w.mem, "qmstart"
+	if j.kind() == proxmox.CT {
+		kind = "vzstart"
+	}
+	j.call("look at tasks before start")
+	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: kind})
+	if err != nil {
+		return j.trouble(err)
+	}
+	m.phase = startSeen
+	if found, ok := proxmox.FindTask(tasks, kind, j.run.VMID, j.w.e.PVE.TokenID(), time.Time{}); ok && found.Running {
+		m.upid, m.phase = found.UPID, startPoll
+		return j.soon(), nil
+	}
+	return j.now, nil
+}
+
+// startSeen asks whether such an attempt has started the copy already.
 func (j *job) startSeen(ctx context.Context) (time.Time, *outcome) {
 	j.call("look at status before start")
 	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)

@@ -19,12 +19,15 @@ func (s Site) HostIDs() []HostID { return slices.Sorted(maps.Keys(s.Hosts)) }
 
 // SiteOf returns the site that a host stands at, or "".
 func (s *Spec) SiteOf(h HostID) SiteID {
-	for _, id := range s.SiteIDs() {
-		if _, ok := s.Sites[id].Hosts[h]; ok {
-			return id
+	// A host stands at one site (Validate); of several the first by name, so
+	// that the answer never depends on map order.
+	var at SiteID
+	for id, site := range s.Sites {
+		if _, ok := site.Hosts[h]; ok && (at == "" || id < at) {
+			at = id
 		}
 	}
-	return ""
+	return at
 }
 
 // Home returns the site where a guest belongs: its host's, which is not its

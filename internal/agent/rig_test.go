@@ -1,0 +1,299 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// log is a replicated log of one node; its function fields come before what it does by itself.
+type log struct {
+	state   *failover.State
+	index   uint64
+	now     time.Time
+	lead    bool
+	made    []failover.Command
+	propose func(failover.Command) error
+	confirm func(failover.Token) error
+	hold    *failover.State // what State returns instead of the newest
+}
+
+func (l *log) Propose(_ context.Context, c failover.Command) (failover.Stamp, error) {
+	if l.propose != nil {
+		if err := l.propose(c); err != nil {
+			return failover.Stamp{}, err
+		}
+	}
+	l.made = append(l.made, c)
+	l.index++
+	st := failover.Stamp{Index: l.index, Term: 1, At: l.now}
+	l.state = l.state.Clone()
+	return st, l.state.Apply(st, c)
+}
+
+func (l *log) State() *failover.State {
+	if l.hold != nil {
+		return l.hold
+	}
+	return l.state
+}
+func (l *log) Changed() <-chan struct{} { return nil }
+func (l *log) Lead() (uint64, bool)     { return 1, l.lead }
+
+func (l *log) Confirm(_ context.Context, t failover.Token) error {
+	if l.confirm != nil {
+		return l.confirm(t)
+	}
+	return l.state.TokenCurrent(t)
+}
+
+// request is one call that reached Proxmox.
+type request struct {
+	method, path string
+	status       int
+}
+
+// rig is the target site: its agent's executor over fakes of its machines.
+type rig struct {
+	t        *testing.T
+	now      time.Time
+	log      *log
+	pve      *lab.PVE
+	pbs      *lab.PBS
+	faults   *lab.Faults
+	executor *agent.Executor
+	requests []request
+	checked  func(url string) error
+}
+
+const (
+	home, away  = failover.SiteID("moulin"), failover.SiteID("quai")
+	guest       = failover.GuestID("nuage")
+	vmid        = 90000
+	token, pass = "www@pve!agent", "00000000-0000-4000-8000-000000000000"
+)
+
+func spec() *network.Spec {
+	return network.Spec{
+		Network: "test",
+		Sites: map[network.SiteID]network.Site{
+			home: {Kind: network.Brique, Hosts: map[network.HostID]network.Host{
+				"pve-moulin": {Owner: network.OwnerStructure, PVE: &network.PVE{URL: "https://10.10.1.10:8006", Node: "pve-moulin"}},
+			}},
+			away: {Kind: network.Brique, Hosts: map[network.HostID]network.Host{
+				"pve-quai": {
+					Owner: network.OwnerRaoull, PVE: &network.PVE{URL: "https://10.30.1.20:8006", Node: "pve-quai"},
+					PBS:     &network.PBS{URL: "https://10.30.1.20:8007", Datastore: "backups"},
+					Restore: &network.Restore{Storage: "local-zfs", Bridge: "vmbr0", IDs: network.IDRange{First: vmid, Last: vmid + 9}},
+					Sources: map[network.SiteID][]string{home: {"pbs-moulin"}},
+				},
+			}},
+		},
+		Structures: map[network.StructureID]network.Structure{
+			"le-moulin": {Home: home, VLAN: 120, Mode: network.ModeAuto, OffSite: network.OffSite{Policy: network.ConsentAllowed}},
+		},
+		Guests: map[network.GuestID]network.Guest{
+			guest: {
+				ID: 1101, Type: network.VM, Structure: "le-moulin", Host: "pve-moulin", Priority: 1,
+				Check: &network.Check{URL: "http://{address}:80/status", Expect: "installed"},
+			},
+		},
+	}.WithDefaults()
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), faults: &lab.Faults{}}
+	r.log = &log{state: failover.NewState(), now: r.now}
+	clock := func() time.Time { return r.now }
+	var err error
+	r.pbs, err = lab.NewPBS(lab.PBSConfig{Node: "pbs-quai", Datastore: "backups", Clock: clock, Namespaces: []string{"moulin"}, Tokens: map[string]string{token: pass}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.pve, err = lab.NewPVE(lab.PVEConfig{
+		Site: string(away), Node: "pve-quai", Clock: clock, RestoreRate: 64 << 10, Tokens: map[string]string{token: pass},
+		Storages: []lab.StorageConfig{
+			{ID: "local-zfs", Type: "zfspool", Size: 1 << 30},
+			{ID: "pbs-moulin", Type: "pbs", Server: "10.30.1.20", Datastore: "backups", Namespace: "moulin", Username: token, Password: pass},
+		},
+		Bridges: []lab.BridgeConfig{{Name: "vmbr0", Ports: "eno1", VLANAware: true}},
+		DialPBS: func(string) *lab.PBS { return r.pbs },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.backup()
+	r.restart()
+	return r
+}
+
+// backup leaves a backup of the guest in the target's PBS, and no guest.
+func (r *rig) backup() {
+	r.t.Helper()
+	r.pve.Advance(r.now)
+	err := r.pve.AddGuest(lab.GuestSpec{
+		ID: 1101, Kind: "vm", Name: "nuage", DiskSize: 1 << 18, Onboot: 1,
+		Nets:      map[string]string{"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr7,tag=7"},
+		Addresses: map[string]string{"net0": "10.10.120.5/24"},
+	}, nil)
+	if err == nil {
+		err = r.pve.Backup(1101, "pbs-moulin", r.now)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// RoundTrip implements http.RoundTripper over the fakes.
+func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
+	where, h := "pve", http.Handler(r.pve)
+	if req.URL.Port() == "8007" {
+		where, h = "pbs", r.pbs
+	}
+	res, err := lab.InProcess(lab.WithFaults(where, h, r.faults)).RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	hint := lab.TakeHint(res.Header)
+	r.requests = append(r.requests, request{req.Method, strings.TrimPrefix(req.URL.Path, "/api2/json"), res.StatusCode})
+	if hint.Reply != lab.ReplyArrives {
+		return nil, io.ErrUnexpectedEOF
+	}
+	return res, nil
+}
+
+// Check and Connect implement agent.Checker.
+func (r *rig) Check(_ context.Context, url string, _ int, _ string) error {
+	if r.checked != nil {
+		return r.checked(url)
+	}
+	if g, ok := r.pve.Guest(vmid); !ok || !g.Serving {
+		return errors.New("connection refused")
+	}
+	return nil
+}
+
+// Connect implements agent.Checker.
+func (r *rig) Connect(context.Context, string) error { return errors.New("not expected") }
+
+// restart makes a new executor, as a new process has it.
+func (r *rig) restart() {
+	r.t.Helper()
+	conf := proxmox.Config{URL: "https://10.30.1.20:8006", Node: "pve-quai", TokenID: token, Secret: proxmox.NewSecret(pass), Transport: r}
+	pve, err := proxmox.NewPVE(conf)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	conf.URL = "https://10.30.1.20:8007"
+	pbs, err := proxmox.NewPBS(conf, "backups")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.executor = &agent.Executor{
+		Site: away, Log: r.log, PVE: pve, PBS: pbs, Checker: r, Clock: &agent.LogClock{}, Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// must proposes what fits.
+func (r *rig) must(c failover.Command) failover.Stamp {
+	r.t.Helper()
+	st, err := r.log.Propose(r.t.Context(), c)
+	if err != nil {
+		r.t.Fatalf("Propose(%T): %v", c, err)
+	}
+	return st
+}
+
+// begin begins a failover by hand, whose first step is runnable.
+func (r *rig) begin() {
+	r.t.Helper()
+	r.must(failover.Bootstrap{Generation: 1})
+	r.must(failover.ApplyNetwork{Spec: spec()})
+	at := r.now.UTC().Format(time.RFC3339)
+	r.must(failover.BeginOp{
+		Kind: failover.KindFailover, Domain: failover.SiteDomain(home), Forced: true,
+		Plan: failover.Plan{Loss: failover.Loss{Site: home}, Assignments: []failover.Assignment{{
+			Guest: guest, Structure: "le-moulin", Priority: 1, Target: away, Host: "pve-quai", VLAN: 120, Automatic: true,
+			Point: failover.RestorePoint{Storage: "pbs-moulin", Volid: "pbs-moulin:backup/vm/1101/" + at, Namespace: "moulin", Time: r.now, Size: 1 << 18},
+		}}},
+	})
+}
+
+func (r *rig) op() failover.Operation {
+	for _, op := range r.log.state.Ops {
+		if op.Kind == failover.KindFailover {
+			return op
+		}
+	}
+	return failover.Operation{}
+}
+
+func (r *rig) run() failover.GuestRun { return r.op().Guests[guest] }
+
+// status returns the current step as "restore running".
+func (r *rig) status() string {
+	step, _, left := r.run().Current()
+	if !left {
+		return "nothing left"
+	}
+	return fmt.Sprintf("%s %s", step.ID, step.Status)
+}
+
+// step moves time on and has every worker take one step.
+func (r *rig) step() {
+	r.now = r.now.Add(300 * time.Millisecond)
+	r.log.now = r.now
+	for _, w := range r.executor.Workers(r.now) {
+		w.Step(r.t.Context(), r.now)
+	}
+	// The two steps that are the leader's.
+	if op := r.op(); op.ID != "" {
+		switch t := op.TokenOf(guest); {
+		case t.Step == failover.StepOwn && r.run().Admitted != 0:
+			r.must(failover.Own{Token: t})
+		case t.Step == failover.StepServe:
+			r.must(failover.Serve{Token: t})
+		}
+	}
+}
+
+// until steps until the current step is as wanted.
+func (r *rig) until(want string) {
+	r.t.Helper()
+	for range 400 {
+		if r.status() == want {
+			return
+		}
+		r.step()
+	}
+	r.t.Fatalf("the run stands at %q, want %q; note %q; requests %v", r.status(), want, r.note(), r.requests)
+}
+
+func (r *rig) note() string {
+	step, _, _ := r.run().Current()
+	return string(step.Failure) + " " + step.Note
+}
+
+// count counts the requests of a method whose path ends in a suffix.
+func (r *rig) count(method, suffix string) int {
+	n := 0
+	for _, q := range r.requests {
+		if q.method == method && strings.HasSuffix(q.path, suffix) {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,423 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+	"github.com/raoull/worldwidewelsh/probes"
+)
+
+// Agent is one site's agent: the production parts, wired as cmd/wwwd wires
+// them. A crash forgets them all; a start makes new ones over the durable log.
+type Agent struct {
+	w        *World
+	site     *Site
+	node     *Node
+	up       bool
+	starting bool
+	boot     int
+	life     *life // what a crash forgets
+}
+
+// life is what exists between a start and a crash.
+type life struct {
+	a      *Agent
+	begun  time.Time
+	clock  *agent.LogClock
+	logger *slog.Logger
+	actors map[string]*Actor
+
+	executor *agent.Executor
+	at       string // the boundary that a worker stands at
+	workers  map[string]*Actor
+
+	dns *dnsctl.Server
+	pub *dnsctl.Publisher
+
+	eyes eyes
+}
+
+// crashed ends the step of an agent that dies in the middle of it.
+type crashed struct{}
+
+func newAgent(w *World, s *Site) *Agent { return &Agent{w: w, site: s} }
+
+// start begins a new life at a time.
+func (a *Agent) start(at time.Time) {
+	if a.up || a.starting {
+		return
+	}
+	a.starting = true
+	a.w.loop.At(at, "start "+string(a.site.name), func() {
+		a.starting = false
+		if !a.site.power || !a.site.host || a.up {
+			return
+		}
+		if err := a.open(); err != nil {
+			a.w.check.violated(fmt.Errorf("start agent of %s: %w", a.site.name, err))
+		}
+	})
+}
+
+// stop forgets everything that is in memory.
+func (a *Agent) stop() {
+	if !a.up {
+		return
+	}
+	a.up = false
+	for _, actor := range a.life.actors {
+		actor.Stop()
+	}
+	for _, actor := range a.life.workers {
+		actor.Stop()
+	}
+	a.node.boot++
+	a.node.believes = 0
+}
+
+func (a *Agent) open() error {
+	a.boot++
+	a.up = true
+	l := &life{
+		a: a, begun: a.w.loop.Now(), clock: &agent.LogClock{}, actors: map[string]*Actor{}, workers: map[string]*Actor{},
+		logger: a.w.logger(string(a.site.name)),
+	}
+	a.life = l
+	a.node = a.w.log.Node(a.site.name)
+	if err := l.openDNS(); err != nil {
+		return err
+	}
+	l.openProbes()
+	if err := l.openHands(); err != nil {
+		return err
+	}
+	leader := &agent.Leader{Site: a.site.name, Log: crashLog{a.node, a}, Clock: l.clock, Logger: l.logger, Members: a.w.members}
+	l.act("leader", func(now time.Time) time.Time { return leader.Step(background(), now) })
+	a.w.tell("the agent of %s runs", a.site.name)
+	if a.boot > 1 {
+		a.node.Restart()
+	}
+	a.w.log.Evaluate()
+	return nil
+}
+
+// members is the Raft configuration: all agents vote.
+func (w *World) members() []agent.RaftMember {
+	out := make([]agent.RaftMember, len(w.places))
+	for i, p := range w.places {
+		out[i] = agent.RaftMember{
+			Site: p.name, ServerID: "server-" + string(p.name), Address: fmt.Sprintf("%s:%d", meshAddr(i), network.DefaultMeshPort), Voter: true,
+		}
+	}
+	return out
+}
+
+// act adds an actor of this life.
+func (l *life) act(name string, step func(time.Time) time.Time) *Actor {
+	actor := l.actor(name, step)
+	l.actors[name] = actor
+	return actor
+}
+
+// actor makes an actor whose calls are charged to it and which dies as crashed.
+func (l *life) actor(name string, step func(time.Time) time.Time) *Actor {
+	w := l.a.w
+	var self *Actor
+	self = NewActor(w.loop, string(l.a.site.name)+": "+name, w.loop.Now(), func(now time.Time) (next time.Time) {
+		outer := w.paying
+		w.paying = self
+		defer func() {
+			w.paying = outer
+			switch r := recover().(type) {
+			case nil:
+			case crashed:
+				l.a.w.crashAgent(l.a.site, between(w.rand(fmt.Sprintf("back %s %d", l.a.site.name, l.a.boot)), time.Second, 20*time.Second))
+			default:
+				panic(r)
+			}
+		}()
+		return step(now)
+	})
+	return self
+}
+
+// changed is called whenever State has changed here.
+func (a *Agent) changed() {
+	l := a.life
+	l.eyes.stateChanged()
+	for _, name := range []string{"crew", "leader", "publisher", "readiness", "zones"} {
+		if actor := l.actors[name]; actor != nil {
+			actor.Wake()
+		}
+	}
+	for _, name := range sortedKeys(l.workers) {
+		l.workers[name].Wake()
+	}
+}
+
+// dies says that the agent crashes at a boundary, if it shall.
+func (a *Agent) dies(boundary string) {
+	if a.w.crash != nil && a.w.crash(a.site.name, boundary) {
+		a.w.tell("%s stands at %q", a.site.name, boundary)
+		panic(crashed{})
+	}
+}
+
+// crashLog is the log of an agent that may die when a proposal was made.
+type crashLog struct {
+	*Node
+	a *Agent
+}
+
+// Propose implements failover.Log.
+func (c crashLog) Propose(ctx context.Context, cmd failover.Command) (failover.Stamp, error) {
+	st, err := c.Node.Propose(ctx, cmd)
+	if at := c.a.life.at; at != "" {
+		c.a.life.at = ""
+		c.a.dies("after " + at)
+	}
+	return st, err
+}
+
+func (l *life) openHands() error {
+	a := l.a
+	if a.site.raoull == nil {
+		return nil
+	}
+	transport := &transport{w: a.w, s: a.site, r: a.w.rand(fmt.Sprintf("transport %s %d", a.site.name, a.boot))}
+	pve, err := proxmox.NewPVE(proxmox.Config{
+		URL: "https://" + hostAddr(a.site.index, 1) + ":8006", Node: a.site.raoull.Node(), TokenID: pveToken, Secret: proxmox.NewSecret(secret),
+		Transport: transport,
+	})
+	if err != nil {
+		return err
+	}
+	pbs, err := proxmox.NewPBS(proxmox.Config{
+		URL: "https://" + hostAddr(a.site.index, 1) + ":8007", TokenID: pbsToken, Secret: proxmox.NewSecret(secret), Transport: transport,
+	}, datastore)
+	if err != nil {
+		return err
+	}
+	log := crashLog{a.node, a}
+	l.executor = &agent.Executor{
+		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, Checker: checkGuest{a}, Clock: l.clock, Logger: l.logger,
+		Hook: func(boundary string) {
+			a.dies("before " + boundary)
+			l.at = boundary
+		},
+	}
+	readiness := &agent.Readiness{
+		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: 30 * time.Second, Logger: l.logger,
+	}
+	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
+	l.act("crew", l.crew)
+	return nil
+}
+
+// crew keeps one actor per guest with a step to do here, as cmd/wwwd keeps one
+// goroutine.
+func (l *life) crew(now time.Time) time.Time {
+	wanted := map[string]bool{}
+	for _, worker := range l.executor.Workers(now) {
+		name := worker.Name()
+		wanted[name] = true
+		if l.workers[name] == nil {
+			l.workers[name] = l.actor("worker "+name, func(now time.Time) time.Time {
+				l.at = ""
+				return worker.Step(background(), now)
+			})
+		}
+	}
+	for _, name := range sortedKeys(l.workers) {
+		if !wanted[name] {
+			l.workers[name].Stop()
+			delete(l.workers, name)
+		}
+	}
+	return now.Add(time.Second)
+}
+
+func (l *life) openDNS() error {
+	a := l.a
+	var err error
+	l.dns, err = dnsctl.NewServer(dnsctl.Config{Logger: l.logger, Now: func() time.Duration { return a.w.loop.Now().Sub(Epoch) }})
+	if err != nil {
+		return err
+	}
+	l.pub = &dnsctl.Publisher{Site: a.site.name, Log: crashLog{a.node, a}, Server: l.dns, Exchange: exchanger{a}, Logger: l.logger}
+	l.act("zones", func(now time.Time) time.Time {
+		l.pub.Publish(a.node.State())
+		a.w.check.answers(a)
+		return now.Add(5 * time.Second)
+	})
+	l.act("publisher", func(now time.Time) time.Time { return l.pub.Step(background(), now) })
+	return nil
+}
+
+// eyes are an agent's probes, its own health and its reports.
+type eyes struct {
+	l        *life
+	set      *probes.Set
+	uplink   *probes.Uplink
+	health   *probes.Health
+	unwell   []string
+	reporter *probes.ReportStepper
+	report   *Actor
+	look     *Actor
+	rand     *rand.Rand
+
+	all      []*eye
+	version  string // of State that the targets were made from
+	term     uint64
+	levels   map[network.SiteID][]time.Duration
+	levelsOf uint64 // the network version that levels were made from
+}
+
+// eye is one prober with its schedule.
+type eye struct {
+	p          *probes.Prober
+	next, free time.Time
+	cost       time.Duration
+	seen       failover.Seen
+}
+
+// lookEvery is how finely the probes' times are followed.
+const lookEvery = 100 * time.Millisecond
+
+func (l *life) openProbes() {
+	a := l.a
+	e := &l.eyes
+	e.l, e.rand, e.health = l, a.w.rand(fmt.Sprintf("loss %s %d", a.site.name, a.boot)), probes.NewHealth(0)
+	var current *eye
+	ask := a.w.net.prober(a.site.name, e.rand, func(d time.Duration) { current.cost = d })
+	conf := probes.SetConfig{
+		Misses: probes.DefaultMisses, Start: l.begun, Probe: ask,
+		Rand: func(name string) *rand.Rand {
+			return a.w.rand(fmt.Sprintf("probe %s %d %s", a.site.name, a.boot, name))
+		},
+	}
+	e.set, e.uplink = probes.NewSet(conf), probes.NewUplink(conf)
+	e.reporter = &probes.ReportStepper{
+		Reporter: probes.NewReporter(probes.ReporterConfig{
+			Observer: a.site.name, Boot: fmt.Sprintf("%s-%d", a.site.name, a.boot), Version: "sim",
+		}),
+		Gather: e.gather, Propose: e.propose,
+	}
+	l.act("probes", func(now time.Time) time.Time {
+		for _, x := range e.all {
+			if now.Before(x.next) || now.Before(x.free) {
+				continue
+			}
+			current, x.cost = x, 0
+			x.next = x.p.Step(background(), now)
+			x.free = now.Add(x.cost)
+			if seen := x.p.Observe(now).Seen; seen != x.seen {
+				x.seen = seen
+				e.report.Wake()
+			}
+		}
+		return now.Add(lookEvery)
+	})
+	e.look = l.act("health", e.observe)
+	e.report = l.act("report", e.step)
+}
+
+// observe takes the agent's own pulse.
+func (e *eyes) observe(now time.Time) time.Time {
+	a := e.l.a
+	mono := now.Sub(e.l.begun)
+	e.health.Observe(probes.Input{
+		Wall: now.Add(a.site.skew), Mono: mono, Late: e.set.TakeLate(now), Well: e.uplink.Well(now),
+	})
+	before := e.unwell
+	e.unwell = e.health.Unwell(mono)
+	if fmt.Sprint(before) != fmt.Sprint(e.unwell) {
+		e.report.Wake()
+	}
+	return now.Add(time.Second)
+}
+
+// step reports. The stepper wants to be asked four times a second whether
+// anything has changed; in here that is known, so the questions between are
+// spared when nothing has.
+func (e *eyes) step(now time.Time) time.Time {
+	if e.l.a.node.State().Members[e.l.a.site.name].ServerID == "" {
+		return now.Add(250 * time.Millisecond)
+	}
+	next := e.reporter.Step(background(), now)
+	return later(next, e.reporter.Reporter.Next(now, e.gather(now)))
+}
+
+func (e *eyes) gather(now time.Time) probes.Inputs {
+	s := e.l.a.node.State()
+	in := probes.Inputs{Observations: e.set.Observations(now), Unwell: e.unwell, Term: s.Term}
+	if s.Network != nil {
+		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
+		in.Levels = func(site network.SiteID) []time.Duration { return e.levels[site] }
+	}
+	return in
+}
+
+var errNotMember = errors.New("no member yet")
+
+func (e *eyes) propose(ctx context.Context, r failover.Report) error {
+	a := e.l.a
+	if _, ok := a.node.State().Members[a.site.name]; !ok {
+		return errNotMember
+	}
+	_, err := a.node.Propose(failover.WithActor(ctx, "agent:"+string(a.site.name)), r)
+	return err
+}
+
+// stateChanged brings the probes to what State declares.
+func (e *eyes) stateChanged() {
+	a := e.l.a
+	s, now := a.node.State(), a.w.loop.Now()
+	if s.Term != e.term {
+		e.term = s.Term
+		e.report.Wake()
+	}
+	if s.Network == nil {
+		return
+	}
+	version := fmt.Sprint(s.NetworkVersion, len(s.Members))
+	serving := map[network.GuestID]network.SiteID{}
+	for _, g := range s.Network.GuestIDs() {
+		serving[g] = s.Guests[g].Serving
+		version += " " + string(serving[g])
+	}
+	if version == e.version {
+		return
+	}
+	e.version = version
+	if e.levelsOf != s.NetworkVersion {
+		e.levels, e.levelsOf = map[network.SiteID][]time.Duration{}, s.NetworkVersion
+		for _, id := range s.Network.SiteIDs() {
+			e.levels[id] = probes.Levels(s.Network, id, probes.DefaultEvery)
+		}
+	}
+	opts := probes.Options{Voters: a.w.ids}
+	e.set.Update(probes.Targets(s.Network, a.site.name, serving, opts), now)
+	e.uplink.Update(probes.AnchorTargets(s.Network, a.site.name, opts), now)
+	old := map[*probes.Prober]*eye{}
+	for _, x := range e.all {
+		old[x.p] = x
+	}
+	e.all = nil
+	for _, p := range append(e.set.Steppers(), e.uplink.Steppers()...) {
+		x := old[p]
+		if x == nil {
+			x = &eye{p: p, seen: failover.SeenUnknown}
+		}
+		e.all = append(e.all, x)
+	}
+}

@@ -1,0 +1,189 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// The simulated machines restore so slowly that there is time for trouble.
+const (
+	restoreRate = 48 << 10 // bytes/s, shared
+	hostMemory  = 16 << 30
+	hostStorage = 1 << 30
+)
+
+// Site is one simulated place: its machines, and who runs on them.
+type Site struct {
+	place
+	index  int
+	power  bool // of the place; off: nothing of it answers
+	host   bool // Raoull's machine runs (with the PBS, and the agent's)
+	uplink bool // the line to everybody else
+	skew   time.Duration
+	sick   bool // its agent sees nothing, and does not know why
+
+	structure *lab.PVE // the association's, nil without
+	raoull    *lab.PVE // the target of restores, nil without
+	pbs       *lab.PBS // nil at a witness
+	agent     *Agent
+}
+
+// hosts opens the fakes of all sites.
+func (w *World) openHosts() error {
+	keys := map[network.SiteID]*lab.Key{}
+	for _, p := range w.places {
+		keys[p.name] = lab.NewKey(w.streams.Stream("key " + string(p.name)))
+	}
+	for i, p := range w.places {
+		s := &Site{place: p, index: i, power: true, host: true, uplink: true}
+		w.sites[p.name] = s
+		if p.kind == network.Witness {
+			continue
+		}
+		var err error
+		if s.pbs, err = lab.NewPBS(w.pbsConfig(i)); err != nil {
+			return err
+		}
+		if p.kind != network.Brique {
+			continue
+		}
+		own := []lab.StorageConfig{w.entry(i, ownBackups, p.name, keys)}
+		if s.structure, err = lab.NewPVE(w.pveConfig(s, 0, own)); err != nil {
+			return err
+		}
+		var sources []lab.StorageConfig
+		for _, o := range w.places {
+			if o.kind == network.Brique && o.name != p.name {
+				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
+			}
+		}
+		if s.raoull, err = lab.NewPVE(w.pveConfig(s, 1, sources)); err != nil {
+			return err
+		}
+		if err := w.populate(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *World) rand(name string) *rand.Rand { return w.streams.Stream(name) }
+
+func (w *World) pbsConfig(i int) lab.PBSConfig {
+	p := w.places[i]
+	c := lab.PBSConfig{
+		Node: "pbs-" + string(p.name), Datastore: datastore, Rand: w.rand("pbs " + string(p.name)), Clock: w.loop.Now,
+		Store:  w.chunks,
+		Tokens: map[string]string{pbsToken: secret, backupUser: secret},
+	}
+	for _, o := range w.places {
+		if o.kind == network.Brique {
+			c.Namespaces = append(c.Namespaces, string(o.name))
+		}
+	}
+	return c
+}
+
+func (w *World) entry(i int, id string, of network.SiteID, keys map[network.SiteID]*lab.Key) lab.StorageConfig {
+	return lab.StorageConfig{
+		ID: id, Type: "pbs", Server: hostAddr(i, 1), Datastore: datastore, Namespace: string(of),
+		Username: backupUser, Password: secret, Key: keys[of],
+	}
+}
+
+func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVEConfig {
+	node := string(structureHost(s.name))
+	if h == 1 {
+		node = string(raoullHost(s.name))
+	}
+	return lab.PVEConfig{
+		Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate,
+		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
+		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
+		Tokens:   map[string]string{pveToken: secret},
+		Rand:     w.rand("pve " + node), Clock: w.loop.Now,
+		DialPBS: func(server string) *lab.PBS {
+			if server == hostAddr(s.index, 1) {
+				return s.pbs
+			}
+			return nil
+		},
+	}
+}
+
+// populate puts a structure's guests on its host and starts them.
+func (w *World) populate(s *Site) error {
+	s.structure.Advance(Epoch)
+	for n, m := range s.guests {
+		mac := fmt.Sprintf("BC:24:11:00:%02X:%02X", s.index, n)
+		addr := guestAddr(s.index, n) + "/24"
+		spec := lab.GuestSpec{
+			ID: homeID(s.index, n), Kind: string(m.kind), Name: string(guestID(s.place, m)), DiskSize: m.chunks << 18,
+			Storage: localDisks, HostNames: []string{publicName(s.place, m)}, Onboot: 1,
+			Nets:      map[string]string{"net0": fmt.Sprintf("virtio=%s,bridge=%s,tag=%d", mac, bridge, s.vlan)},
+			Addresses: map[string]string{"net0": addr},
+		}
+		if m.kind == network.CT {
+			spec.Nets["net0"] = fmt.Sprintf("name=eth0,hwaddr=%s,bridge=%s,tag=%d,ip=%s", mac, bridge, s.vlan, addr)
+		}
+		if err := s.structure.AddGuest(spec, nil); err != nil {
+			return err
+		}
+		if err := s.structure.StartGuest(spec.ID, Epoch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// backup makes a backup of every guest whose home has power, and has the other
+// stores that are reachable pull it.
+func (w *World) backup() {
+	now := w.loop.Now()
+	for _, id := range w.ids {
+		s := w.sites[id]
+		if s.structure == nil || !s.power || !s.host {
+			continue
+		}
+		for n := range s.guests {
+			if err := s.structure.Backup(homeID(s.index, n), ownBackups, now); err != nil {
+				w.tell("backup of %s/%d: %v", id, homeID(s.index, n), err)
+			}
+		}
+		for _, other := range w.ids {
+			o := w.sites[other]
+			if o.pbs == nil || other == id || !w.net.mesh(id, other) {
+				continue
+			}
+			job := lab.SyncJob{
+				ID: "pull-" + string(id), Remote: string(id), RemoteStore: datastore, FromNS: string(id), NS: string(id), Owner: backupUser,
+			}
+			if _, _, err := o.pbs.Sync(s.pbs, job, now); err != nil {
+				w.tell("sync %s to %s: %v", id, other, err)
+			}
+		}
+	}
+}
+
+// running returns the running guest of a site that has an address, wherever on
+// the site it runs.
+func (s *Site) running(addr string) (lab.GuestView, bool) {
+	for _, p := range []*lab.PVE{s.raoull, s.structure} {
+		if p == nil {
+			continue
+		}
+		for _, g := range p.Guests() {
+			for _, n := range g.Nets {
+				if a, _, _ := strings.Cut(n.Address, "/"); a == addr && g.Serving && n.Connected {
+					return g, true
+				}
+			}
+		}
+	}
+	return lab.GuestView{}, false
+}

@@ -1,0 +1,378 @@
+package sim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// checker holds the invariants that need the world outside State. What one
+// state shows (S1, S4, S6, S10 and parts of others) failover.Check says, which
+// the log calls for every entry.
+type checker struct {
+	w        *World
+	err      error
+	compared time.Time // when the nodes' states were
+
+	proved   map[string]bool               // site/vmid of copies that answered their check
+	starts   map[string]int                // accepted starts per site/vmid
+	restores map[string]int                // accepted restores per site
+	content  map[failover.SiteID]string    // what a server's answers were last checked for
+	behind   map[failover.SiteID]time.Time // since when a server in contact differs from the log
+}
+
+func newChecker(w *World) *checker {
+	return &checker{
+		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
+		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
+	}
+}
+
+// violated keeps the first violation; the loop ends with it.
+func (c *checker) violated(err error) {
+	if c.err == nil {
+		c.err = err
+		c.w.tell("VIOLATION: %v", err)
+	}
+}
+
+func (c *checker) fail(id, format string, args ...any) {
+	c.violated(fmt.Errorf("invariant %s violated: %s", id, fmt.Sprintf(format, args...)))
+}
+
+func at(site failover.SiteID, vmid int) string { return string(site) + "/" + strconv.Itoa(vmid) }
+
+// checked notes that a guest has answered its check.
+func (c *checker) checked(s *Site, g lab.GuestView) { c.proved[at(s.name, g.ID)] = true }
+
+// committed checks the entries whose truth lies in the world.
+func (c *checker) committed(prev, next *failover.State, e Committed) {
+	if e.Rejected != nil {
+		return
+	}
+	switch cmd := e.Command.(type) {
+	case failover.StepMoved:
+		if cmd.Token.Step == failover.StepRestore && cmd.To == failover.StatusDone {
+			c.restored(next, cmd)
+		}
+	case failover.Serve:
+		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
+		if !c.proved[at(run.Assignment.Target, run.VMID)] {
+			c.fail("S2", "%s is shown at %s and its copy %d was never checked", cmd.Token.Guest, run.Assignment.Target, run.VMID)
+		}
+	case failover.Own:
+		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
+		if g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID); !ok || g.Running {
+			c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", cmd.Token.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
+		}
+	}
+}
+
+// restored checks that a restore that is reported done is: ours, off, complete.
+func (c *checker) restored(s *failover.State, m failover.StepMoved) {
+	run := s.Ops[m.Token.Op].Guests[m.Token.Guest]
+	g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID)
+	if !ok || g.Lock != "" || g.Running || g.Restored != run.Assignment.Point.Volid {
+		c.fail("L2", "%s is reported restored as %s: exists=%t lock=%q running=%t from %q, want %q",
+			m.Token.Guest, at(run.Assignment.Target, run.VMID), ok, g.Lock, g.Running, g.Restored, run.Assignment.Point.Volid)
+	}
+}
+
+var (
+	startPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)/status/start$`)
+	guestPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)(/.*)?$`)
+	restorePath = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)$`)
+)
+
+// effect checks a request that changed something: S3, S7, S9.
+func (c *checker) effect(s *Site, where string, req *http.Request, path string, status int) {
+	if !strings.HasPrefix(where, "pve:") || status != http.StatusOK {
+		return
+	}
+	if m := startPath.FindStringSubmatch(path); m != nil {
+		c.started(s, number(m[1]))
+		return
+	}
+	if restorePath.MatchString(path) && req.Method == http.MethodPost {
+		c.restores[string(s.name)]++
+		c.restoredOver(s)
+		return
+	}
+	m := guestPath.FindStringSubmatch(path)
+	switch {
+	case m == nil:
+	case m[2] == "/agent/ping":
+	case req.Method == http.MethodDelete && m[2] == "":
+		c.deleted(s, number(m[1]))
+	default:
+		c.fail("S9", "%s %s of %s: no step does that", req.Method, path, s.name)
+	}
+}
+
+func number(s string) int {
+	n, _ := strconv.Atoi(s) // the expression matched digits only
+	return n
+}
+
+// runAt finds the run that an id at a site belongs to, in the newest state.
+func (c *checker) runAt(s *Site, vmid int) (failover.Operation, failover.GuestRun, bool) {
+	state := c.w.log.Last()
+	for _, id := range sortedKeys(state.Ops) {
+		for _, g := range sortedKeys(state.Ops[id].Guests) {
+			run := state.Ops[id].Guests[g]
+			if run.Assignment.Target == s.name && run.VMID == vmid {
+				return state.Ops[id], run, true
+			}
+		}
+	}
+	return failover.Operation{}, failover.GuestRun{}, false
+}
+
+// started: S3, nothing starts but the copy of the newest owner.
+func (c *checker) started(s *Site, vmid int) {
+	op, run, ok := c.runAt(s, vmid)
+	p := c.w.log.Last().Guests[run.Assignment.Guest]
+	switch {
+	case !ok:
+		c.fail("S3", "start of %s, which no operation restored", at(s.name, vmid))
+	case !run.Owned() || p.Owner != s.name || p.Epoch != run.Epoch:
+		c.fail("S3", "start of %s for %s of %s: owner %s epoch %s, run epoch %s", at(s.name, vmid), run.Assignment.Guest, op.ID, p.Owner, p.Epoch, run.Epoch)
+	}
+	c.starts[at(s.name, vmid)]++
+}
+
+// deleted: S7, nothing is deleted but copies of ours that never ran.
+func (c *checker) deleted(s *Site, vmid int) {
+	_, run, ok := c.runAt(s, vmid)
+	p := c.w.log.Last().Guests[run.Assignment.Guest]
+	switch {
+	case !ok && !c.wasTried(s, vmid):
+		c.fail("S7", "deletion of %s, which is no copy of ours", at(s.name, vmid))
+	case c.starts[at(s.name, vmid)] > 0:
+		c.fail("S7", "deletion of %s, which has run", at(s.name, vmid))
+	case ok && run.Owned() || p.Owner == s.name && p.VMID == vmid:
+		c.fail("S7", "deletion of %s, which owns %s", at(s.name, vmid), run.Assignment.Guest)
+	}
+}
+
+func (c *checker) wasTried(s *Site, vmid int) bool {
+	state := c.w.log.Last()
+	for _, op := range state.Ops {
+		for _, run := range op.Guests {
+			for _, t := range run.Tried {
+				if t.Target == s.name && t.VMID == vmid {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// restoredOver: no effect is repeated. A guest's restore that ended well is not begun
+// again under the same id.
+func (c *checker) restoredOver(s *Site) {
+	for _, g := range s.raoull.Guests() {
+		if run, _, ok := c.copyOf(s, g); ok && run.Owned() && g.Lock == "create" {
+			c.fail("S3", "%s is restored over", at(s.name, g.ID))
+		}
+	}
+}
+
+// copyOf finds the run of a copy of ours.
+func (c *checker) copyOf(s *Site, g lab.GuestView) (failover.GuestRun, proxmox.Marker, bool) {
+	m, ok := proxmox.ParseMarker(g.Config["description"])
+	if !ok {
+		return failover.GuestRun{}, m, false
+	}
+	_, run, ok := c.runAt(s, g.ID)
+	return run, m, ok
+}
+
+// world looks at the machines: S3, S7, S9, S11.
+func (c *checker) world() {
+	now := c.w.loop.Now()
+	for _, id := range c.w.ids {
+		s := c.w.sites[id]
+		if s.structure == nil {
+			continue
+		}
+		s.structure.Advance(now)
+		s.raoull.Advance(now)
+		c.homes(s)
+		for _, g := range s.raoull.Guests() {
+			c.guest(s, g)
+		}
+	}
+	c.converging(now)
+	if now.Sub(c.compared) >= compareEvery {
+		c.compared = now
+		if err := c.w.log.Compare(); err != nil {
+			c.violated(err)
+		}
+	}
+}
+
+// compareEvery is how often the nodes' states are compared: they are large.
+const compareEvery = time.Minute
+
+// homes: S9, home guests of a site with power run; S7, they are there.
+func (c *checker) homes(s *Site) {
+	for n, m := range s.guests {
+		g, ok := s.structure.Guest(homeID(s.index, n))
+		if !ok {
+			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
+			continue
+		}
+		if s.power && !g.Running {
+			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
+		}
+	}
+}
+
+// guest: S11, no copy runs on a foreign VLAN; S3, none runs that does not own.
+func (c *checker) guest(s *Site, g lab.GuestView) {
+	if !g.Running {
+		return
+	}
+	state := c.w.log.Last()
+	_, run, ok := c.runAt(s, g.ID)
+	if !ok {
+		c.fail("S3", "%s runs and no operation knows it", at(s.name, g.ID))
+		return
+	}
+	p := state.Guests[run.Assignment.Guest]
+	if p.Owner != s.name || p.VMID != g.ID {
+		c.fail("S3", "%s runs and %s is owned by %s", at(s.name, g.ID), run.Assignment.Guest, at(p.Owner, p.VMID))
+	}
+	vlan := state.Network.Structures[run.Assignment.Structure].VLAN
+	for _, n := range g.Nets {
+		if n.Tag != vlan || n.Bridge != bridge {
+			c.fail("S11", "%s of %s is on %s vlan %d, not %d", n.Key, at(s.name, g.ID), n.Bridge, n.Tag, vlan)
+		}
+	}
+	if g.Config["onboot"] == "1" {
+		c.fail("S9", "%s has onboot set", at(s.name, g.ID))
+	}
+}
+
+// answers: S2, what a DNS server says is what some committed prefix of the log
+// says; a server in contact with the quorum does not point at a copy that was
+// never checked.
+func (c *checker) answers(a *Agent) {
+	s := a.node.State()
+	key := fmt.Sprint(a.boot, s.Zones)
+	if s.Network == nil || c.content[a.site.name] == key {
+		return
+	}
+	c.content[a.site.name] = key
+	for _, g := range s.Network.GuestIDs() {
+		for _, name := range s.Network.Guests[g].Names {
+			site := c.served(a, name)
+			if !c.w.log.Quorum(a.site.name) {
+				continue
+			}
+			home := s.Network.Home(g)
+			if p := s.Guests[g]; site != home && (site != p.Serving || !c.proved[at(site, p.VMID)]) {
+				c.fail("S2", "%s's server points %s at %q, State at %q", a.site.name, name, site, p.Serving)
+			}
+		}
+	}
+}
+
+// served asks an agent's server which site a name points at.
+func (c *checker) served(a *Agent, name string) failover.SiteID {
+	_, answer, _ := a.life.dns.Query(name, "CNAME")
+	site := failover.SiteID("")
+	for _, r := range answer {
+		if r.Type != "CNAME" {
+			continue
+		}
+		first, _, _ := strings.Cut(r.Data, ".")
+		if site != "" {
+			c.fail("S2", "%s's server points %s at %s and %s", a.site.name, name, site, first)
+		}
+		site = failover.SiteID(first)
+	}
+	if site == "" {
+		c.fail("S2", "%s's server points %s at nothing", a.site.name, name)
+	}
+	return site
+}
+
+// maxBehind is how long a server in contact with the quorum may show an older
+// state: a slow follower, and a turn of its loop.
+const maxBehind = 20 * time.Second
+
+// converging: L5, every server in contact comes to serve what the log says.
+func (c *checker) converging(now time.Time) {
+	last := c.w.log.Last()
+	for _, id := range c.w.ids {
+		a := c.w.sites[id].agent
+		in := true
+		if last.Network == nil || !c.w.log.Quorum(id) {
+			delete(c.behind, id)
+			continue
+		}
+		for _, g := range last.Network.GuestIDs() {
+			for _, name := range last.Network.Guests[g].Names {
+				_, answer, _ := a.life.dns.Query(name, "CNAME")
+				in = in && len(answer) > 0 && strings.HasPrefix(answer[0].Data, string(last.Guests[g].Serving)+".")
+			}
+		}
+		since, known := c.behind[id]
+		switch {
+		case in:
+			delete(c.behind, id)
+		case !known:
+			c.behind[id] = now
+		case now.Sub(since) > maxBehind:
+			c.fail("L5", "the server of %s has not followed the log for %s", id, now.Sub(since))
+		}
+	}
+}
+
+// end checks what must be so when a run is over: L2, L3, L5.
+func (c *checker) end() {
+	c.compared = time.Time{}
+	c.world()
+	state := c.w.log.Last()
+	for _, id := range sortedKeys(state.Ops) {
+		op := state.Ops[id]
+		if !op.Phase.Ended() && len(op.Waiting()) == 0 {
+			c.fail("L2", "%s has not ended: %s", id, op.Phase)
+		}
+	}
+	for _, id := range c.w.ids {
+		if s := c.w.sites[id]; s.raoull != nil && s.power && s.host {
+			c.residue(s)
+		}
+	}
+	for _, z := range sortedKeys(state.Zones) {
+		if state.Zones[z].Verified != state.Zones[z].Changed {
+			c.fail("L5", "zone %s changed at %d is verified at %d", z, state.Zones[z].Changed, state.Zones[z].Verified)
+		}
+	}
+}
+
+// residue: L3, nothing that was prepared and is not owned stays behind, but
+// for a person to look at.
+func (c *checker) residue(s *Site) {
+	for _, g := range s.raoull.Guests() {
+		op, run, ok := c.runAt(s, g.ID)
+		switch {
+		case !ok:
+			c.fail("L3", "%s stays behind", at(s.name, g.ID))
+		case run.Owned() || run.State == failover.RunStuck || !op.Phase.Ended():
+		default:
+			c.fail("L3", "the copy %s of %s stays behind", at(s.name, g.ID), run.Assignment.Guest)
+		}
+	}
+}

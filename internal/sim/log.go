@@ -1,0 +1,464 @@
+package sim
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/cluster"
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// LogFaults are the probabilities, per proposal, of what Raft may do to it.
+type LogFaults struct {
+	Refused float64 // surely not made: no leader
+	Lost    float64 // never committed, and the caller does not learn it
+	Unknown float64 // committed, and the caller does not learn it
+	Late    float64 // committed later, after the caller has given up
+	Change  float64 // the leader changes in the middle of it: committed or not
+	Slow    float64 // a follower applies an entry seconds late
+}
+
+// LogConfig is what the model needs of the world around it.
+type LogConfig struct {
+	Loop   *Loop
+	Rand   *rand.Rand
+	Sites  []failover.SiteID
+	Faults LogFaults
+	// Prefer is the node that wins elections when it can; "": any.
+	Prefer failover.SiteID
+	// Up says whether a node runs. Reach says whether two nodes hear each other
+	// over the mesh, in both directions.
+	Up    func(failover.SiteID) bool
+	Reach func(a, b failover.SiteID) bool
+	// Wall is a node's wall clock, which may be wrong.
+	Wall func(failover.SiteID) time.Time
+	// Charge makes the actor that runs pay for a call.
+	Charge func(time.Duration)
+	// Committed is told of every entry in the order of the log, Applied of every
+	// node whose state has changed, Tell of what else happens.
+	Committed func(prev, next *failover.State, e Committed)
+	Applied   func(failover.SiteID)
+	Tell      func(format string, args ...any)
+	Violated  func(error)
+}
+
+// Committed is one entry of the log.
+type Committed struct {
+	Stamp    failover.Stamp
+	Command  failover.Command
+	Rejected error
+}
+
+// LogModel is the replicated log: one committed sequence, and nodes that know a
+// prefix of it each. All nodes vote.
+type LogModel struct {
+	LogConfig
+	nodes map[failover.SiteID]*Node
+
+	entries []entry // committed
+	index   uint64  // of the newest entry, the leaders' own included
+	term    uint64
+	last    *failover.State
+	drawn   int // proposal ids
+	// snapshot returns how many entries the snapshot holds that a node restarts
+	// from, of those that it has applied; nil: any recent one.
+	snapshot func(s failover.SiteID, applied int) int
+
+	leader   failover.SiteID // "": none
+	ready    bool            // has taken up its term
+	base     time.Time       // of its stamps
+	begun    time.Time
+	electing bool
+}
+
+// entry is a committed command with the state that it led to.
+type entry struct {
+	stamp   failover.Stamp
+	command failover.Command
+	state   *failover.State
+}
+
+// Election times and how long a deposed leader may go on believing, as measured
+// with a stalled disk (reference/raft-and-simulation.md section 3).
+const (
+	electionMin = 2 * time.Second
+	electionMax = 7 * time.Second
+	maxBelief   = 7 * time.Second
+)
+
+// NewLogModel returns an empty log; call Evaluate for the first election.
+func NewLogModel(c LogConfig) *LogModel {
+	m := &LogModel{LogConfig: c, nodes: map[failover.SiteID]*Node{}, last: failover.NewState()}
+	for _, s := range c.Sites {
+		m.nodes[s] = &Node{m: m, site: s, state: m.last, changed: make(chan struct{})}
+	}
+	return m
+}
+
+// Node returns the log of one site.
+func (m *LogModel) Node(s failover.SiteID) *Node { return m.nodes[s] }
+
+// Last returns the newest committed state. It is shared: never change it.
+func (m *LogModel) Last() *failover.State { return m.last }
+
+// Leader returns the site that leads, or "".
+func (m *LogModel) Leader() failover.SiteID { return m.leader }
+
+// Quorum says whether a node is one of a majority that hear each other's leader.
+func (m *LogModel) Quorum(s failover.SiteID) bool {
+	return m.leader != "" && m.Up(s) && m.hears(s, m.leader)
+}
+
+func (m *LogModel) hears(a, b failover.SiteID) bool { return a == b || m.Reach(a, b) }
+
+// healthy says whether a node could lead: it hears a majority of all.
+func (m *LogModel) healthy(s failover.SiteID) bool {
+	if !m.Up(s) {
+		return false
+	}
+	n := 0
+	for _, o := range m.Sites {
+		if m.Up(o) && m.hears(s, o) {
+			n++
+		}
+	}
+	return n > len(m.Sites)/2
+}
+
+// Evaluate draws the consequences of a change of who runs and who hears whom.
+func (m *LogModel) Evaluate() {
+	if m.leader != "" && !m.healthy(m.leader) {
+		m.depose()
+	}
+	m.elect()
+	for _, s := range m.Sites {
+		if s != m.leader {
+			m.deliver(s, between(m.Rand, 50*time.Millisecond, 2*time.Second))
+		}
+	}
+}
+
+// Depose takes the leadership away from a leader that may be sound.
+func (m *LogModel) Depose() {
+	if m.leader != "" {
+		m.depose()
+		m.elect()
+	}
+}
+
+func (m *LogModel) depose() {
+	old := m.nodes[m.leader]
+	m.Tell("log: %s loses the leadership of term %d", m.leader, m.term)
+	if m.Up(old.site) && m.ready {
+		// Until it has noticed, it answers as the leader it was.
+		old.believes = m.term
+		until := between(m.Rand, 0, maxBelief)
+		m.Loop.In(until, "log: "+string(old.site)+" stops believing", func() {
+			if old.believes != 0 {
+				old.believes = 0
+				old.wake()
+			}
+		})
+	}
+	m.leader, m.ready = "", false
+}
+
+func (m *LogModel) elect() {
+	if m.leader != "" || m.electing {
+		return
+	}
+	m.electing = true
+	m.Loop.In(between(m.Rand, electionMin, electionMax), "log: election", m.election)
+}
+
+func (m *LogModel) election() {
+	m.electing = false
+	var able []failover.SiteID
+	for _, s := range m.Sites {
+		if m.healthy(s) {
+			able = append(able, s)
+		}
+	}
+	if len(able) == 0 || m.leader != "" {
+		return // the next change of the world tries again
+	}
+	m.term++
+	m.index++ // the new leader's own entry
+	m.leader = able[m.Rand.IntN(len(able))]
+	if slices.Contains(able, m.Prefer) {
+		m.leader = m.Prefer
+	}
+	term, n := m.term, m.nodes[m.leader]
+	n.believes = 0
+	m.Tell("log: %s leads term %d", m.leader, m.term)
+	m.Loop.In(between(m.Rand, 20*time.Millisecond, 600*time.Millisecond), "log: "+string(m.leader)+" takes up its term", func() {
+		if m.leader != n.site || m.term != term {
+			return
+		}
+		n.catchUp(len(m.entries))
+		m.ready, m.begun = true, m.Loop.Now()
+		m.base = later(m.Wall(n.site), m.last.Clock)
+		n.wake()
+		for _, s := range m.Sites {
+			m.deliver(s, between(m.Rand, 10*time.Millisecond, time.Second))
+		}
+	})
+}
+
+// deliver has a node learn what is committed now, in a while, if it hears the
+// leader then.
+func (m *LogModel) deliver(s failover.SiteID, in time.Duration) {
+	n, upTo := m.nodes[s], len(m.entries)
+	if n.applied >= upTo || m.leader == "" {
+		return
+	}
+	boot := n.boot
+	m.Loop.In(in, "", func() {
+		if n.boot == boot && m.Quorum(s) {
+			n.catchUp(upTo)
+		}
+	})
+}
+
+// commit appends an entry to the one true sequence.
+func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
+	e.At = m.base.Add(m.Loop.Now().Sub(m.begun))
+	e, err := m.throughWire(e)
+	if err != nil {
+		return failover.Stamp{}, fmt.Errorf("propose: %w: %w", failover.ErrRefused, err)
+	}
+	m.index++
+	st := failover.Stamp{Index: m.index, Term: m.term, At: e.At, ID: e.ID, Actor: e.Actor}
+	prev, next := m.last, m.last.Clone()
+	err = next.Apply(st, e.Command)
+	st.At, st.Index = next.Clock, appliedAt(next, st)
+	m.last = next
+	m.entries = append(m.entries, entry{
+		stamp: failover.Stamp{Index: m.index, Term: m.term, At: e.At, ID: e.ID, Actor: e.Actor}, command: e.Command, state: next,
+	})
+	if bad := failover.Check(prev, next); bad != nil {
+		m.Violated(bad)
+	}
+	m.Committed(prev, next, Committed{Stamp: st, Command: e.Command, Rejected: err})
+	m.nodes[m.leader].catchUp(len(m.entries))
+	for _, s := range m.Sites {
+		lag := between(m.Rand, 5*time.Millisecond, 250*time.Millisecond)
+		if chance(m.Rand, m.Faults.Slow) {
+			lag = between(m.Rand, time.Second, 8*time.Second)
+		}
+		m.deliver(s, lag)
+	}
+	return st, err
+}
+
+// plainReports is how many reports of a row skip the codec: they are most of
+// what is proposed, all alike, and its cost would be that of all the rest.
+const plainReports = 7
+
+// throughWire has an entry written and read as the log of a real group has it.
+func (m *LogModel) throughWire(e cluster.Entry) (cluster.Entry, error) {
+	if r, ok := e.Command.(failover.Report); ok && r.Seq%(plainReports+1) != 0 {
+		return e, nil
+	}
+	wire, err := cluster.Encode(e)
+	if err != nil {
+		return e, err
+	}
+	return cluster.Decode(wire)
+}
+
+// appliedAt returns the index of a proposal's first appearance in the log.
+func appliedAt(s *failover.State, st failover.Stamp) uint64 {
+	for i := len(s.Seen) - 1; i >= 0 && st.ID != ""; i-- {
+		if s.Seen[i].ID == st.ID {
+			return s.Seen[i].Index
+		}
+	}
+	return st.Index
+}
+
+// Hash is a state's content as one short text.
+func Hash(s *failover.State) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return "unmarshalable: " + err.Error()
+	}
+	sum := sha256.Sum256(b)
+	return fmt.Sprintf("%x", sum[:8])
+}
+
+// Compare demands that every node's state is that of the log at its index.
+func (m *LogModel) Compare() error {
+	for _, s := range m.Sites {
+		n := m.nodes[s]
+		if n.applied == 0 || n.state == m.entries[n.applied-1].state {
+			continue
+		}
+		if got, want := Hash(n.state), Hash(m.entries[n.applied-1].state); got != want {
+			return fmt.Errorf("invariant S1 violated: the state of %s at index %d is %s, replay of the log gives %s", s, n.state.Index, got, want)
+		}
+	}
+	return nil
+}
+
+// Node is one site's view of the log.
+type Node struct {
+	m        *LogModel
+	site     failover.SiteID
+	boot     int // how often it was restarted
+	applied  int // entries
+	state    *failover.State
+	private  bool // replays the log itself, since a restart
+	believes uint64
+	changed  chan struct{}
+}
+
+var _ failover.Log = (*Node)(nil)
+
+func (n *Node) wake() {
+	close(n.changed)
+	n.changed = make(chan struct{})
+	if n.m.Applied != nil {
+		n.m.Applied(n.site)
+	}
+}
+
+// catchUp applies the entries up to a number of them.
+func (n *Node) catchUp(upTo int) {
+	if n.applied >= upTo {
+		return
+	}
+	if !n.private {
+		n.state = n.m.entries[upTo-1].state
+	}
+	for i := n.applied; n.private && i < upTo; i++ {
+		e := n.m.entries[i]
+		n.state = n.state.Clone()
+		_ = n.state.Apply(e.stamp, e.command) // a rejection is an outcome of the proposer's
+	}
+	n.applied = upTo
+	n.wake()
+}
+
+// Restart forgets what is in memory: the node begins with a snapshot and learns
+// the rest of the log from a leader. What was committed is never lost; how much
+// of it is applied is not remembered.
+func (n *Node) Restart() {
+	n.boot++
+	if n.m.leader == n.site {
+		n.m.leader, n.m.ready = "", false
+	}
+	n.believes = 0
+	at := max(0, n.applied-n.m.Rand.IntN(80))
+	if n.m.snapshot != nil {
+		at = n.m.snapshot(n.site, n.applied)
+	}
+	n.applied, n.private, n.state = at, true, failover.NewState()
+	if at > 0 {
+		b, err := json.Marshal(n.m.entries[at-1].state)
+		if err == nil {
+			err = json.Unmarshal(b, n.state)
+		}
+		if err != nil {
+			n.m.Violated(fmt.Errorf("restore snapshot of %s: %w", n.site, err))
+		}
+	}
+	n.m.Evaluate()
+}
+
+// State implements failover.Log.
+func (n *Node) State() *failover.State { return n.state }
+
+// Changed implements failover.Log.
+func (n *Node) Changed() <-chan struct{} { return n.changed }
+
+// Lead implements failover.Log.
+func (n *Node) Lead() (uint64, bool) {
+	switch {
+	case n.believes != 0:
+		return n.believes, true
+	case n.m.leader == n.site:
+		return n.m.term, n.m.ready
+	}
+	return n.m.term, false
+}
+
+// Propose implements failover.Log. The outcome is decided at once; what it
+// costs is charged to the caller.
+func (n *Node) Propose(ctx context.Context, c failover.Command) (failover.Stamp, error) {
+	m := n.m
+	e := cluster.Entry{ID: failover.ProposalIDOf(ctx), Actor: failover.ActorOf(ctx), Command: c}
+	if e.ID == "" {
+		m.drawn++
+		e.ID = fmt.Sprintf("p%d-%08x", m.drawn, m.Rand.Uint32())
+	}
+	if e.Actor == "" {
+		e.Actor = "agent:" + string(n.site)
+	}
+	if n.believes != 0 {
+		// It stands in the old leader's log and nowhere else.
+		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		return failover.Stamp{}, fmt.Errorf("propose: %w: leadership lost", failover.ErrUnknown)
+	}
+	if m.leader == "" || !m.ready || !m.hears(n.site, m.leader) || chance(m.Rand, m.Faults.Refused) {
+		m.Charge(between(m.Rand, 20*time.Millisecond, 3*time.Second))
+		return failover.Stamp{}, fmt.Errorf("propose: %w", failover.ErrNoLeader)
+	}
+	return n.attempt(e)
+}
+
+func (n *Node) attempt(e cluster.Entry) (failover.Stamp, error) {
+	m := n.m
+	unknown := fmt.Errorf("propose: %w: no answer", failover.ErrUnknown)
+	switch f := m.Faults; {
+	case chance(m.Rand, f.Lost):
+		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		m.Tell("log: %T of %s is lost", e.Command, n.site)
+		return failover.Stamp{}, unknown
+	case chance(m.Rand, f.Late):
+		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		leader, term := m.leader, m.term
+		m.Tell("log: %T of %s is late", e.Command, n.site)
+		m.Loop.In(between(m.Rand, 200*time.Millisecond, 15*time.Second), "log: late entry", func() {
+			if m.leader == leader && m.term == term && m.ready {
+				_, _ = m.commit(e) // nobody waits for the outcome
+			}
+		})
+		return failover.Stamp{}, unknown
+	case chance(m.Rand, f.Change):
+		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		if chance(m.Rand, 0.5) {
+			_, _ = m.commit(e) // it is in the next leader's log, too
+		}
+		m.Depose()
+		return failover.Stamp{}, unknown
+	case chance(m.Rand, f.Unknown):
+		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		m.Tell("log: %T of %s is committed without an answer", e.Command, n.site)
+		if _, err := m.commit(e); isRefused(err) {
+			return failover.Stamp{}, err
+		}
+		return failover.Stamp{}, unknown
+	}
+	m.Charge(between(m.Rand, 15*time.Millisecond, 150*time.Millisecond))
+	return m.commit(e)
+}
+
+// Confirm implements failover.Log.
+func (n *Node) Confirm(_ context.Context, t failover.Token) error {
+	m := n.m
+	m.Charge(between(m.Rand, 15*time.Millisecond, 150*time.Millisecond))
+	if n.believes != 0 || m.leader == "" || !m.ready || !m.hears(n.site, m.leader) || chance(m.Rand, m.Faults.Refused) {
+		m.Charge(between(m.Rand, 100*time.Millisecond, 1500*time.Millisecond))
+		return fmt.Errorf("confirm %s/%s: %w", t.Guest, t.Step, failover.ErrNoLeader)
+	}
+	return m.last.TokenCurrent(t)
+}
+
+func isRefused(err error) bool { return errors.Is(err, failover.ErrRefused) }

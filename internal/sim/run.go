@@ -1,0 +1,166 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Options say what is simulated. The zero value of each field is sensible.
+type Options struct {
+	Seed     uint64
+	Scenario Scenario
+	Timing   Timing
+	Mode     network.Mode   // of every structure; default auto
+	Places   Size           // of the network
+	Leader   network.SiteID // who wins the elections when it can; "": anybody
+	Log      LogFaults
+	Verbose  io.Writer // gets every line of the trace
+	Calls    bool      // the trace tells reads from Proxmox, too
+}
+
+// Size of the simulated network.
+type Size int
+
+// Full is the network of the demo: five sites, ten guests. Small is three sites
+// and one guest that moves, for runs by the hundred.
+const (
+	Full Size = iota
+	Small
+)
+
+// Scenario is what happens in a run.
+type Scenario struct {
+	Name string
+	// Prepare changes the options before the world is made; optional.
+	Prepare func(*Options)
+	// Plan schedules the faults; the network is healthy from Warm on.
+	Plan func(*World)
+	// Heal is when all faults end; zero: never.
+	Heal time.Duration
+	// Until is when the run ends.
+	Until time.Duration
+	// Check says what must be so at the end, besides the invariants.
+	Check func(*World) error
+}
+
+// Warm is when every agent has reported and every target has told what it could
+// restore: scenarios begin then.
+const Warm = time.Minute
+
+// Stats counts what a run did: entries of the log, calls to Proxmox, crashes of
+// agents, and what became of the guests and operations.
+type Stats struct {
+	Entries, Calls, Crashes, Leaders                         int
+	Begun, Committed, Owned, Served                          int
+	Cancelled, Resumed, Retried, Retargeted, Stuck, Diverged int
+}
+
+// Add returns the sum of two.
+func (s Stats) Add(o Stats) Stats {
+	a, b := reflect.ValueOf(&s).Elem(), reflect.ValueOf(o)
+	for i := range a.NumField() {
+		a.Field(i).SetInt(a.Field(i).Int() + b.Field(i).Int())
+	}
+	return s
+}
+
+// Missing names the counts that are zero.
+func (s Stats) Missing() []string {
+	var out []string
+	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
+		if v.Field(i).Int() == 0 {
+			out = append(out, v.Type().Field(i).Name)
+		}
+	}
+	return out
+}
+
+// count takes note of an entry that took effect.
+func (s *Stats) count(c failover.Command) {
+	switch c.(type) {
+	case failover.BeginTerm:
+		s.Leaders++
+	case failover.BeginOp:
+		s.Begun++
+	case failover.CommitOp, failover.Approve:
+		s.Committed++
+	case failover.Own:
+		s.Owned++
+	case failover.Serve:
+		s.Served++
+	case failover.CancelOp:
+		s.Cancelled++
+	case failover.ResumeOp:
+		s.Resumed++
+	case failover.RetryStep:
+		s.Retried++
+	case failover.Retarget:
+		s.Retargeted++
+	case failover.Stick:
+		s.Stuck++
+	case failover.MarkDiverged:
+		s.Diverged++
+	}
+}
+
+// Result is the outcome of a run.
+type Result struct {
+	Seed      uint64
+	Scenario  string
+	Hash      string // of every event and every line of the trace
+	Events    int
+	Virtual   time.Duration
+	Violation error // of an invariant or of the scenario's own check
+	Trace     []string
+	Stats     Stats
+}
+
+// Error tells a violation with all that is needed to look at it.
+func (r Result) Error() string {
+	if r.Violation == nil {
+		return ""
+	}
+	return fmt.Sprintf("seed %d, scenario %s, at %.3f s: %v\nreplay: make sim SEED=%d\nlast events:\n%s",
+		r.Seed, r.Scenario, r.Virtual.Seconds(), r.Violation, r.Seed, strings.Join(r.Trace, "\n"))
+}
+
+// Run simulates one scenario from one seed.
+func Run(o Options) Result {
+	if o.Timing == (Timing{}) {
+		o.Timing = FastTiming()
+	}
+	if o.Mode == "" {
+		o.Mode = network.ModeAuto
+	}
+	if o.Scenario.Prepare != nil {
+		o.Scenario.Prepare(&o)
+	}
+	r := Result{Seed: o.Seed, Scenario: o.Scenario.Name}
+	w, err := newWorld(o)
+	if err != nil {
+		r.Violation = fmt.Errorf("make the world: %w", err)
+		return r
+	}
+	w.boot()
+	o.Scenario.Plan(w)
+	if o.Scenario.Heal > 0 {
+		w.loop.In(o.Scenario.Heal, "heal", w.healAll)
+	}
+	r.Violation = w.loop.Run(Epoch.Add(o.Scenario.Until))
+	if r.Violation == nil {
+		w.check.end()
+		r.Violation = w.check.err
+	}
+	if r.Violation == nil && o.Scenario.Check != nil {
+		r.Violation = o.Scenario.Check(w)
+	}
+	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Now().Sub(Epoch)
+	r.Trace, r.Stats = w.trace.last, w.stats
+	return r
+}

@@ -1,0 +1,95 @@
+package sim_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/internal/sim"
+)
+
+var (
+	replay = flag.Int64("sim.seed", -1, "seed of TestReplay")
+	calls  = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
+	from   = flag.Uint64("sim.from", 1, "first seed")
+	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestMixed runs; 0: as many as fit a test")
+)
+
+// TestReplay runs the mixed scenario of one seed and tells everything.
+func TestReplay(t *testing.T) {
+	if *replay < 0 {
+		t.Skip("no -sim.seed given")
+	}
+	r := sim.Run(sim.Options{Seed: uint64(*replay), Scenario: sim.Mixed(), Verbose: os.Stdout, Calls: *calls})
+	fmt.Printf("seed %d: hash %s, %d events, %s virtual, %+v\n", r.Seed, r.Hash, r.Events, r.Virtual, r.Stats)
+	if r.Violation != nil {
+		t.Fatal(r.Error())
+	}
+}
+
+// TestMixed runs random incidents, one per seed.
+func TestMixed(t *testing.T) {
+	t.Parallel()
+	n := seeds(50, 20)
+	if *count > 0 {
+		n = *count
+	}
+	var parts [2]sim.Stats // as many as the smallest machine has cores
+	t.Run("seeds", func(t *testing.T) {
+		for i := range parts {
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				for seed := *from + uint64(i); seed < *from+n; seed += uint64(len(parts)) {
+					r := sim.Run(sim.Options{Seed: seed, Scenario: sim.Mixed()})
+					parts[i] = parts[i].Add(r.Stats)
+					if r.Violation != nil {
+						t.Error(r.Error())
+					}
+				}
+			})
+		}
+	})
+	sum := parts[0].Add(parts[1])
+	t.Logf("%d seeds: %+v", n, sum)
+	// Incidents in which nothing happens prove nothing.
+	if missing := sum.Missing(); n >= 50 && len(missing) > 0 {
+		t.Errorf("in %d seeds these never happened: %v", n, missing)
+	}
+}
+
+// TestSameSeedSameRun compares runs byte for byte, in whatever way the
+// scheduler of the real machine treats them.
+func TestSameSeedSameRun(t *testing.T) {
+	run := func(seed uint64) (string, string) {
+		var b strings.Builder
+		r := sim.Run(sim.Options{Seed: seed, Scenario: sim.Mixed(), Verbose: &b})
+		return r.Hash, b.String()
+	}
+	hashes := map[string]uint64{}
+	for seed := range seeds(4, 2) {
+		hash, text := run(seed)
+		before := runtime.GOMAXPROCS(1)
+		again, repeated := run(seed)
+		runtime.GOMAXPROCS(before)
+		if hash != again || text != repeated {
+			t.Errorf("seed %d: hash %s, then %s; first difference: %s", seed, hash, again, difference(text, repeated))
+		}
+		if other, ok := hashes[hash]; ok {
+			t.Errorf("seeds %d and %d have the same hash", seed, other)
+		}
+		hashes[hash] = seed
+	}
+}
+
+func difference(a, b string) string {
+	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
+	for i := range min(len(x), len(y)) {
+		if x[i] != y[i] {
+			return fmt.Sprintf("line %d: %q, then %q", i, x[i], y[i])
+		}
+	}
+	return fmt.Sprintf("%d lines, then %d", len(x), len(y))
+}

@@ -1,0 +1,99 @@
+package sim_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/sim"
+)
+
+// seeds returns how many seeds a test runs: fewer with -short.
+func seeds(full, short int) uint64 {
+	if testing.Short() {
+		return uint64(short)
+	}
+	return uint64(full)
+}
+
+func TestScenarios(t *testing.T) {
+	for name, scenario := range map[string]func() sim.Scenario{
+		"main job, moulin":          func() sim.Scenario { return sim.SiteKilled("moulin") },
+		"main job, fabrique":        func() sim.Scenario { return sim.SiteKilled("fabrique") },
+		"main job, quai":            func() sim.Scenario { return sim.SiteKilled("quai") },
+		"leader killed":             sim.LeaderKilled,
+		"returns before commit":     func() sim.Scenario { return sim.Returns(20 * time.Second) },
+		"returns after preparation": func() sim.Scenario { return sim.Returns(27 * time.Second) },
+		"returns at commit":         func() sim.Scenario { return sim.Returns(30500 * time.Millisecond) },
+		"returns after ownership":   func() sim.Scenario { return sim.Returns(45 * time.Second) },
+		"agents crash":              sim.AgentsCrash,
+		"replies are lost":          func() sim.Scenario { return sim.Replies(lab.EffectDropReply) },
+		"requests are done twice":   func() sim.Scenario { return sim.Replies(lab.EffectTwice) },
+		"answers are late":          func() sim.Scenario { return sim.Replies(lab.EffectDelay) },
+		"leaders change":            sim.LeadersChange,
+		"wakes in the past":         sim.WakesInThePast,
+		"two sites":                 sim.TwoSites,
+		"paused":                    sim.Paused,
+		"asked":                     sim.Asked,
+		"target dies":               sim.TargetDies,
+		"mesh cut":                  sim.MeshCut,
+		"sick observers":            sim.SickObservers,
+		"agent gone":                sim.AgentOnly,
+		"isolated":                  sim.Isolated,
+		"leader's clock is ahead":   func() sim.Scenario { return sim.WrongClock(3 * time.Hour) },
+		"leader's clock is behind":  func() sim.Scenario { return sim.WrongClock(-3 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range seeds(2, 1) {
+				if r := sim.Run(sim.Options{Seed: seed + *from, Scenario: scenario()}); r.Violation != nil {
+					t.Error(r.Error())
+				}
+			}
+		})
+	}
+}
+
+// TestCrashAtEveryBoundary kills the target's agent once before and once after
+// each of its calls.
+func TestCrashAtEveryBoundary(t *testing.T) {
+	t.Parallel()
+	var all sim.Boundaries
+	if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashAt(-1, &all)}); r.Violation != nil {
+		t.Fatal(r.Error())
+	}
+	if len(all.List) < 30 {
+		t.Fatalf("the job has %d boundaries only: %q", len(all.List), all.List)
+	}
+	for n, boundary := range all.List {
+		t.Run(fmt.Sprintf("%d %s", n, boundary), func(t *testing.T) {
+			t.Parallel()
+			if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashAt(n, &sim.Boundaries{})}); r.Violation != nil || r.Stats.Crashes != 1 {
+				t.Errorf("%d crashes; %s", r.Stats.Crashes, r.Error())
+			}
+		})
+	}
+}
+
+// TestLeaderCrashesAfterEveryEntry kills the leader's agent once after each
+// entry of the job.
+func TestLeaderCrashesAfterEveryEntry(t *testing.T) {
+	t.Parallel()
+	entries := 0
+	if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashLeaderAfter(-1, &entries)}); r.Violation != nil {
+		t.Fatal(r.Error())
+	}
+	if entries < 15 {
+		t.Fatalf("the job has %d entries only", entries)
+	}
+	for n := range entries {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			count := 0
+			if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashLeaderAfter(n, &count)}); r.Violation != nil || r.Stats.Crashes != 1 {
+				t.Errorf("%d crashes; %s", r.Stats.Crashes, r.Error())
+			}
+		})
+	}
+}

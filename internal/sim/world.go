@@ -1,0 +1,359 @@
+package sim
+
+import (
+	"fmt"
+	"hash/fnv"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// World is one simulated network in the middle of a run.
+type World struct {
+	opts    Options
+	loop    *Loop
+	streams Streams
+	places  []place
+	ids     []failover.SiteID
+	sites   map[failover.SiteID]*Site
+	net     *Network
+	log     *LogModel
+	chunks  *lab.Store
+	spec    *network.Spec
+	faults  *lab.Faults
+	trace   *trace
+	check   *checker
+	paying  *Actor // whose step runs
+	names   map[failover.SiteID]names
+	stats   Stats
+
+	// crash decides whether an agent dies at a boundary; watch is told of every
+	// entry that took effect.
+	crash func(site failover.SiteID, boundary string) bool
+	watch func(Committed)
+}
+
+// names caches which public names a site serves.
+type names struct {
+	at  time.Time
+	set map[string]bool
+}
+
+// trace is the account of a run: a hash of all of it and the last lines.
+type trace struct {
+	hash    uint64
+	last    []string
+	verbose io.Writer
+}
+
+const keptLines = 40
+
+func (t *trace) add(at time.Time, line string) {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%d %d %s", t.hash, at.UnixNano(), line)
+	t.hash = h.Sum64()
+}
+
+func (t *trace) tell(at time.Time, line string) {
+	t.add(at, line)
+	line = fmt.Sprintf("%9.3f %s", at.Sub(Epoch).Seconds(), line)
+	t.last = append(t.last, line)
+	if n := len(t.last) - keptLines; n > 0 {
+		t.last = slices.Delete(t.last, 0, n)
+	}
+	if t.verbose != nil {
+		fmt.Fprintln(t.verbose, line)
+	}
+}
+
+// tick mixes an event into the hash without a line of its own.
+func (t *trace) tick(at time.Time, name string) {
+	const prime = 1099511628211
+	h := t.hash ^ uint64(at.UnixNano())
+	for i := range len(name) {
+		h = (h ^ uint64(name[i])) * prime
+	}
+	t.hash = h * prime
+}
+
+func newWorld(o Options) (*World, error) {
+	w := &World{
+		opts: o, loop: NewLoop(), streams: NewStreams(o.Seed), places: places(o.Places), sites: map[failover.SiteID]*Site{},
+		chunks: lab.NewMemStore(), faults: &lab.Faults{}, trace: &trace{verbose: o.Verbose}, names: map[failover.SiteID]names{},
+	}
+	w.ids = siteIDs(w.places)
+	w.spec = Declared(w.places, o.Timing, o.Mode)
+	w.check = newChecker(w)
+	w.net = newNetwork(w)
+	if err := w.openHosts(); err != nil {
+		return nil, fmt.Errorf("open hosts: %w", err)
+	}
+	w.log = NewLogModel(LogConfig{
+		Loop: w.loop, Rand: w.rand("log"), Sites: w.ids, Faults: o.Log, Prefer: o.Leader,
+		Up:     func(s failover.SiteID) bool { return w.sites[s].agent != nil && w.sites[s].agent.up },
+		Reach:  w.net.mesh,
+		Wall:   func(s failover.SiteID) time.Time { return w.loop.Now().Add(w.sites[s].skew) },
+		Charge: w.charge, Tell: w.tell, Violated: w.check.violated,
+		Committed: w.committed,
+		Applied: func(s failover.SiteID) {
+			if a := w.sites[s].agent; a != nil && a.up {
+				a.changed()
+			}
+		},
+	})
+	for _, id := range w.ids {
+		w.sites[id].agent = newAgent(w, w.sites[id])
+	}
+	w.loop.After = w.after
+	return w, nil
+}
+
+func (w *World) charge(d time.Duration) {
+	if w.paying != nil {
+		w.paying.Charge(d)
+	}
+}
+
+func (w *World) tell(format string, args ...any) {
+	w.trace.tell(w.loop.Now(), fmt.Sprintf(format, args...))
+}
+
+func (w *World) after(name string) error {
+	w.trace.tick(w.loop.Now(), name)
+	return w.check.err
+}
+
+// served says whether a site's public entry finds a guest for a name.
+func (w *World) served(s *Site, name string) bool {
+	c, ok := w.names[s.name]
+	if !ok || w.loop.Now().Sub(c.at) >= time.Second {
+		c = names{at: w.loop.Now(), set: map[string]bool{}}
+		for _, p := range []*lab.PVE{s.structure, s.raoull} {
+			if p == nil {
+				continue
+			}
+			p.Advance(w.loop.Now())
+			for _, g := range p.Guests() {
+				for _, n := range g.HostNames {
+					c.set[n] = c.set[n] || g.Serving
+				}
+			}
+		}
+		w.names[s.name] = c
+	}
+	return c.set[name]
+}
+
+// committed tells of every entry that enters the log.
+func (w *World) committed(prev, next *failover.State, e Committed) {
+	w.stats.Entries++
+	line := describe(e.Command)
+	if e.Rejected != nil {
+		line += " — " + e.Rejected.Error()
+	}
+	if _, quiet := e.Command.(failover.Report); quiet {
+		w.trace.add(w.loop.Now(), line)
+	} else {
+		w.tell("%d.%d %s %s", e.Stamp.Term, e.Stamp.Index, e.Stamp.Actor, line)
+	}
+	w.check.committed(prev, next, e)
+	if e.Rejected != nil {
+		return
+	}
+	w.stats.count(e.Command)
+	if w.watch != nil {
+		w.watch(e)
+	}
+}
+
+// describe is a command as a line of the trace tells it.
+func describe(c failover.Command) string {
+	switch c := c.(type) {
+	case failover.Report:
+		return fmt.Sprintf("report %d of %s %v", c.Seq, c.Observer, c.Unwell)
+	case failover.ReportReadiness:
+		return fmt.Sprintf("readiness of %s, points of %d guests", c.Ready.Site, len(c.Ready.Points))
+	case failover.ApplyNetwork:
+		return "network declared"
+	case failover.Assess:
+		return fmt.Sprintf("assess %s %s %s silence=%s held=%s back=%t", c.Domain, c.Cause, c.Level, c.Silence, c.Held.Code, c.Back)
+	case failover.BeginOp:
+		return fmt.Sprintf("begin %s of %s, %d guests", c.Kind, c.Domain, len(c.Plan.Assignments))
+	case failover.CommitOp:
+		return fmt.Sprintf("commit %s %v", c.Op, c.Guests)
+	case failover.StepMoved:
+		return fmt.Sprintf("step %s %s %s %s #%d %s %s", c.Token.Op, c.Token.Guest, c.Token.Step, c.To, c.Attempt, c.Failure, c.Note)
+	case failover.Retarget:
+		return fmt.Sprintf("retarget %s %s to %s: %v", c.Op, c.Guest, c.Assignment.Target, c.Reason)
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%T %v", c, c), "failover.")
+}
+
+// propose puts a person's command into the log through any agent that is up,
+// until it has an outcome.
+func (w *World) propose(c failover.Command) { w.proposeAs("p-operator", c, nil) }
+
+func (w *World) proposeAs(who string, c failover.Command, done func(failover.Stamp, error)) {
+	for _, id := range w.ids {
+		if !w.log.Quorum(id) {
+			continue
+		}
+		st, err := w.log.Node(id).Propose(failover.WithActor(background(), who), c)
+		if err == nil || isRejected(err) {
+			if done != nil {
+				done(st, err)
+			}
+			return
+		}
+	}
+	w.loop.In(time.Second, "operator tries again", func() { w.proposeAs(who, c, done) })
+}
+
+// Boot starts every agent and has a person begin the network.
+func (w *World) boot() {
+	for i, id := range w.ids {
+		w.sites[id].agent.start(w.loop.Now().Add(time.Duration(i) * 37 * time.Millisecond))
+	}
+	w.loop.In(time.Second, "begin", func() {
+		w.propose(failover.Bootstrap{Network: w.spec.Network, Generation: 1})
+		w.declare()
+	})
+	for _, at := range []time.Duration{5 * time.Second, 35 * time.Second} {
+		w.loop.In(at, "backup", w.backup)
+	}
+	var look func()
+	look = func() {
+		w.check.world()
+		w.loop.In(5*time.Second, "look at the world", look)
+	}
+	w.loop.In(5*time.Second, "look at the world", look)
+}
+
+func (w *World) declare() {
+	if len(w.log.Last().Members) < len(w.ids) {
+		w.loop.In(time.Second, "declare", w.declare)
+		return
+	}
+	w.propose(failover.ApplyNetwork{Spec: w.spec, IfVersion: w.log.Last().NetworkVersion})
+}
+
+// Kill cuts a site's power: everything of it is gone at once.
+func (w *World) kill(id failover.SiteID) {
+	s := w.sites[id]
+	w.tell("fault: %s loses power", id)
+	s.power = false
+	w.hostDown(s)
+	if s.structure != nil {
+		s.structure.PowerLoss(w.loop.Now())
+	}
+	w.log.Evaluate()
+}
+
+// revive gives it power again; machines boot, then the agent.
+func (w *World) revive(id failover.SiteID) {
+	s := w.sites[id]
+	if s.power && s.host {
+		return
+	}
+	w.tell("fault: %s has power again", id)
+	if s.structure != nil && !s.power {
+		s.structure.PowerOn(w.loop.Now())
+	}
+	s.power = true
+	w.hostUp(s)
+	w.log.Evaluate()
+}
+
+// hostDown has Raoull's machine at a site stop, with PBS and agent.
+func (w *World) hostDown(s *Site) {
+	s.host = false
+	if s.raoull != nil {
+		s.raoull.PowerLoss(w.loop.Now())
+	}
+	if s.pbs != nil {
+		s.pbs.PowerLoss(w.loop.Now())
+	}
+	s.agent.stop()
+}
+
+func (w *World) hostUp(s *Site) {
+	s.host = true
+	if s.raoull != nil {
+		s.raoull.PowerOn(w.loop.Now())
+	}
+	if s.pbs != nil {
+		s.pbs.PowerOn(w.loop.Now())
+	}
+	s.agent.start(w.loop.Now().Add(between(w.rand("boot "+string(s.name)), 3*time.Second, 12*time.Second)))
+}
+
+// crashHost is a machine that fails alone and comes back after a while.
+func (w *World) crashHost(s *Site, back time.Duration) {
+	if !s.host {
+		return
+	}
+	w.tell("fault: the machine of %s crashes", s.name)
+	w.hostDown(s)
+	w.log.Evaluate()
+	w.loop.In(back, "machine of "+string(s.name)+" is back", func() {
+		if s.power && !s.host {
+			w.tell("the machine of %s is back", s.name)
+			w.hostUp(s)
+			w.log.Evaluate()
+		}
+	})
+}
+
+// crashAgent ends an agent's process; the service manager starts it again.
+func (w *World) crashAgent(s *Site, back time.Duration) {
+	if !s.agent.up {
+		return
+	}
+	w.tell("fault: the agent of %s crashes", s.name)
+	w.stats.Crashes++
+	s.agent.stop()
+	w.log.Evaluate()
+	w.loop.In(back, "agent of "+string(s.name)+" is back", func() {
+		if s.power && s.host && !s.agent.up && !s.agent.starting {
+			s.agent.start(w.loop.Now())
+		}
+	})
+}
+
+// isolate cuts a site's line, or ends that.
+func (w *World) setUplink(id failover.SiteID, works bool) {
+	w.tell("fault: uplink of %s: %t", id, works)
+	w.sites[id].uplink = works
+	w.log.Evaluate()
+}
+
+// healAll ends every fault: everything runs and hears everything.
+func (w *World) healAll() {
+	w.tell("all faults end")
+	w.crash = nil
+	w.log.Faults = LogFaults{}
+	w.faults.Clear()
+	w.net.HealAll()
+	for _, id := range w.ids {
+		s := w.sites[id]
+		s.uplink, s.sick = true, false
+		for _, p := range []*lab.PVE{s.raoull, s.structure} {
+			if p != nil {
+				p.Heal()
+			}
+		}
+		if s.pbs != nil {
+			s.pbs.Heal()
+		}
+		w.revive(id)
+		if !s.agent.up && !s.agent.starting {
+			s.agent.start(w.loop.Now().Add(time.Second))
+		}
+	}
+	w.log.Evaluate()
+}
