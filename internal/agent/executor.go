@@ -121,6 +121,7 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
+	restarted bool // the copy, under its check
 }
 
 // Step makes one call towards the end of the guest's current step.

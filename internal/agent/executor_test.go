@@ -310,3 +310,16 @@ func TestLogClock(t *testing.T) {
 		t.Errorf("without any stamp: %s, want %s", got, now)
 	}
 }
+
+func TestCopyThatStopsUnderItsCheckIsStartedAgain(t *testing.T) {
+	r := newRig(t)
+	r.begin()
+	r.until("check running")
+	r.pve.PowerLoss(r.now)
+	r.now = r.now.Add(20 * time.Second)
+	r.pve.PowerOn(r.now)
+	r.until("nothing left")
+	if n := r.count("POST", "/status/start"); n != 2 {
+		t.Errorf("%d starts were posted, want two", n)
+	}
+}

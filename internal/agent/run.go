@@ -180,14 +180,22 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		if err != nil {
 			return j.again(err, late)
 		}
-		if !st.Running() {
+		switch {
+		case !st.Running() && m.restarted:
 			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
+		case !st.Running():
+			m.phase = checkConfirm
+			return j.now, nil
 		}
 		m.phase = "address"
 		if guest.Check == nil {
 			m.phase = "ping"
 		}
 		return j.now, nil
+	case m.phase == checkConfirm:
+		return j.confirm(ctx, checkStart)
+	case m.phase == checkStart:
+		return j.checkStart(ctx)
 	case m.phase == "ping":
 		return j.checkUndeclared(ctx, late)
 	case m.address == "" && needsAddress(guest.Check.URL+guest.Check.TCP):
@@ -208,6 +216,31 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		return j.again(err, late)
 	}
 	return j.now, &outcome{}
+}
+
+// Where the second start of a copy stands that has stopped under its check.
+const (
+	checkConfirm = "confirm"
+	checkStart   = "start"
+)
+
+// checkStart starts a copy again that has started and does not run: its host
+// may have rebooted, and copies of ours do not start by themselves. Once per
+// attempt is enough: what stops again is broken.
+func (j *job) checkStart(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	if j.now.Sub(m.confirmed) > confirmAge {
+		m.phase = checkConfirm
+		return j.now, nil
+	}
+	j.call("post start again")
+	m.restarted, m.phase = true, ""
+	_, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
+	switch proxmox.KindOf(err) {
+	case "", proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
+		return j.now.Add(2 * time.Second), nil
+	}
+	return j.trouble(err)
 }
 
 // checkUndeclared is all that can be asked of a guest without a declared

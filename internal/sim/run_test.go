@@ -33,7 +33,7 @@ func TestReplay(t *testing.T) {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	n := seeds(50, 20)
+	n := seeds(50, 12)
 	if *count > 0 {
 		n = *count
 	}
