@@ -93,7 +93,7 @@ func topics() map[string]string {
   CLICOLOR=0, CLICOLOR_FORCE=1  never, always colour
 `,
 		"exit-codes": `    0  done, or the information was obtained
-    1  error
+    1  error; doctor: at least one finding is an error
     2  usage
     3  no leader, or the outcome is unknown: look before you repeat
     4  no agent answers

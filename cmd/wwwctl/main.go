@@ -66,6 +66,7 @@ func commands() []command {
 		{"pause", "[SITE]", "disarm automatic failover", pauseCommand},
 		{"resume", "[SITE]", "arm it again", resumeCommand},
 		{"dns", "show", "public names, where they go, and whether the servers say so", dnsCommand},
+		{"doctor", "[CATEGORY]", "what would go wrong in a disaster, before it happens", doctorCommand},
 		{"config", "{check|diff|apply|show|example} [FILE]", "the declared network", configCommand},
 		{"cluster", "peers", "the agents and their agreement", clusterCommand},
 		{"explain", "CODE|STATE", "what a code or a state means and what to do", explainCommand},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,10 +19,15 @@ import (
 
 // siteHands is what acts on this site's own Proxmox. Where that stands is
 // declared in the network; the tokens stand in wwwd.yaml.
-type siteHands struct{ d *daemon }
+type siteHands struct {
+	d        *daemon
+	doctor   *siteDoctor
+	machines atomic.Pointer[agent.Machines] // in use now
+}
 
 func (d *daemon) openHands(context.Context) error {
 	d.site = &siteHands{d: d}
+	d.site.doctor = newSiteDoctor(d.site)
 	return nil
 }
 
@@ -45,6 +51,7 @@ func (h *siteHands) declared() (endpoints, bool) {
 // run works as long as the declaration stays, and begins anew when it changes.
 // A Proxmox that does not answer keeps nobody from voting.
 func (h *siteHands) run(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { h.doctor.run(ctx); return nil })
 	g.Go(func() error {
 		var running endpoints
 		stop := func() {}
@@ -65,6 +72,7 @@ func (h *siteHands) run(ctx context.Context, g *errgroup.Group) {
 				sub, cancel := context.WithCancel(ctx)
 				stop, work, running = cancel, &errgroup.Group{}, want
 				if err := h.work(sub, work, want); err != nil {
+					h.use(agent.Machines{Err: err})
 					h.d.log.Error("this site's Proxmox cannot be used", "err", err)
 				}
 			}
@@ -88,6 +96,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	if err != nil {
 		return err
 	}
+	h.use(agent.Machines{PVE: pve, PBS: pbs})
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
 		Checker: agent.NetChecker{Dial: (&net.Dialer{}).DialContext},
@@ -103,6 +112,12 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	}
 	g.Go(func() error { return workers.run(ctx, d.node) })
 	return nil
+}
+
+// use tells the doctor what to read.
+func (h *siteHands) use(m agent.Machines) {
+	h.machines.Store(&m)
+	h.doctor.again()
 }
 
 func readyEvery(conf *config.Config) time.Duration {

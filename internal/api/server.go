@@ -55,7 +55,8 @@ type Raft interface {
 // Options of a Handler.
 type Options struct {
 	Backend Backend
-	Raft    Raft // nil: the routes between agents answer 404
+	Raft    Raft     // nil: the routes between agents answer 404
+	Doctor  Examiner // nil: the doctor knows State only
 	Log     *slog.Logger
 }
 
@@ -94,6 +95,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
 		{"GET /v1/dns", h.read(KindDNS, h.dns)},
+		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
 		{"POST /v1/network", h.write(KindApplied, h.applyNetwork)},

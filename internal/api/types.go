@@ -29,6 +29,7 @@ const (
 	KindCommitted = "Committed"
 	KindConfirmed = "Confirmed"
 	KindJoined    = "Joined"
+	KindDoctor    = "Doctor"
 )
 
 // Health is the short answer for probes: the agent lives, and as who.

@@ -60,6 +60,8 @@ var areas = map[string]map[string]Message{
 	"14": operators,
 	"15": publication,
 	"20": rejections,
+	"21": preflight,
+	"24": machine,
 	"30": commandLine,
 }
 

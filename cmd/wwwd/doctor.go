@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
+)
+
+// siteDoctor drives the reader of this site's machines and answers the API.
+type siteDoctor struct {
+	reader *agent.Doctor
+	wake   chan struct{}
+}
+
+var _ api.Examiner = (*siteDoctor)(nil)
+
+func newSiteDoctor(h *siteHands) *siteDoctor {
+	d := h.d
+	return &siteDoctor{
+		wake: make(chan struct{}, 1),
+		reader: &agent.Doctor{
+			Site: d.conf.Site, Log: d.node, Clock: d.clock, Every: agent.DoctorEvery, Logger: d.log.With("component", "doctor"),
+			Disk: func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
+			Machines: func() agent.Machines {
+				if m := h.machines.Load(); m != nil {
+					return *m
+				}
+				return agent.Machines{}
+			},
+		},
+	}
+}
+
+// run drives the reader until ctx ends.
+func (s *siteDoctor) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		changed := s.reader.Log.Changed() // before the step, so that no change is missed
+		next := s.reader.Step(ctx, time.Now())
+		timer.Reset(max(rest, time.Until(next)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-s.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// again begins a round soon: what it reads has changed.
+func (s *siteDoctor) again() {
+	s.reader.Ask()
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is being woken
+	}
+}
+
+// Facts implements api.Examiner.
+func (s *siteDoctor) Facts() *doctor.Facts { return s.reader.Facts() }
+
+// Refresh implements api.Examiner.
+func (s *siteDoctor) Refresh(ctx context.Context) error {
+	done := s.reader.Ask()
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is being woken
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

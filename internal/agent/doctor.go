@@ -1,0 +1,289 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// DoctorEvery is how often a Doctor begins a round.
+const DoctorEvery = 10 * time.Minute
+
+// Machines are the clients of a site's own Proxmox; nil where there is none.
+type Machines struct {
+	PVE *proxmox.PVE
+	PBS *proxmox.PBS
+	Err error // why they cannot be used, though the site declares them
+}
+
+// Doctor reads, for wwwctl doctor, what the checks of this site's machines need.
+// A round makes one call per step; rounds begin every Every, when the declared
+// network changes and when one is asked for. What it read stays with this agent: the log never sees it.
+type Doctor struct {
+	Site     failover.SiteID
+	Log      failover.Log
+	Clock    *LogClock
+	Machines func() Machines    // those of the next round
+	Disk     func() doctor.Disk // where the agent's data lies
+	Every    time.Duration
+	Logger   *slog.Logger
+
+	round   *doctorRound
+	begun   time.Time
+	archive map[string]doctor.Archive // by volid: what an archive told never changes
+	first   uint64                    // State.Index at the first step
+	version uint64                    // State.NetworkVersion of the last round
+
+	mu      sync.Mutex
+	facts   *doctor.Facts   // of the last round that ended; never changed afterwards
+	waiting []chan struct{} // asked for a round that has not begun
+}
+
+// doctorRound is a round under way.
+type doctorRound struct {
+	Machines
+	spec    *network.Spec
+	id      network.HostID
+	host    network.Host
+	facts   doctor.Facts
+	queue   []doctorCall
+	waiting []chan struct{}
+}
+
+type doctorCall struct {
+	about doctor.Category
+	call  func(context.Context) error
+}
+
+// Facts returns what the last round read; nil before the first has ended.
+func (d *Doctor) Facts() *doctor.Facts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.facts
+}
+
+// Ask wants a round that begins after this call; the channel is closed at its
+// end. Its driver has to be woken.
+func (d *Doctor) Ask() <-chan struct{} {
+	done := make(chan struct{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.waiting = append(d.waiting, done)
+	return done
+}
+
+// Asked says whether a round was asked for that has not begun.
+func (d *Doctor) Asked() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting) > 0
+}
+
+// Step begins a round that is due or makes one call of it.
+func (d *Doctor) Step(ctx context.Context, now time.Time) time.Time {
+	s := d.Log.State()
+	if d.first == 0 {
+		d.first = s.Index
+	}
+	if d.round == nil {
+		if due := d.begun.Add(d.Every); !d.begun.IsZero() && now.Before(due) && s.NetworkVersion == d.version && !d.Asked() {
+			return due
+		}
+		d.begin(s, now)
+	}
+	r := d.round
+	if len(r.queue) > 0 {
+		next := r.queue[0]
+		r.queue = r.queue[1:]
+		ctx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if err := next.call(ctx); err != nil {
+			r.facts.Failed = append(r.facts.Failed, doctor.Failure{Category: next.about, Why: clip(err.Error())})
+			d.Logger.Debug("doctor: not read", "category", next.about, "err", err)
+		}
+	}
+	if len(r.queue) > 0 {
+		return now
+	}
+	d.finish(s, now)
+	return d.begun.Add(d.Every)
+}
+
+// begin plans a round's calls.
+func (d *Doctor) begin(s *failover.State, now time.Time) {
+	d.begun, d.version = now, s.NetworkVersion
+	r := &doctorRound{spec: s.Network, facts: doctor.Facts{Began: now, Disk: d.Disk()}}
+	d.mu.Lock()
+	r.waiting, d.waiting = d.waiting, nil
+	d.mu.Unlock()
+	d.round = r
+	ok := false
+	if s.Network != nil {
+		r.id, r.host, ok = s.Network.Target(d.Site)
+	}
+	if !ok {
+		return
+	}
+	r.Machines = d.Machines()
+	r.facts.Node = r.host.PVE.Node
+	switch {
+	case r.Err != nil:
+		r.facts.Access = r.Err.Error()
+		return
+	case r.PVE == nil || r.PBS == nil:
+		r.facts.Access = "pve.token_file or pbs.token_file is not set in wwwd.yaml"
+		return
+	}
+	r.facts.Token = r.PVE.TokenID()
+	if d.archive == nil {
+		d.archive = map[string]doctor.Archive{}
+	}
+	r.plan(doctor.Privileges, func(ctx context.Context) error { return r.readVersion(ctx, d.Site) })
+	r.plan(doctor.Keys, func(ctx context.Context) error { return d.readEntries(ctx, r) })
+	for _, kind := range []proxmox.Kind{proxmox.VM, proxmox.CT} {
+		r.plan(doctor.Guests, func(ctx context.Context) error { return r.readGuests(ctx, kind) })
+	}
+	r.plan(doctor.Backups, r.readJobs)
+}
+
+func (r *doctorRound) plan(about doctor.Category, call func(context.Context) error) {
+	r.queue = append(r.queue, doctorCall{about, call})
+}
+
+// finish publishes what the round read and wakes those who wait for it.
+func (d *Doctor) finish(s *failover.State, now time.Time) {
+	r := d.round
+	d.round = nil
+	r.facts.Ended = now
+	// Until an entry came since this agent's start, the log's time is that of
+	// the last one before, which may be old.
+	if s.Index > d.first {
+		r.facts.ClockOff = now.Round(0).Sub(d.Clock.Now(s, now))
+	}
+	seen := map[string]bool{}
+	for _, a := range r.facts.Archives {
+		seen[a.Volid] = true
+	}
+	if len(r.facts.Failed) == 0 {
+		maps.DeleteFunc(d.archive, func(volid string, _ doctor.Archive) bool { return !seen[volid] })
+	}
+	d.mu.Lock()
+	d.facts = &r.facts
+	d.mu.Unlock()
+	for _, done := range r.waiting {
+		close(done)
+	}
+}
+
+// readVersion learns the release and plans one question per ACL path.
+func (r *doctorRound) readVersion(ctx context.Context, site failover.SiteID) error {
+	v, err := r.PVE.Version(ctx)
+	if err != nil {
+		return err
+	}
+	r.facts.Release = v.Version
+	r.facts.Permissions = map[string]map[string]bool{}
+	grants, err := doctor.Grants(r.spec, site, v.Version)
+	if err != nil {
+		return nil // the check tells it by its code
+	}
+	for _, path := range doctor.GrantPaths(grants) {
+		r.plan(doctor.Privileges, func(ctx context.Context) error { return r.readPermissions(ctx, path) })
+	}
+	return nil
+}
+
+func (r *doctorRound) readPermissions(ctx context.Context, path string) error {
+	have, err := r.PVE.Permissions(ctx, path)
+	if err != nil {
+		return err
+	}
+	// A token without any right on the path gets an empty answer.
+	r.facts.Permissions[path] = have[path]
+	return nil
+}
+
+func (r *doctorRound) readGuests(ctx context.Context, kind proxmox.Kind) error {
+	list, err := r.PVE.Guests(ctx, kind)
+	if err != nil {
+		return err
+	}
+	if r.facts.Residents == nil {
+		r.facts.Residents = map[doctor.Kind][]doctor.Resident{}
+	}
+	k := doctor.Kind(kind)
+	rows := make([]doctor.Resident, 0, len(list))
+	for _, g := range list {
+		rows = append(rows, doctor.Resident{Kind: k, ID: g.ID, Name: g.Name, Template: g.Template})
+	}
+	r.facts.Residents[k] = rows
+	for i, g := range rows {
+		if r.host.Restore.IDs.Contains(g.ID) {
+			r.plan(doctor.Guests, func(ctx context.Context) error { return r.examine(ctx, &rows[i]) })
+		}
+	}
+	return nil
+}
+
+// examine reads whose guest it is, and plans to ask whether HA manages it.
+func (r *doctorRound) examine(ctx context.Context, g *doctor.Resident) error {
+	c, err := r.PVE.GuestConfig(ctx, proxmox.Kind(g.Kind), g.ID)
+	if gone(err) {
+		return nil // removed meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	g.Examined = true
+	if m, ok := c.Marker(); ok {
+		g.Marker = m.Network
+	}
+	r.plan(doctor.Restore, func(ctx context.Context) error {
+		st, err := r.PVE.GuestStatus(ctx, proxmox.Kind(g.Kind), g.ID)
+		if err != nil && !gone(err) {
+			return err
+		}
+		g.HA = st.HA
+		return nil
+	})
+	return nil
+}
+
+func gone(err error) bool { return proxmox.KindOf(err) == proxmox.NotFound }
+
+func (r *doctorRound) readJobs(ctx context.Context) error {
+	jobs, err := r.PBS.SyncJobs(ctx)
+	for _, j := range jobs {
+		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
+			ID: j.ID, Remote: j.Remote, LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished,
+		})
+	}
+	return err
+}
+
+// readArchive opens a backup once: that proves the key and tells what a restore
+// would refuse. A verdict on key or backup is asked for again each round, since
+// a key may be added.
+func (d *Doctor) readArchive(ctx context.Context, r *doctorRound, a doctor.Archive) error {
+	c, err := r.PVE.ExtractConfig(ctx, a.Volid)
+	switch proxmox.KindOf(err) {
+	case "":
+		for _, w := range c.Warnings {
+			a.Warnings = append(a.Warnings, doctor.Obstacle{What: doctor.ObstacleKind(w.Code), Key: w.Key, Text: w.Text})
+		}
+		d.archive[a.Volid] = a
+	case proxmox.KeyMissing, proxmox.KeyWrong, proxmox.BackupBroken:
+		a.Shut = clip(err.Error())
+	default:
+		return err
+	}
+	r.facts.Archives = append(r.facts.Archives, a)
+	return nil
+}

@@ -1,0 +1,66 @@
+package doctor
+
+// Codes of the findings. A code never changes its meaning.
+const (
+	CodeFine        = "WWW-2100"
+	CodeUnread      = "WWW-2101" // a call failed
+	CodeNoAccess    = "WWW-2102" // this site's Proxmox cannot be used at all
+	CodeNotYet      = "WWW-2103" // no round has ended yet
+	CodeOld         = "WWW-2104" // the newest off-site copy is older than max_loss
+	CodeNotHere     = "WWW-2105" // this site restores nothing
+	CodeOldFacts    = "WWW-2106" // a site's readiness is old, or was never told
+	CodeNotDeclared = "WWW-2107" // no network is declared
+
+	CodeMissingPrivilege = "WWW-2110"
+	CodeBadRelease       = "WWW-2111"
+
+	CodeNoEntry       = "WWW-2120"
+	CodeNotPBS        = "WWW-2121"
+	CodeEntryDisabled = "WWW-2122"
+	CodeEntryNotHere  = "WWW-2123" // restricted to other nodes
+	CodeEntryNoKey    = "WWW-2124"
+	CodeWrongKey      = "WWW-2125"
+	CodeArchiveShut   = "WWW-2126" // extractconfig failed
+	CodeNoTarget      = "WWW-2127" // the target storage is not there
+	CodeTargetContent = "WWW-2128" // the target storage takes no disks of a kind of guest
+	CodeOtherStore    = "WWW-2129" // an entry of another datastore, which this agent does not list
+
+	CodeNoCopy         = "WWW-2130"
+	CodeOneCopy        = "WWW-2131"
+	CodePlain          = "WWW-2132"
+	CodeUnverified     = "WWW-2133"
+	CodeUnusable       = "WWW-2134"
+	CodeSyncFailed     = "WWW-2135"
+	CodeSyncNever      = "WWW-2136"
+	CodeRemoveVanished = "WWW-2137"
+	CodeFuture         = "WWW-2138"
+
+	CodeBindMount    = "WWW-2140"
+	CodePrivileged   = "WWW-2141" // refused: PVE 9
+	CodePrivileged8  = "WWW-2142" // will be refused after the upgrade
+	CodeNotSaved     = "WWW-2143"
+	CodeRootOnly     = "WWW-2144"
+	CodeHostDevice   = "WWW-2145"
+	CodeHostModel    = "WWW-2146" // processor or machine of the source
+	CodeTemplate     = "WWW-2147"
+	CodeUnreadConfig = "WWW-2148"
+	CodeHA           = "WWW-2149"
+
+	CodeUndeclared       = "WWW-2150"
+	CodeAbsent           = "WWW-2151"
+	CodeForeignInRange   = "WWW-2152"
+	CodeUndeclaredBackup = "WWW-2153"
+	CodeListIncomplete   = "WWW-2154"
+
+	CodeFewVoters  = "WWW-2160"
+	CodeEvenVoters = "WWW-2161"
+
+	CodeLongTTL   = "WWW-2170"
+	CodeServerOut = "WWW-2171"
+	CodeZoneNever = "WWW-2172"
+
+	CodeDiskPlain   = "WWW-2401"
+	CodeDiskUnknown = "WWW-2403"
+	CodeClockOff    = "WWW-2404"
+	CodeUnwell      = "WWW-2406"
+)
