@@ -33,7 +33,7 @@ func TestReplay(t *testing.T) {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	n := seeds(50, 12)
+	n := seeds(50, 6)
 	if *count > 0 {
 		n = *count
 	}
@@ -69,7 +69,7 @@ func TestSameSeedSameRun(t *testing.T) {
 		return r.Hash, b.String()
 	}
 	hashes := map[string]uint64{}
-	for seed := range seeds(4, 2) {
+	for seed := range seeds(4, 1) {
 		hash, text := run(seed)
 		before := runtime.GOMAXPROCS(1)
 		again, repeated := run(seed)
