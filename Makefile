@@ -8,9 +8,10 @@ SEED ?= 1
 SEEDS ?= 20000
 FROM ?= 1
 RUNS ?= 20
+SITE_YEARS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e lint fmt bench soak sim cover contract alerts clean
+.PHONY: help build demo lab test e2e lint fmt bench bench-detection soak sim cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,7 +52,7 @@ sim: ## replay one simulated run (SEED=n)
 	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -v -count=1
 
 soak: ## many simulated runs (SEEDS=n FROM=first)
-	$(GO) test ./internal/sim -run TestSoak -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
+	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
 	$(GO) test ./internal/lab -run 'Contract' -count=1 -v
@@ -59,6 +60,9 @@ contract: ## every call of our client and answer of our lab against the vendor's
 alerts: ## check the Prometheus rules (needs promtool)
 	promtool check rules deploy/prometheus/alerts.yaml
 	promtool test rules deploy/prometheus/alerts_test.yaml
+
+bench-detection: ## Monte-Carlo of the detection (SITE_YEARS=10000 SEED=1)
+	SITE_YEARS=$(SITE_YEARS) SEED=$(SEED) $(GO) test ./internal/detectbench -run TestDetectionBench -count=1 -timeout 0 -v
 
 cover: ## test coverage by package
 	$(GO) test -cover ./... | awk '{print $$2, $$5}' | column -t
