@@ -55,7 +55,7 @@ soak: ## many simulated runs (SEEDS=n FROM=first)
 	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
-	$(GO) test ./internal/lab -run 'Contract' -count=1 -v
+	$(GO) test ./internal/lab -run 'TheVendors|Schema' -count=1 -v
 
 alerts: ## check the Prometheus rules (needs promtool)
 	promtool check rules deploy/prometheus/alerts.yaml
