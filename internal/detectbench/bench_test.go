@@ -15,8 +15,8 @@ import (
 var (
 	years  = flag.Int("detect.years", 5, "site-years of TestDetectionBench, over all lines (SITE_YEARS)")
 	seed   = flag.Uint64("detect.seed", 1, "seed of TestDetectionBench (SEED)")
-	share  = flag.Int("detect.share", 40, "networks per one that is also lived through under hasty levels and watched by the rivals; 0: none")
-	sample = flag.Int("detect.sample", 0, "live through one in so many of the lone short disturbances; 0: 1 between 6 and 200 site-years, else 32")
+	share  = flag.Int("detect.share", 100, "networks per one that is also lived through under hasty levels and watched by the rivals; 0: none")
+	sample = flag.Int("detect.sample", 0, "live through one in so many of the lone short disturbances; 0: 1 between 6 and 200 site-years, else 64")
 )
 
 // fromEnvironment lets SITE_YEARS and SEED win over the flags.
@@ -47,7 +47,7 @@ func TestDetectionBench(t *testing.T) {
 	if c.Sample == 0 {
 		c.Sample = 1
 		if c.SiteYears > 200 || c.SiteYears <= 5 {
-			c.Sample = 32
+			c.Sample = 64
 		}
 	}
 	// The heap is some megabytes: collecting it less often costs little and saves much.

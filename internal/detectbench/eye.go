@@ -25,6 +25,7 @@ type eye struct {
 	hardware       int
 	agent          bool
 	id             uint64
+	luck           uint64 // what is drawn for its probes begins here
 
 	window  *probes.Window
 	seen    failover.Seen
@@ -39,8 +40,8 @@ type eye struct {
 	last    int64 // begin of the last probe with a result
 }
 
-func newEye(o, s int, name string, path failover.Path, id uint64) *eye {
-	e := &eye{observer: o, site: s, name: name, path: path, id: id, agent: name == "agent"}
+func newEye(o, s int, name string, path failover.Path, id, seed uint64) *eye {
+	e := &eye{observer: o, site: s, name: name, path: path, id: id, luck: mix(mix(seed) ^ id), agent: name == "agent"}
 	if s >= 0 {
 		e.hardware = hardwareOf(siteNames[s], name)
 	}
@@ -67,6 +68,9 @@ func (e *eye) mono(t int64) time.Duration { return time.Duration(t-e.off) * time
 
 func (e *eye) slot(n int64) int64 { return n*second + e.phase }
 
+// draw is the luck of the probe number n.
+func (e *eye) draw(n int64) uint64 { return mix(e.luck ^ uint64(n)) }
+
 // add folds a result and says whether what is seen has changed.
 func (e *eye) add(r failover.Seen, start, now int64) bool {
 	e.window.Add(r, "", e.mono(start))
@@ -81,14 +85,14 @@ func (e *eye) add(r failover.Seen, start, now int64) bool {
 
 // step makes the probes that are due until now and folds their results. It
 // says whether what is seen has changed.
-func (e *eye) step(f field, seed uint64, now int64) (changed bool) {
+func (e *eye) step(f field, now int64) (changed bool) {
 	for {
 		if e.due == 0 {
 			start := e.slot(e.n)
 			if start > now {
 				return changed
 			}
-			r, tried := f.ask(e, seed, e.n, start)
+			r, tried := f.ask(e, e.n, start)
 			if !tried {
 				e.n++
 				continue
@@ -122,7 +126,7 @@ func (e *eye) stale(now int64) bool {
 
 // ask says what the probe number n of a window meets. What is drawn depends on
 // the probe alone.
-func (f field) ask(e *eye, seed uint64, n, t int64) (seen failover.Seen, tried bool) {
+func (f field) ask(e *eye, n, t int64) (seen failover.Seen, tried bool) {
 	s := e.site
 	if s < 0 {
 		if f.connected(e.observer, t) {
@@ -132,7 +136,7 @@ func (f field) ask(e *eye, seed uint64, n, t int64) (seen failover.Seen, tried b
 	}
 	w := f.look(e.observer, s, t)
 	stride := f.stride(e.observer, t)
-	h := draw(seed, e.id, uint64(n))
+	h := e.draw(n)
 	switch {
 	case stride > 1 && n%stride != 0:
 		return "", false
@@ -195,10 +199,10 @@ func newAgent(place *Place, site int, seed uint64) *agent {
 			continue
 		}
 		id := mix(seed ^ uint64(site*1000+k+1))
-		a.eyes = append(a.eyes, newEye(site, siteIndex(t.Site), t.Name, t.Path, id))
+		a.eyes = append(a.eyes, newEye(site, siteIndex(t.Site), t.Name, t.Path, id, seed))
 	}
 	for k, t := range probes.AnchorTargets(place.Spec, siteNames[site], opts) {
-		a.anchors = append(a.anchors, newEye(site, -1, t.Name, t.Path, mix(seed^uint64(site*1000+500+k))))
+		a.anchors = append(a.anchors, newEye(site, -1, t.Name, t.Path, mix(seed^uint64(site*1000+500+k)), seed))
 	}
 	// Clocks of agents differ by up to a second.
 	a.skew = time.Duration(draw(seed, 77, uint64(site))%2000)*time.Millisecond - time.Second

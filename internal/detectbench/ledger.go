@@ -141,7 +141,7 @@ func (l *Ledger) commit(w *World, t int64, c failover.CommitOp) {
 		switch {
 		case why != "":
 			j.Wrong += l.weight
-			l.note("%s of %s (%s) committed at %s: %s", g, siteNames[s], line, time.Duration(t)*time.Millisecond, why)
+			l.note("wrong: %s of %s (%s) committed at %s: %s", g, siteNames[s], line, time.Duration(t)*time.Millisecond, why)
 		case e.length() < trueLoss.Milliseconds():
 			j.Regret += l.weight
 		default:
@@ -188,7 +188,7 @@ func (l *Ledger) mistake(s int, t int64, delay time.Duration, votes []failover.V
 func (l *Ledger) note(format string, args ...any) {
 	const most = 20
 	if len(l.Tally.Notes) < most {
-		l.Tally.Notes = append(l.Tally.Notes, l.policy.Name+": "+fmt.Sprintf(format, args...))
+		l.Tally.Notes = append(l.Tally.Notes, fmt.Sprintf("network %d, %s: ", l.place.Number, l.policy.Name)+fmt.Sprintf(format, args...))
 	}
 }
 
@@ -210,7 +210,10 @@ func (l *Ledger) Close() *Tally {
 				l.Tally.Losses++
 				if loss.committed {
 					l.Tally.LossesCommitted++
+					continue
 				}
+				l.note("%s (%s), lost from %v to %v, was not failed over at its default delay", siteNames[s], l.place.Lines[s],
+					time.Duration(loss.From)*time.Millisecond, time.Duration(loss.To)*time.Millisecond)
 			}
 		}
 	}

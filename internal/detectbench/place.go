@@ -87,6 +87,7 @@ func hastyPolicy() Policy {
 
 // Place is one declared network and its lines.
 type Place struct {
+	Number int
 	Lines  [sites]Line
 	Spec   *network.Spec
 	Delays map[network.GuestID]time.Duration
@@ -104,7 +105,7 @@ const (
 // guest, in a structure of its own, per commit delay: one run thereby measures
 // all delays on the same decisions.
 func NewPlace(n int, p Policy) *Place {
-	out := &Place{Delays: map[network.GuestID]time.Duration{}, levels: map[network.SiteID][]time.Duration{}}
+	out := &Place{Number: n, Delays: map[network.GuestID]time.Duration{}, levels: map[network.SiteID][]time.Duration{}}
 	spec := network.Spec{
 		Network: "bench", Zones: map[string]network.Zone{"bench.example": {}}, Policy: p.Levels,
 		Sites: map[network.SiteID]network.Site{}, Structures: map[network.StructureID]network.Structure{},

@@ -210,7 +210,7 @@ func compare(place *Place, trace Trace, seed uint64, years float64) (out [rivalK
 			watch[s].silent, watch[s].suspect = [sites]int{}, [sites]int{}
 			watch[s].phi.resume(c.From/second - 2)
 			for n := c.From/second - 1; n <= c.To/second+30; n++ {
-				fires := watch[s].step(n, f.sight(eyes, s, n, seed, i))
+				fires := watch[s].step(n, f.sight(eyes, s, n, i))
 				for k, fired := range fires {
 					if fired {
 						out[k].judge(&truth, s, place.Lines[s], (n+1)*second)
@@ -235,13 +235,13 @@ func (c Cluster) about(s int) bool {
 }
 
 // sight gathers what all agents meet at a site in one second.
-func (f field) sight(eyes [sites][briques]*eye, s int, n int64, seed uint64, cluster int) (out sightings) {
+func (f field) sight(eyes [sites][briques]*eye, s int, n int64, cluster int) (out sightings) {
 	for o := range sites {
 		e := eyes[o][s]
 		if o == s || e == nil || !f.running(o, n*second) {
 			continue
 		}
-		seen, tried := f.ask(e, seed, n, n*second+phaseOf(e, cluster))
+		seen, tried := f.ask(e, n, n*second+phaseOf(e, cluster))
 		out.tried[o], out.missed[o] = tried, seen == failover.SeenDown
 		out.together[o] = 1 << o
 		if !out.missed[o] && tried {

@@ -26,6 +26,10 @@ type Config struct {
 // those in force by default only, which takes less time.
 const allDelays = 4
 
+// denser is how many times as many of the lone disturbances are lived through
+// under hasty levels, which few networks are.
+const denser = 16
+
 // Run lives through all networks and adds up. It ends early with the context.
 func Run(ctx context.Context, c Config) (*Tally, error) {
 	if c.Life == 0 {
@@ -77,7 +81,11 @@ func (c Config) network(n int, sum *Tally) {
 			}
 		}
 		ledger := NewLedger(place, p, c.years())
-		w := NewWorld(place, trace, ledger, Options{Seed: seed, Policy: p, Sample: c.Sample})
+		o := Options{Seed: seed, Policy: p, Sample: c.Sample}
+		if i > 0 {
+			o.Sample = max(1, c.Sample/denser)
+		}
+		w := NewWorld(place, trace, ledger, o)
 		w.Run()
 		ledger.Tally.Refused += w.errs
 		ledger.Tally.Decisions += w.decisions

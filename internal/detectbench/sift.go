@@ -121,7 +121,7 @@ func (w *World) harmless(burst Effect) bool {
 					path = 1
 				}
 				probed[path]++
-				if (o == burst.Site || s == burst.Site) && e.loses(w.opts.Seed, burst) {
+				if (o == burst.Site || s == burst.Site) && e.loses(burst) {
 					lost[path]++
 					silent[s][k]++
 				}
@@ -143,7 +143,7 @@ func (w *World) harmless(burst Effect) bool {
 
 // loses says whether a window may see enough misses in a row during a burst:
 // whatever the phase of its probes, and with the worst baseline before and after.
-func (e *eye) loses(seed uint64, burst Effect) bool {
+func (e *eye) loses(burst Effect) bool {
 	const worst = 1.25 * (0.012 + 0.012)
 	const run = probes.DefaultMisses
 	from, to := burst.From/second-1, burst.To/second+1
@@ -152,7 +152,7 @@ func (e *eye) loses(seed uint64, burst Effect) bool {
 		if n >= from && n <= to {
 			chance = burstLoss
 		}
-		return unit(draw(seed, e.id, uint64(n))) < chance
+		return unit(e.draw(n)) < chance
 	}
 	// Of five in a row one has a number that five divides: the others need a
 	// look only where that one is lost.

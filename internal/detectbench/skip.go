@@ -311,7 +311,7 @@ func (w *World) ailing(a *agent) bool {
 // lasting is what a window sees in the end if nothing changes any more.
 func (f field) lasting(e *eye, t int64) failover.Seen {
 	if e.site < 0 {
-		seen, _ := f.ask(e, 0, 0, t)
+		seen, _ := f.ask(e, 0, t)
 		return seen
 	}
 	way := f.look(e.observer, e.site, t)

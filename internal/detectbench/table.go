@@ -67,7 +67,7 @@ func (t *Tally) Print(w io.Writer) error {
 	t.printLevels(p)
 	t.printRivals(p)
 	for _, n := range t.Notes {
-		p.line("wrong: %s", n)
+		p.line("%s", n)
 	}
 	p.line("detection: %.0f site-years, %d wrong failovers, suspect p50 %.0f s p99 %.0f s",
 		years, t.WrongAtDefaults(), math.Ceil(t.Suspect.Quantile(0.5)), math.Ceil(t.Suspect.Quantile(0.99)))

@@ -83,7 +83,7 @@ type Tally struct {
 	Refused         int // commands of Decide that the log refused
 	Decisions       int // calls of Decide
 	Rivals          [rivalKinds]RivalTally
-	Notes           []string // what is wrong, in words, for the first few
+	Notes           []string // what is to be looked at, for the first few of each network
 }
 
 func (t *Tally) merge(o *Tally) {

@@ -135,13 +135,13 @@ func (g *generator) site(s int) {
 	g.every("reboot", s, 3, func(r *rand.Rand, at int64) {
 		g.add(r, Effect{Kind: hostDown, Reboot: true, Site: s, N: r.IntN(2), From: at}, time.Minute, 4*time.Minute)
 	})
-	g.every("mesh", s, 1, func(r *rand.Rand, at int64) {
+	g.every("mesh", s, 0.5, func(r *rand.Rand, at int64) {
 		g.add(r, Effect{Kind: meshDown, Site: s, From: at}, 30*time.Second, 20*time.Minute)
 	})
-	g.every("public", s, 1, func(r *rand.Rand, at int64) {
+	g.every("public", s, 0.5, func(r *rand.Rand, at int64) {
 		g.add(r, Effect{Kind: publicDown, Site: s, From: at}, 30*time.Second, 20*time.Minute)
 	})
-	g.every("transit", s, 1, func(r *rand.Rand, at int64) {
+	g.every("transit", s, 0.5, func(r *rand.Rand, at int64) {
 		// Asymmetric: two or three of the four others lose the site, the rest see it.
 		mask := uint8(0)
 		for _, i := range r.Perm(sites - 1)[:2+r.IntN(2)] {
@@ -154,7 +154,7 @@ func (g *generator) site(s int) {
 // observer draws what makes a site's agent a bad witness.
 func (g *generator) observer(s int) {
 	other := func(r *rand.Rand) int { return (s + 1 + r.IntN(sites-1)) % sites }
-	g.every("slow", s, 1, func(r *rand.Rand, at int64) {
+	g.every("slow", s, 0.5, func(r *rand.Rand, at int64) {
 		g.add(r, Effect{Kind: slowLoop, Site: s, N: 2 + r.IntN(3), From: at}, 10*time.Second, 2*time.Minute)
 	})
 	g.every("clock", s, 0.5, func(r *rand.Rand, at int64) {

@@ -289,7 +289,7 @@ func (w *World) jumps(before int64) {
 func (w *World) observe(a *agent) {
 	changed := false
 	for _, e := range a.all() {
-		c := e.step(w.field, w.opts.Seed, w.t)
+		c := e.step(w.field, w.t)
 		c = e.stale(w.t) || c
 		changed = changed || c && e.site >= 0
 		if c {
