@@ -51,7 +51,7 @@ func (s *State) automaticOps() int {
 
 // provenSilence returns the k-th longest silence of the votes that prove a
 // loss, k being a majority of all voters (S4). It is false when there are
-// fewer, or when an observer that counts sees something alive just now.
+// fewer, or when anybody sees something alive just now, be it well or not.
 func (s *State) provenSilence(domain DomainID, votes []Vote) (time.Duration, bool) {
 	kind, _ := splitDomain(domain)
 	site := s.siteOfDomain(domain)
@@ -59,7 +59,7 @@ func (s *State) provenSilence(domain DomainID, votes []Vote) (time.Duration, boo
 	for _, v := range votes {
 		outside := kind != "site" || v.Observer != site
 		well := len(v.Unwell) == 0
-		if well && len(v.Sees) > 0 && v.Age < seenJustNow {
+		if len(v.Sees) > 0 && v.Age < seenJustNow {
 			return 0, false
 		}
 		if s.Members[v.Observer].Voter && outside && well && v.Dark && v.Age <= VoteAge && len(v.Paths) >= 2 {

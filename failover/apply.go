@@ -88,6 +88,7 @@ func (c BeginTerm) apply(s *State, st Stamp) error {
 	if c.Leader != s.Leader {
 		s.event(st, because(CodeNewLeader, "site", string(c.Leader), "term", fmt.Sprint(st.Term)), Event{Site: c.Leader})
 	}
+	s.renewSightings(st)
 	s.Term, s.TermStart, s.Leader = st.Term, st.At, c.Leader
 	return nil
 }
@@ -112,6 +113,7 @@ func (c RemoveMember) apply(s *State, st Stamp) error {
 	}
 	delete(s.Members, c.Site)
 	delete(s.Reports, c.Site)
+	s.forgetSightings(c.Site)
 	s.event(st, because(CodeLeft, "site", string(c.Site)), Event{Site: c.Site})
 	return nil
 }
@@ -125,6 +127,7 @@ func (c Report) apply(s *State, st Stamp) error {
 		return reject(CodeDuplicate, "what", "report", "seq", fmt.Sprint(c.Seq))
 	}
 	s.Reports[c.Observer] = StoredReport{Report: c, Stamp: st}
+	s.sight(old.Report, c, st)
 	return nil
 }
 

@@ -9,6 +9,7 @@ func NewState() *State {
 		Members:    map[SiteID]Member{},
 		Reports:    map[SiteID]StoredReport{},
 		Readiness:  map[SiteID]StoredReady{},
+		Sighted:    map[SiteID]Sightings{},
 		Domains:    map[DomainID]Domain{},
 		Guests:     map[GuestID]Placement{},
 		Ops:        map[OpID]Operation{},
@@ -27,6 +28,7 @@ func (s *State) Clone() *State {
 	c.Members = maps.Clone(s.Members)
 	c.Reports = maps.Clone(s.Reports)
 	c.Readiness = maps.Clone(s.Readiness)
+	c.Sighted = maps.Clone(s.Sighted)
 	c.Domains = maps.Clone(s.Domains)
 	c.Guests = maps.Clone(s.Guests)
 	c.Ops = maps.Clone(s.Ops)

@@ -142,7 +142,7 @@ func checkAdmission(prev, next *State) error {
 			return violated("S4", "%s committed without preparation", id)
 		}
 		for _, v := range op.Votes {
-			if len(v.Sees) > 0 && v.Age < seenJustNow && len(v.Unwell) == 0 {
+			if len(v.Sees) > 0 && v.Age < seenJustNow {
 				return violated("S4", "%s committed although %s sees %v", id, v.Observer, v.Sees)
 			}
 		}

@@ -319,7 +319,7 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 		return v
 	}
 	begun := second.stamp.At.Add(-v.Silence)
-	if who, ok := j.contradiction(id, views, begun); ok {
+	if who, ok := j.contradiction(id, begun); ok {
 		if v.Silence < j.leastSilence() {
 			return v // the others may be about to say the same
 		}
@@ -328,6 +328,11 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 		return v
 	}
 	v.Level = LevelSuspect
+	dark = j.sinceSighting(id, dark)
+	for _, w := range dark { // the evidence says what was counted
+		i := slices.IndexFunc(v.Votes, func(o Vote) bool { return o.Observer == w.vote.Observer })
+		v.Votes[i].Silence = w.vote.Silence
+	}
 	var votes []view
 	for _, w := range dark {
 		if w.vote.Voter {
@@ -391,12 +396,45 @@ func (j judge) recentUseless(d DomainID) int {
 	return n
 }
 
+// sightingGrace is how much later than a silence the last sighting by another
+// observer may lie without shortening it: the phases of two probes and the way
+// of a report into the log. Without it every true loss would be committed late.
+const sightingGrace = 2500 * time.Millisecond
+
+// sinceSighting lets silences begin at the last sighting by anybody, the
+// longest first. While somebody still saw the site it was not gone, whatever
+// the others could reach.
+func (j judge) sinceSighting(id SiteID, dark []view) []view {
+	last := j.s.lastSighting(id)
+	out := slices.Clone(dark)
+	for i, w := range out {
+		if last.After(w.stamp.At.Add(-w.vote.Silence).Add(sightingGrace)) {
+			out[i].vote.Silence = max(0, w.stamp.At.Sub(last))
+		}
+	}
+	slices.SortStableFunc(out, func(a, b view) int { return cmp.Compare(b.vote.Silence, a.vote.Silence) })
+	return out
+}
+
 // contradiction looks for an observer outside the site, or the site's own
-// agent, whose word stands in the log after the silence began.
-func (j judge) contradiction(id SiteID, views []view, begun time.Time) (SiteID, bool) {
-	for _, v := range views {
-		if v.sees() && v.stamp.At.After(begun.Add(contradictionGrace)) {
-			return v.vote.Observer, true
+// agent, whose word stands in the log after the silence began. The word of an
+// observer that is unwell is a veto all the same, though never a vote; and the
+// last word of one that is not heard of any more stays one as long as its own
+// site is there: it may see the site still, and only not reach the leader.
+func (j judge) contradiction(id SiteID, begun time.Time) (SiteID, bool) {
+	after := begun.Add(contradictionGrace)
+	for _, observer := range j.observers {
+		r := j.s.Reports[observer]
+		if observer == id || !slices.ContainsFunc(j.seen[id][observer], func(o Observation) bool { return outside(o) && o.Seen.Alive() }) {
+			continue
+		}
+		sameTerm := r.Stamp.Term == j.s.Term
+		switch {
+		case sameTerm && !r.Stamp.At.After(after):
+		case !sameTerm && !j.s.Sighted[id][observer].After(after):
+		case (!sameTerm || j.now.Sub(r.Stamp.At) > PresenceAge) && j.gone(observer):
+		default:
+			return observer, true
 		}
 	}
 	own, ok := j.s.Reports[id]
@@ -404,6 +442,12 @@ func (j judge) contradiction(id SiteID, views []view, begun time.Time) (SiteID, 
 		return id, true
 	}
 	return "", false
+}
+
+// gone says whether nothing is seen of an observer's own site by two others.
+func (j judge) gone(observer SiteID) bool {
+	views, _ := j.views(observer, outside)
+	return len(j.darkVotes(views)) >= 2
 }
 
 // back says whether most of those present have seen the domain without a

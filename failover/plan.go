@@ -84,7 +84,7 @@ type planner struct {
 // loses lies between its point and then. A site that is truly lost stopped
 // writing when its silence began.
 func lastWrite(s *State, loss Loss, now time.Time) time.Time {
-	v := judge{s: s, now: now, majority: s.Majority()}.site(loss.Site)
+	v := newJudge(s, s.notBefore(now)).site(loss.Site)
 	if v.Cause == CauseLost {
 		return now.Add(-v.Silence)
 	}

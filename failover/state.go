@@ -72,6 +72,7 @@ type State struct {
 	Members   map[SiteID]Member       `json:"members"`
 	Reports   map[SiteID]StoredReport `json:"reports"`
 	Readiness map[SiteID]StoredReady  `json:"readiness"`
+	Sighted   map[SiteID]Sightings    `json:"sighted,omitempty"`
 	Domains   map[DomainID]Domain     `json:"domains"`
 	Guests    map[GuestID]Placement   `json:"guests"`
 	Ops       map[OpID]Operation      `json:"ops"`

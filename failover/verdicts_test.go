@@ -176,7 +176,8 @@ func TestOnlyALossActs(t *testing.T) {
 					if r == allDark {
 						dark++
 					}
-					seen = seen || r[sick] == '-' && strings.Contains(r[:sick], "-")
+					// A sick observer's sighting is a veto, too; only its vote does not count.
+					seen = seen || strings.Contains(r[:sick], "-")
 					if err := s.Apply(failover.Stamp{Index: s.Index + 1, Term: s.Term, At: l.now}, reports[string(observer)+r]); err != nil {
 						t.Fatal(err)
 					}
