@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -42,9 +43,11 @@ func ask(t *testing.T, c probes.Config, target probes.Target, within time.Durati
 	return probes.New(c)(ctx, target)
 }
 
+// check compares with want and with one of the notes, which "|" separates.
 func check(t *testing.T, got probes.Result, want failover.Seen, note string) {
 	t.Helper()
-	if got.Seen != want || !strings.Contains(got.Note, note) {
+	notes := strings.Split(note, "|")
+	if got.Seen != want || !slices.ContainsFunc(notes, func(n string) bool { return strings.Contains(got.Note, n) }) {
 		t.Errorf("got %s %q, want %s %q", got.Seen, got.Note, want, note)
 	}
 	if alive := got.Seen.Alive(); alive != (got.RTT > 0) {
@@ -346,7 +349,8 @@ func TestAgent(t *testing.T) {
 		{"another site's agent", server(ca.issue("www://assos/fabrique/7"), health), mine, r, `answers as the agent of "fabrique"`},
 		{"no agent's certificate", server(ca.issue(""), health), mine, r, "names no agent"},
 		{"another network's authority", server(other.issue("www://assos/moulin/7"), health), mine, r, "certificate differs"},
-		{"we are refused", server(ca.issue("www://assos/moulin/7"), health), stranger, r, "unexpected answer"},
+		// A server that closes with our request unread resets the connection, which may overtake its alert.
+		{"we are refused", server(ca.issue("www://assos/moulin/7"), health), stranger, r, "unexpected answer|connection reset"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			target := probes.Target{Kind: probes.KindAgent, Site: "moulin", Addr: tc.addr, URL: "/v1/health"}
