@@ -62,7 +62,8 @@ alerts: ## check the Prometheus rules (needs promtool)
 	promtool test rules deploy/prometheus/alerts_test.yaml
 
 bench-detection: ## Monte-Carlo of the detection (SITE_YEARS=10000 SEED=1)
-	SITE_YEARS=$(SITE_YEARS) SEED=$(SEED) $(GO) test ./internal/detectbench -run TestDetectionBench -count=1 -timeout 0 -v
+	@set -o pipefail; SITE_YEARS=$(SITE_YEARS) SEED=$(SEED) $(GO) test ./internal/detectbench -run TestDetectionBench -count=1 -timeout 0 -v \
+	  | awk '/^ *detection:/ {last=$$0; next} {print} END {if (last=="") exit 1; print last}'
 
 cover: ## test coverage by package
 	$(GO) test -cover ./... | awk '{print $$2, $$5}' | column -t
