@@ -15,6 +15,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/config"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
+	"github.com/raoull/worldwidewelsh/internal/roothelper"
 )
 
 // siteHands is what acts on this site's own Proxmox. Where that stands is
@@ -100,6 +101,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
 		Checker: agent.NetChecker{Dial: (&net.Dialer{}).DialContext},
+		Helper:  roothelper.Client{Path: d.conf.HelperSocket},
 	}
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,

@@ -44,7 +44,7 @@ func rootHelper(ctx context.Context, args []string, stderr io.Writer) int {
 		Rules:       func() (roothelper.Rules, error) { return roothelper.ReadRules(*rules, os.Geteuid()) },
 		Runner:      roothelper.Exec{},
 		Log:         slog.New(slog.NewTextHandler(stderr, nil)).With("component", "root-helper"),
-		MountInfo:   "/proc/self/mountinfo",
+		MountInfo:   func() ([]byte, error) { return os.ReadFile("/proc/self/mountinfo") },
 		ReadTimeout: helperReadTimeout,
 		Timeout:     helperTimeout,
 	}

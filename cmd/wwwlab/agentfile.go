@@ -58,6 +58,9 @@ func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) er
 			if err != nil {
 				return err
 			}
+			if kind == "pve" {
+				line("helper_socket: %q", site.HelperSocket(dir, name))
+			}
 			line("%s: {token_file: %q, fingerprint: %q}", kind, secretFile(dir, name, kind+".token"), print)
 		}
 	}

@@ -29,6 +29,7 @@ type Executor struct {
 	Log     failover.Log
 	PVE     *proxmox.PVE // nil on a site that can never be a target
 	PBS     *proxmox.PBS
+	Helper  RootHelper // nil: what a crashed restore leaves needs a person
 	Checker Checker
 	Clock   *LogClock
 	Logger  *slog.Logger
@@ -121,7 +122,13 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
+	posts     int  // of a restore, in this attempt
 	restarted bool // the copy, under its check
+
+	stub     bool   // what stands under our id is the rest of a restore: bare, or locked by it
+	freed    string // phase that follows the freeing of a stub
+	unlocked bool   // the helper has done it, in this attempt
+	refused  error  // why the helper has not
 }
 
 // Step makes one call towards the end of the guest's current step.

@@ -22,9 +22,6 @@ const (
 	restorePoll    = "poll"    // follow the task
 	restoreLog     = "log"     // read its progress
 	restoreVerify  = "verify"  // read the restored configuration back
-	restoreStub    = "stub"    // look at the rest of a failed restore
-	restoreStubOff = "stub-off"
-	restoreStubEnd = "stub-end"
 )
 
 // snapshot names the restore point at the PBS.
@@ -128,6 +125,9 @@ func (j *job) restore(ctx context.Context) (time.Time, *outcome) {
 	case restoreStub, restoreStubOff, restoreStubEnd:
 		return j.removeStub(ctx)
 	}
+	if freeing(m.phase) {
+		return j.free(ctx)
+	}
 	return j.now, &outcome{failure: failover.FailFatal, note: "unknown phase " + m.phase}
 }
 
@@ -136,6 +136,7 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at guest")
 	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	m.stub = err == nil && (c.Bare() || c.Lock() == "create")
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		// Nothing there. A restore that was posted a moment ago, whose answer
@@ -150,7 +151,7 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 	case j.ours(c) && c.Lock() == "":
 		m.phase = restoreVerify
 		return j.now, nil
-	case c.Bare() || c.Lock() == "create":
+	case m.stub:
 		m.phase = restoreTasks
 		return j.now, nil
 	}
@@ -177,6 +178,12 @@ func (j *job) restoreTasks(ctx context.Context) (time.Time, *outcome) {
 		// It ended. Whether what it left is whole, its configuration tells: look
 		// once more, and if it is bare it is the stub of a failed restore.
 		m.upid, m.exit, m.phase = found.UPID, found.Exit, restoreRemains
+	case m.stub && j.step.UPID != "":
+		// The task that the log knows of is in no list any more: the crash took
+		// its record, too.
+		m.exit, m.phase = "its task is gone", restoreRemains
+	case m.stub:
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is bare and no task of ours made it: left alone", j.run.VMID)}
 	default:
 		m.phase = restoreArchive
 	}
@@ -197,7 +204,7 @@ func (j *job) restoreRemains(ctx context.Context) (time.Time, *outcome) {
 	case j.ours(c) && c.Lock() == "":
 		m.phase = restoreVerify
 		return j.now, nil
-	case c.Bare():
+	case c.Bare() || j.ours(c):
 		m.failing = &outcome{failure: failover.FailTransient, note: "an earlier restore ended: " + clip(m.exit)}
 		m.phase = restoreStub
 		return j.now, nil
@@ -218,6 +225,11 @@ func (j *job) restoreArchive(ctx context.Context) (time.Time, *outcome) {
 	return j.now, nil
 }
 
+// maxPosts bounds the requests of one attempt. After one without an answer the
+// world is asked; if it knows of nothing, again and again, the next attempt
+// comes after a pause.
+const maxPosts = 3
+
 func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	host := j.host()
@@ -231,6 +243,7 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	marker := j.marker()
 	j.call("post restore")
 	j.w.fresh = false
+	m.posts++
 	upid, err := j.w.e.PVE.Restore(ctx, proxmox.RestoreRequest{
 		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
 		Pool: host.Restore.Pool, Description: marker.Describe(m.archive.Description), Tags: marker.Tags(), Nets: nets,
@@ -241,8 +254,13 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 		return j.tell(ctx, failover.StepMoved{UPID: upid.String(), Total: m.archive.SavedBytes()})
 	case proxmox.OutcomeUnknown, proxmox.Exists, proxmox.Locked, proxmox.Busy:
 		// It may run already, by this very call or one before: look, never repeat.
-		m.phase = restoreTasks
-		return j.soon(), nil
+		m.phase, m.stub, m.looked = restoreTasks, false, true
+		if proxmox.KindOf(err) == proxmox.Exists {
+			m.phase = restoreLook // whose it is, its configuration may tell
+		}
+		if m.posts < maxPosts {
+			return j.soon(), nil
+		}
 	}
 	return j.trouble(err)
 }
@@ -378,35 +396,4 @@ func (j *job) foreignNet(c proxmox.GuestConfig) string {
 		}
 	}
 	return ""
-}
-
-// removeStub deletes what a failed restore of ours left under our id, then
-// reports the failure. What is not bare, or locked, is left for cleanup or a
-// person; the failure is reported all the same.
-func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
-	m := &j.w.mem
-	switch m.phase {
-	case restoreStub:
-		j.call("look at stub")
-		c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
-		if err != nil || c.Lock() != "" || !c.Bare() && !j.ours(c) {
-			return j.now, m.failing
-		}
-		m.phase = restoreStubOff
-		return j.now, nil
-	case restoreStubOff:
-		j.call("destroy stub")
-		upid, err := j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
-		if err != nil {
-			return j.now, m.failing
-		}
-		m.upid, m.phase = upid, restoreStubEnd
-		return j.soon(), nil
-	}
-	j.call("poll removal")
-	t, err := j.w.e.PVE.Task(ctx, m.upid)
-	if err == nil && t.Running {
-		return j.soon(), nil
-	}
-	return j.now, m.failing
 }

@@ -76,6 +76,7 @@ type rig struct {
 	executor *agent.Executor
 	requests []request
 	checked  func(url string) error
+	answer   func(path string) (status int, body string) // in place of the fakes; 0: they answer
 }
 
 const (
@@ -159,6 +160,11 @@ func (r *rig) backup() {
 
 // RoundTrip implements http.RoundTripper over the fakes.
 func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
+	if r.answer != nil {
+		if status, body := r.answer(strings.TrimPrefix(req.URL.Path, "/api2/json")); status != 0 {
+			return &http.Response{Status: fmt.Sprint(status, " "), StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
+		}
+	}
 	where, h := "pve", http.Handler(r.pve)
 	if req.URL.Port() == "8007" {
 		where, h = "pbs", r.pbs
@@ -220,14 +226,20 @@ func (r *rig) must(c failover.Command) failover.Stamp {
 // begin begins a failover by hand, whose first step is runnable.
 func (r *rig) begin() {
 	r.t.Helper()
+	r.beginWith(spec(), "vm/1101")
+}
+
+// beginWith begins it on a declaration, from the newest backup of a group.
+func (r *rig) beginWith(s *network.Spec, group string) {
+	r.t.Helper()
 	r.must(failover.Bootstrap{Generation: 1})
-	r.must(failover.ApplyNetwork{Spec: spec()})
+	r.must(failover.ApplyNetwork{Spec: s})
 	at := r.now.UTC().Format(time.RFC3339)
 	r.must(failover.BeginOp{
 		Kind: failover.KindFailover, Domain: failover.SiteDomain(home), Forced: true,
 		Plan: failover.Plan{Loss: failover.Loss{Site: home}, Assignments: []failover.Assignment{{
 			Guest: guest, Structure: "le-moulin", Priority: 1, Target: away, Host: "pve-quai", VLAN: 120, Automatic: true,
-			Point: failover.RestorePoint{Storage: "pbs-moulin", Volid: "pbs-moulin:backup/vm/1101/" + at, Namespace: "moulin", Time: r.now, Size: 1 << 18},
+			Point: failover.RestorePoint{Storage: "pbs-moulin", Volid: "pbs-moulin:backup/" + group + "/" + at, Namespace: "moulin", Time: r.now, Size: 1 << 18},
 		}}},
 	})
 }

@@ -337,6 +337,8 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 		}
 		m.phase = cleanLook
 		return j.now.Add(2 * time.Second), nil
+	case freeStatus, freeUmount, freeUnlock, freeSeen:
+		return j.free(ctx)
 	case cleanConfirm:
 		return j.confirm(ctx, cleanDestroy)
 	case cleanDestroy:
@@ -383,7 +385,7 @@ func (j *job) cleanLook(ctx context.Context) (time.Time, *outcome) {
 	case err != nil:
 		return j.trouble(err)
 	case c.Bare() || c.Lock() == "create":
-		m.phase = cleanTasks
+		m.phase, m.stub = cleanTasks, c.Lock() == "create"
 		return j.now, nil
 	case !j.ours(c):
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is not ours: left alone", j.run.VMID)}
@@ -404,6 +406,8 @@ func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
 	switch {
 	case ok && found.Running:
 		m.upid, m.phase = found.UPID, cleanCancel
+	case ok && m.stub:
+		return j.beginFree(cleanLook)
 	case ok:
 		m.phase = cleanConfirm
 	default:

@@ -27,6 +27,8 @@ const (
 	DefaultPath    = "/etc/www/wwwd.yaml"
 	DefaultDataDir = "/var/lib/www"
 	DefaultSocket  = "/run/www/wwwd.sock"
+	// DefaultHelperSocket is where wwwd-helper.socket listens.
+	DefaultHelperSocket = "/run/www/helper.sock"
 	// DefaultMetricsPort serves Prometheus (design section 11). The ports of the
 	// mesh and of DNS are those of internal/network.
 	DefaultMetricsPort = 9978
@@ -38,7 +40,10 @@ type Config struct {
 	Site    network.SiteID `json:"site"`    // this agent's site
 	DataDir string         `json:"data_dir,omitempty"`
 	Socket  string         `json:"socket,omitempty"` // unix socket of wwwctl
-	Listen  Listen         `json:"listen"`
+	// HelperSocket is the unix socket of the root helper. Where none listens,
+	// what a restore leaves on a crashed host waits for a person.
+	HelperSocket string `json:"helper_socket,omitempty"`
+	Listen       Listen `json:"listen"`
 	// Advertise is the mesh address under which others reach this agent;
 	// default: Listen.Mesh. It differs only behind a forwarder.
 	Advertise netip.AddrPort `json:"advertise,omitzero"`
@@ -124,6 +129,7 @@ type Lab struct {
 func (c Config) WithDefaults() *Config {
 	c.DataDir = cmp.Or(c.DataDir, DefaultDataDir)
 	c.Socket = cmp.Or(c.Socket, DefaultSocket)
+	c.HelperSocket = cmp.Or(c.HelperSocket, DefaultHelperSocket)
 	c.Listen.Mesh = withPort(c.Listen.Mesh, network.DefaultMeshPort)
 	c.Listen.Metrics = withPort(c.Listen.Metrics, DefaultMetricsPort)
 	c.Listen.DNS = slices.Clone(c.Listen.DNS)

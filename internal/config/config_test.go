@@ -14,6 +14,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/config"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
+	"github.com/raoull/worldwidewelsh/internal/roothelper"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -45,7 +46,7 @@ func TestExample(t *testing.T) {
 		t.Errorf("the examples disagree: wwwd.yaml %+v, network.yaml %+v", c, site)
 	}
 	// What the example shows in comments as a default is the default.
-	for _, line := range []string{"data_dir: " + c.DataDir, "socket: " + c.Socket, "ca: " + c.TLS.CA, "cert: " + c.TLS.Cert, "key: " + c.TLS.Key, "node: " + c.PBS.Node, "ready_every: " + c.ReadyEvery.String()} {
+	for _, line := range []string{"data_dir: " + c.DataDir, "socket: " + c.Socket, "helper_socket: " + c.HelperSocket, "ca: " + c.TLS.CA, "cert: " + c.TLS.Cert, "key: " + c.TLS.Key, "node: " + c.PBS.Node, "ready_every: " + c.ReadyEvery.String()} {
 		if !strings.Contains(string(b), line) {
 			t.Errorf("the example does not show the default %q", line)
 		}
@@ -59,7 +60,7 @@ func TestDefaults(t *testing.T) {
 	}
 	mesh := netip.MustParseAddrPort("10.77.1.1:9977")
 	want := config.Config{
-		Network: "assos", Site: "moulin", DataDir: "/var/lib/www", Socket: "/run/www/wwwd.sock",
+		Network: "assos", Site: "moulin", DataDir: "/var/lib/www", Socket: "/run/www/wwwd.sock", HelperSocket: roothelper.DefaultSocket,
 		Listen: config.Listen{Mesh: mesh}, Advertise: mesh, Dial: config.Dial{Mesh: mesh.Addr()},
 		TLS: config.TLS{CA: "/var/lib/www/certs/ca.crt", Cert: "/var/lib/www/certs/agent.crt", Key: "/var/lib/www/certs/agent.key"},
 		PBS: config.PBS{Node: "localhost"}, TSIG: map[string]config.TSIGKey{},
@@ -93,6 +94,7 @@ func TestRefused(t *testing.T) {
 		{"same-port", "network: assos\nsite: moulin\nlisten: {mesh: 10.77.1.1, metrics: 10.77.1.1:9977}\n"},
 		{"relative", minimal + "data_dir: www\ntls: {key: agent.key}\n"},
 		{"long-socket", minimal + "socket: /" + strings.Repeat("x", 120) + "\n"},
+		{"helper-socket", minimal + "helper_socket: helper.sock\n"},
 		{"fingerprint", minimal + "pve: {token_file: /t, fingerprint: \"AA:BB\"}\n"},
 		{"no-token", minimal + "pbs: {fingerprint: " + finger + "}\n"},
 		{"probe-fingerprint", minimal + "probe_fingerprints: {Host: {pve: " + finger + "}, h: {pbs: xyz}}\n"},

@@ -19,11 +19,8 @@ func (c *Config) Validate() []network.Problem {
 	k.label("network", "network", c.Network, "write the name of the network as in network.yaml, such as network: assos")
 	k.label("site", "site", string(c.Site), "write the name of this site as in network.yaml, such as site: moulin")
 	k.absolute("data_dir", c.DataDir)
-	k.absolute("socket", c.Socket)
-	// struct sockaddr_un holds 108 bytes, the final zero included (unix(7)).
-	if len(c.Socket) > 107 {
-		k.fail("socket", network.CodeRange, "write a shorter path, such as "+DefaultSocket, "the path of a unix socket has at most 107 bytes, this one has %d", len(c.Socket))
-	}
+	k.socket("socket", c.Socket, DefaultSocket)
+	k.socket("helper_socket", c.HelperSocket, DefaultHelperSocket)
 	k.listen(c)
 	if c.Advertise.IsValid() && c.Advertise != c.Listen.Mesh {
 		k.address("advertise", c.Advertise.Addr())
@@ -86,6 +83,15 @@ func (k *checker) oneOf(path, value string, allowed ...string) {
 func (k *checker) absolute(path, value string) {
 	if value != "" && !filepath.IsAbs(value) {
 		k.fail(path, network.CodeRelativePath, "write the path from the root, beginning with /", "path %s is relative", network.Quote(value))
+	}
+}
+
+// socket demands a path that fits into struct sockaddr_un, which holds 108
+// bytes, the final zero included (unix(7)).
+func (k *checker) socket(path, value, usual string) {
+	k.absolute(path, value)
+	if len(value) > 107 {
+		k.fail(path, network.CodeRange, "write a shorter path, such as "+usual, "the path of a unix socket has at most 107 bytes, this one has %d", len(value))
 	}
 }
 

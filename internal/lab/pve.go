@@ -128,10 +128,11 @@ type pveState struct {
 	Guests   map[int]*guest   `json:"guests"`
 	Stray    []disk           `json:"stray"` // volumes that no guest names
 	Tasks    []*task          `json:"tasks"`
-	Fill     map[string]int64 `json:"fill"`     // storage -> bytes taken by a fault
-	BadKey   map[string]bool  `json:"badKey"`   // storage entries that a fault gave another key
-	Revoked  map[string]bool  `json:"revoked"`  // tokens
-	SyncedAt time.Time        `json:"syncedAt"` // how far the guests have written
+	Fill     map[string]int64 `json:"fill"`              // storage -> bytes taken by a fault
+	BadKey   map[string]bool  `json:"badKey"`            // storage entries that a fault gave another key
+	Revoked  map[string]bool  `json:"revoked"`           // tokens
+	Mounted  map[int]bool     `json:"mounted,omitempty"` // containers whose killed restore left its image mounted
+	SyncedAt time.Time        `json:"syncedAt"`          // how far the guests have written
 }
 
 // NewPVE returns a host that is on; with a directory that holds a state, one that lost power when the
@@ -225,14 +226,10 @@ func (p *PVE) PowerLoss(now time.Time) {
 
 func (p *PVE) powerLoss() {
 	p.dirty = true
-	p.st.Off = true
+	p.st.Off, p.st.Mounted = true, nil
 	for _, t := range p.st.Tasks {
 		if t.running() {
-			t.die(p.st.Now)
-			if t.job != nil {
-				p.st.Stray = append(p.st.Stray, t.job.written()...)
-			}
-			t.job, t.step = nil, nil
+			p.kill(t)
 		}
 	}
 	for _, id := range p.guestIDs() {

@@ -16,7 +16,15 @@ var ErrNoHelper = errors.New("no root helper")
 // ErrNoAnswer means that the request was sent and the outcome is unknown.
 // Asking again is safe: the helper looks at the guest first, and what was done
 // already shows as NotLocked, or as success for umount.
-var ErrNoAnswer = errors.New("no answer from the root helper")
+var ErrNoAnswer error = noAnswer{}
+
+type noAnswer struct{}
+
+// Error is the text.
+func (noAnswer) Error() string { return "no answer from the root helper" }
+
+// Temporary says that asking again may give an answer.
+func (noAnswer) Temporary() bool { return true }
 
 // Client asks the helper. Its calls return nil when the thing is done, and
 // otherwise an error with a *Refusal (errors.AsType), ErrNoHelper or

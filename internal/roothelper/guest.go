@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -211,7 +210,7 @@ func (s *Server) umount(ctx context.Context, id int) error {
 
 // mounts counts the file systems that are mounted at or below root.
 func (s *Server) mounts(root string) (int, error) {
-	b, err := os.ReadFile(s.MountInfo)
+	b, err := s.MountInfo()
 	if err != nil {
 		return 0, fmt.Errorf("read mounts: %w", err)
 	}

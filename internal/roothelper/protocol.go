@@ -78,6 +78,10 @@ type Refusal struct {
 // Error gives code and text.
 func (r *Refusal) Error() string { return fmt.Sprintf("refused (%s): %s", r.Code, r.Text) }
 
+// Temporary says that the same request may be granted a little later: a task
+// ends, or a command that failed, on a host that has just booted, say, works.
+func (r *Refusal) Temporary() bool { return r.Code == Busy || r.Code == Failed }
+
 func refuse(code Code, format string, args ...any) *Refusal {
 	return &Refusal{Code: code, Text: fmt.Sprintf(format, args...)}
 }

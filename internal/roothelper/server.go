@@ -19,10 +19,10 @@ type Server struct {
 	Rules       func() (Rules, error) // read anew for every request
 	Runner      Runner
 	Log         *slog.Logger
-	MountInfo   string        // file with the mounts, /proc/self/mountinfo
-	ReadTimeout time.Duration // for the request to arrive, and for the answer to be taken
-	Timeout     time.Duration // for all commands of one request
-	Idle        time.Duration // Serve returns after so long without a connection; 0: never
+	MountInfo   func() ([]byte, error) // the host's mounts in the form of /proc/self/mountinfo, proc_pid_mountinfo(5)
+	ReadTimeout time.Duration          // for the request to arrive, and for the answer to be taken
+	Timeout     time.Duration          // for all commands of one request
+	Idle        time.Duration          // Serve returns after so long without a connection; 0: never
 }
 
 // Serve answers until the context ends or nobody has asked for Idle; both give
@@ -125,6 +125,32 @@ func (s *Server) readLine(conn *net.UnixConn) ([]byte, error) {
 		}
 	}
 	return buf, nil
+}
+
+// Do carries out one request on this goroutine, without a socket and so
+// without a caller to judge: it holds the request against the rules' ids, looks
+// at the guest and acts if nothing speaks against it. The error is a *Refusal.
+// The simulator asks in this way; Serve does it for whoever connects.
+func (s *Server) Do(ctx context.Context, r Request) error {
+	refusal := s.covered(r)
+	if refusal == nil {
+		refusal = s.do(ctx, s.Log, r)
+	}
+	if refusal != nil {
+		return refusal
+	}
+	return nil
+}
+
+// covered holds a request against the ids of the rules.
+func (s *Server) covered(r Request) *Refusal {
+	switch rules, err := s.Rules(); {
+	case err != nil:
+		return refuse(BadRules, "%v", err)
+	case !rules.Covers(r.ID):
+		return refuse(OutOfRange, "id %d is in no range of the rules", r.ID)
+	}
+	return nil
 }
 
 // do looks at the guest and acts if nothing speaks against it.

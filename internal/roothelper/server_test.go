@@ -51,7 +51,7 @@ func serve(t *testing.T, h *host, change func(*roothelper.Server)) (roothelper.C
 		Rules: func() (roothelper.Rules, error) {
 			return roothelper.Rules{UID: uint32(os.Getuid()), IDs: []network.IDRange{{First: 90000, Last: 90999}, {First: 95000, Last: 95000}}}, nil
 		},
-		Runner: h, Log: slog.New(slog.NewTextHandler(out, nil)), MountInfo: h.mounts,
+		Runner: h, Log: slog.New(slog.NewTextHandler(out, nil)), MountInfo: func() ([]byte, error) { return os.ReadFile(h.mounts) },
 		ReadTimeout: 5 * time.Second, Timeout: 10 * time.Second,
 	}
 	if change != nil {

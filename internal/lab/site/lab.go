@@ -263,11 +263,11 @@ func Socket(dir, site string) string { return filepath.Join(dir, site, "ctl.sock
 // maxSocket is what fits into a unix address (unix(7): 108 bytes with the NUL).
 const maxSocket = 107
 
-// CheckDir says whether the names of the sockets in dir would fit.
+// CheckDir says whether the names of the sockets in dir would fit: the longest.
 func (l *Lab) CheckDir(dir string) error {
 	var errs []error
 	for _, s := range l.Names() {
-		if p := filepath.Join(SiteDir(dir, s), "wwwd.sock"); len(p) > maxSocket {
+		if p := HelperSocket(dir, s); len(p) > maxSocket {
 			errs = append(errs, fmt.Errorf("socket %s: the name is longer than %d bytes; choose a shorter --dir", p, maxSocket))
 		}
 	}

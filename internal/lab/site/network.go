@@ -71,7 +71,7 @@ func (l *Lab) host(i int, h Host) network.Host {
 	}
 	if h.PVE && h.PBS {
 		out.Restore = &network.Restore{
-			Storage: LocalStorage, Bridge: Bridge, IDs: network.IDRange{First: 90000, Last: 90999},
+			Storage: LocalStorage, Bridge: Bridge, IDs: restoreIDs,
 			Reserve: 2 << 30, Parallel: 3,
 		}
 		out.Sources = map[network.SiteID][]string{}

@@ -90,7 +90,7 @@ func Run(ctx context.Context, c Config) error {
 // last: whoever is answered there knows that the site is up.
 func (p *process) begin(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.openHosts, p.serveHosts, p.serveRouter, p.serveEntry, p.serveControl,
+		p.openHosts, p.serveHosts, p.serveRouter, p.serveEntry, p.serveHelper, p.serveControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err
