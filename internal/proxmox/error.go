@@ -159,6 +159,11 @@ var textRules = []textRule{
 	{BackupBroken, []string{"backup does not look like a qemu-server backup"}},
 	{BackupBroken, []string{"got unexpected backup format"}},
 	{BackupBroken, []string{"unable to read fixed index"}},
+	// A chunk that is gone (proxmox-backup api2/reader, download_chunk) or bad (pbs-datastore data_blob.rs, chunk_store.rs).
+	{BackupBroken, []string{"reading file", "failed:", ".chunks/"}},
+	{BackupBroken, []string{"restore failed: reading file"}},
+	{BackupBroken, []string{"Data blob has wrong CRC checksum"}},
+	{BackupBroken, []string{"detected chunk with wrong digest"}},
 	{BackupBroken, []string{"unable to read dynamic index"}},
 	{BackupBroken, []string{"rootfs configuration could not be recovered"}},
 	{BackupBroken, []string{"unable to detect disk size"}},
@@ -270,7 +275,8 @@ func newTextError(op, exit string, tail []LogLine) *Error {
 		for _, l := range slices.Backward(tail) {
 			if k := Classify(l.Text); k != Other {
 				e.Kind, text = k, l.Text
-				e.Message = exit + " (" + clip(l.Text, maxMessage) + ")"
+				// The cause first: commands are long, and notes are cut at their end.
+				e.Message = clip(l.Text, maxMessage) + " (" + exit + ")"
 				break
 			}
 		}

@@ -106,7 +106,7 @@ func TestTaskErrFindsCauseInLog(t *testing.T) {
 		{N: 4, Text: "TASK ERROR: " + status.Exit},
 	}
 	err := status.Err(tail)
-	want := "task qmrestore 9001: " + status.Exit + " (Error: missing key - manifest was created with key aa:bb:cc)"
+	want := "task qmrestore 9001: Error: missing key - manifest was created with key aa:bb:cc (" + status.Exit + ")"
 	if proxmox.KindOf(err) != proxmox.KeyMissing || err.Error() != want {
 		t.Errorf("got kind %q: %v\nwant key missing: %s", proxmox.KindOf(err), err, want)
 	}

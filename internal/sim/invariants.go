@@ -162,6 +162,14 @@ func (c *checker) deleted(s *Site, vmid int) {
 	}
 }
 
+// freed: S7, the root helper takes locks off stubs of ours only, which own
+// nothing and have never run.
+func (c *checker) freed(s *Site, vmid int) {
+	if _, run, ok := c.runAt(s, vmid); ok && run.Owned() || c.starts[at(s.name, vmid)] > 0 || !ok && !c.wasTried(s, vmid) {
+		c.fail("S7", "the root helper was asked about %s, which is no stub of ours", at(s.name, vmid))
+	}
+}
+
 func (c *checker) wasTried(s *Site, vmid int) bool {
 	state := c.w.log.Last()
 	for _, op := range state.Ops {

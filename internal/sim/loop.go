@@ -11,6 +11,7 @@ type Loop struct {
 	seq    uint64
 	events eventHeap
 	count  int
+	ended  bool
 	// After is called after every event with its name; it may stop the loop.
 	After func(name string) error
 }
@@ -67,9 +68,13 @@ func (l *Loop) At(at time.Time, name string, do func()) {
 // In schedules do after d.
 func (l *Loop) In(d time.Duration, name string, do func()) { l.At(l.now.Add(d), name, do) }
 
-// Run runs events until the given time, or until After returns an error.
+// Stop ends Run after the event that runs now.
+func (l *Loop) Stop() { l.ended = true }
+
+// Run runs events until the given time, until After returns an error or an
+// event stops it.
 func (l *Loop) Run(until time.Time) error {
-	for len(l.events) > 0 && !l.events[0].at.After(until) {
+	for len(l.events) > 0 && !l.events[0].at.After(until) && !l.ended {
 		e := heap.Pop(&l.events).(event)
 		l.now = e.at
 		l.count++
@@ -80,7 +85,7 @@ func (l *Loop) Run(until time.Time) error {
 			}
 		}
 	}
-	if l.now.Before(until) {
+	if l.now.Before(until) && !l.ended {
 		l.now = until
 	}
 	return nil

@@ -28,10 +28,12 @@ type Options struct {
 type Size int
 
 // Full is the network of the demo: five sites, ten guests. Small is three sites
-// and one guest that moves, for runs by the hundred.
+// and one guest that moves, for runs by the hundred; in SmallCT it is a
+// container.
 const (
 	Full Size = iota
 	Small
+	SmallCT
 )
 
 // Scenario is what happens in a run.
@@ -58,6 +60,7 @@ const Warm = time.Minute
 type Stats struct {
 	Entries, Calls, Crashes, Leaders                         int
 	Begun, Committed, Owned, Served                          int
+	Freed                                                    int // requests that the root helper granted
 	Cancelled, Resumed, Retried, Retargeted, Stuck, Diverged int
 }
 

@@ -53,10 +53,14 @@ type member struct {
 
 // places is the network of design section 15, as the demo has it, or a small one.
 func places(size Size) []place {
-	if size == Small {
+	if size != Full {
+		kind := network.VM
+		if size == SmallCT {
+			kind = network.CT
+		}
 		return []place{
 			{name: "moulin", kind: network.Brique, structure: "le-moulin", vlan: 120, guests: []member{
-				{name: "nuage", kind: network.VM, priority: 1, chunks: 1},
+				{name: "nuage", kind: kind, priority: 1, chunks: 1},
 			}},
 			{name: "fabrique", kind: network.Brique, structure: "atelier", vlan: 130},
 			{name: "temoin", kind: network.Witness},

@@ -55,6 +55,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		t.w.charge(3 * time.Second)
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}
 	}
+	if err := t.strike(where); err != nil {
+		return nil, err
+	}
 	res, err := lab.InProcess(lab.WithFaults(where, h, t.w.faults)).RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -77,6 +80,19 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
+// strike puts the fault in force that strikes this request of a worker.
+func (t *transport) strike(where string) error {
+	at := t.s.agent.life.at
+	if t.w.strike == nil || at == "" || t.w.paying == nil || !strings.Contains(t.w.paying.name, ": worker ") {
+		return nil
+	}
+	f, ok := t.w.strike(t.s, where, at)
+	if !ok {
+		return nil
+	}
+	return t.w.faults.Add(f)
+}
+
 // done tells the trace and the invariants what a request has done.
 func (t *transport) done(where string, req *http.Request, res *http.Response, hint lab.Hint) {
 	path := strings.TrimPrefix(req.URL.Path, "/api2/json")
@@ -97,6 +113,9 @@ func (t *transport) done(where string, req *http.Request, res *http.Response, hi
 		}
 	} else {
 		t.w.tell("%s", line)
+		if res.Header.Get("Content-Type") == "text/html" {
+			return // no answer of Proxmox, which has not seen the request
+		}
 		t.w.check.effect(t.s, where, req, path, res.StatusCode)
 	}
 	if hint.Crash != "" {

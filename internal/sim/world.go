@@ -32,10 +32,12 @@ type World struct {
 	names   map[failover.SiteID]names
 	stats   Stats
 
-	// crash decides whether an agent dies at a boundary; watch is told of every
+	// crash decides whether an agent dies at a boundary; strike is asked before
+	// every request of a worker which fault strikes it; watch is told of every
 	// entry that took effect.
-	crash func(site failover.SiteID, boundary string) bool
-	watch func(Committed)
+	crash  func(site failover.SiteID, boundary string) bool
+	strike func(s *Site, where, boundary string) (lab.Fault, bool)
+	watch  func(Committed)
 }
 
 // names caches which public names a site serves.
