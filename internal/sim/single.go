@@ -206,3 +206,41 @@ func (p *singleRun) check(w *World) error {
 	}
 	return fmt.Errorf("it was stuck with %q, want one of %q", p.into.Stuck, p.fault.Stuck)
 }
+
+// CrashInRecovery is the main job of the small network whose target loses power
+// in mid-restore, and whose agent dies, besides, at the n-th boundary of its
+// work after that; n < 0: never. seen collects the boundaries.
+func CrashInRecovery(kind network.GuestType, n int, seen *Boundaries) Scenario {
+	const polling = 6 // the call in the middle of the restore at which power fails
+	crash := Single{Name: "crash-host", Fault: lab.Fault{Effect: lab.EffectCrashHost}, Again: true}
+	s := SingleFault(kind, polling, crash, &Ending{})
+	s.Name = fmt.Sprintf("crash at boundary %d of a recovery", n)
+	plan, check := s.Plan, s.Check
+	down := false
+	s.Plan = func(w *World) {
+		plan(w)
+		strike := w.strike
+		w.strike = func(s *Site, where, boundary string) (lab.Fault, bool) {
+			f, struck := strike(s, where, boundary)
+			down = down || struck
+			return f, struck
+		}
+		w.crash = func(site failover.SiteID, boundary string) bool {
+			if !down || site == lost || !strings.Contains(boundary, " nuage") {
+				return false
+			}
+			seen.List = append(seen.List, boundary)
+			return len(seen.List)-1 == n
+		}
+	}
+	s.Check = func(w *World) error {
+		if err := check(w); err != nil {
+			return err
+		}
+		if w.stats.Freed == 0 {
+			return fmt.Errorf("the root helper was not needed: the restore was not cut")
+		}
+		return nil
+	}
+	return s
+}

@@ -101,6 +101,35 @@ func strikes(calls []sim.Call) []int {
 	return out
 }
 
+// TestCrashAtEveryBoundaryOfARecovery cuts the target's power in mid-restore
+// and kills its agent once more at every boundary of what follows: the stub is
+// freed, deleted and restored anew, whatever step the crash comes between. What
+// comes after the second restore has begun is TestCrashAtEveryBoundary's.
+func TestCrashAtEveryBoundaryOfARecovery(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []network.GuestType{network.VM, network.CT} {
+		var all sim.Boundaries
+		if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashInRecovery(kind, -1, &all)}); r.Violation != nil {
+			t.Fatal(r.Error())
+		}
+		asked := "before nuage-moulin: restore: ask helper to unlock"
+		if !slices.Contains(all.List, asked) {
+			t.Fatalf("the recovery of a %s has no boundary %q: %q", kind, asked, all.List)
+		}
+		end := slices.Index(all.List, "after nuage-moulin: restore: post restore") + 1
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			t.Logf("%d boundaries", end)
+			for n := 0; n < end; n += stride() {
+				var seen sim.Boundaries
+				if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.CrashInRecovery(kind, n, &seen)}); r.Violation != nil || r.Stats.Crashes != 1 {
+					t.Errorf("%s at %q: %d crashes; %s", kind, all.List[n], r.Stats.Crashes, r.Error())
+				}
+			}
+		})
+	}
+}
+
 // TestTableHoldsTheWholeCatalogue: a new effect of the lab gets its row.
 func TestTableHoldsTheWholeCatalogue(t *testing.T) {
 	for _, e := range lab.Effects() {
