@@ -30,9 +30,10 @@ test: ## unit, contract and simulator tests, with the race detector
 	$(GO) test -race -shuffle=on -timeout 280s $$($(GO) list ./... | grep -v internal/detectbench)
 	$(GO) test -shuffle=on -timeout 280s ./internal/sim ./internal/detectbench
 
-e2e: build ## the demo with real processes, once for every site killed
+e2e: build ## the demo with real processes, once for every site killed, and once under faults
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
+	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run TestFaultsWithRealProcesses -count=1 || exit 1; \
 	echo "e2e: ok"
 
 lint: ## gofumpt, go vet, staticcheck, import arrows and purity

@@ -74,17 +74,13 @@ func TestDemo(t *testing.T) {
 	if testing.Short() || os.Getenv("WWW_E2E") != "1" {
 		t.Skip("takes a minute: set WWW_E2E=1")
 	}
-	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../wwwd", "../wwwctl", ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	bins := build(t)
 	for _, victim := range []string{"", "temoin"} {
 		args := []string{"demo", "--json"}
 		if victim != "" {
 			args = append(args, "--kill", victim)
 		}
-		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "wwwlab"), args...)
+		cmd := exec.CommandContext(t.Context(), bins.lab, args...)
 		var out, progress bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &progress
 		if err := cmd.Run(); err != nil {
