@@ -57,7 +57,11 @@ func TestFaultsWithRealProcesses(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	r, err := newRoom(t.Context(), roomConfig{dir: dir, sites: site.MinSites, bins: build(t), say: t.Logf})
+	bins, begun := build(t), time.Now()
+	say := func(format string, args ...any) {
+		t.Logf("[%4.1fs] %s", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
+	}
+	r, err := newRoom(t.Context(), roomConfig{dir: dir, sites: site.MinSites, bins: bins, say: say})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,10 +78,12 @@ func TestFaultsWithRealProcesses(t *testing.T) {
 	for _, target := range r.lab.Names()[1:] {
 		s.add(target, lab.Fault{Match: lab.Match{Method: "GET", Path: "*/log"}, Effect: lab.EffectCrashHost, Times: 1})
 	}
+	say("pulling the plug of %s", victim)
 	if err := r.kill(victim); err != nil {
 		t.Fatal(err)
 	}
 	op := s.follow(victim)
+	say("%s is %s", op.ID, op.Phase)
 	if op.Phase != failover.OpDone || len(s.crashed) == 0 {
 		t.Fatalf("%s is %s after crashes of %v, want it done after one at least: %+v", op.ID, op.Phase, s.crashed, op.Guests)
 	}
@@ -135,7 +141,7 @@ func (s *struck) revive(ctx context.Context, target string) {
 		if h.Power {
 			continue
 		}
-		s.t.Logf("%s has died and boots again", h.Name)
+		s.room.say("%s has died and boots again", h.Name)
 		s.crashed[target] = true
 		if err := s.hosts(target).ClearFaults(ctx); err != nil {
 			s.t.Fatal(err)

@@ -148,7 +148,7 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	case err != nil:
 		return j.trouble(err)
-	case j.ours(c) && c.Lock() == "":
+	case j.ours(c) && c.Lock() != "create":
 		m.phase = restoreVerify
 		return j.now, nil
 	case m.stub:
@@ -201,7 +201,7 @@ func (j *job) restoreRemains(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	case err != nil:
 		return j.trouble(err)
-	case j.ours(c) && c.Lock() == "":
+	case j.ours(c) && c.Lock() != "create":
 		m.phase = restoreVerify
 		return j.now, nil
 	case c.Bare() || j.ours(c):
@@ -359,6 +359,8 @@ func (j *job) restoreVerify(ctx context.Context) (time.Time, *outcome) {
 		return j.trouble(err)
 	case !j.ours(c):
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d does not carry our marker", j.run.VMID)}
+	case c.Lock() != "" && j.at.Sub(j.w.mem.since) > restoreStall:
+		return j.now, &outcome{failure: failover.FailTransient, note: fmt.Sprintf("guest %d is locked (%s) for %s", j.run.VMID, c.Lock(), restoreStall)}
 	case c.Lock() != "":
 		return j.soon(), nil
 	case c.Values["onboot"] == "1":

@@ -45,8 +45,12 @@ const (
 // phase that looks at the guest again.
 func (j *job) beginFree(next string) (time.Time, *outcome) {
 	m := &j.w.mem
-	if m.unlocked {
+	host := j.host()
+	switch {
+	case m.unlocked:
 		return j.now, j.unfreed(errors.New("the root helper took it away and it is back"))
+	case host.Restore == nil || !host.Restore.IDs.Contains(j.run.VMID):
+		return j.now, j.unfreed(errors.New("the id is not declared for restores any more"))
 	}
 	m.phase, m.freed = freeStatus, next
 	return j.now, nil

@@ -113,6 +113,9 @@ type PVE struct {
 	dirty bool
 	saved time.Time
 	noQuo bool
+	// mounted are the containers whose killed restore left its image mounted, and
+	// since which boot.
+	mounted map[int]time.Time
 }
 
 type sealed struct {
@@ -128,11 +131,10 @@ type pveState struct {
 	Guests   map[int]*guest   `json:"guests"`
 	Stray    []disk           `json:"stray"` // volumes that no guest names
 	Tasks    []*task          `json:"tasks"`
-	Fill     map[string]int64 `json:"fill"`              // storage -> bytes taken by a fault
-	BadKey   map[string]bool  `json:"badKey"`            // storage entries that a fault gave another key
-	Revoked  map[string]bool  `json:"revoked"`           // tokens
-	Mounted  map[int]bool     `json:"mounted,omitempty"` // containers whose killed restore left its image mounted
-	SyncedAt time.Time        `json:"syncedAt"`          // how far the guests have written
+	Fill     map[string]int64 `json:"fill"`     // storage -> bytes taken by a fault
+	BadKey   map[string]bool  `json:"badKey"`   // storage entries that a fault gave another key
+	Revoked  map[string]bool  `json:"revoked"`  // tokens
+	SyncedAt time.Time        `json:"syncedAt"` // how far the guests have written
 }
 
 // NewPVE returns a host that is on; with a directory that holds a state, one that lost power when the
@@ -226,10 +228,14 @@ func (p *PVE) PowerLoss(now time.Time) {
 
 func (p *PVE) powerLoss() {
 	p.dirty = true
-	p.st.Off, p.st.Mounted = true, nil
+	p.st.Off = true
 	for _, t := range p.st.Tasks {
 		if t.running() {
-			p.kill(t)
+			t.die(p.st.Now)
+			if t.job != nil {
+				p.st.Stray = append(p.st.Stray, t.job.written()...)
+			}
+			t.job, t.step = nil, nil
 		}
 	}
 	for _, id := range p.guestIDs() {

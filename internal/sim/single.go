@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,7 +56,29 @@ func Singles() []Single {
 		{Name: "wrong-key", Fault: lab.Fault{Effect: lab.EffectWrongKey}, Again: true, Stuck: []string{"wrong key - manifest's key"}},
 		{Name: "revoke-token", Fault: lab.Fault{Effect: lab.EffectRevokeToken}, Again: true, Stuck: []string{"401"}},
 	}
-	return out
+	return slices.DeleteFunc(append(out, moreSingles()...), func(s Single) bool {
+		return s.Fault.Effect != "" && !slices.Contains(lab.Effects(), s.Fault.Effect)
+	})
+}
+
+// moreSingles are the effects that only some versions of the lab have, by name.
+func moreSingles() []Single {
+	row := func(effect, text string, d time.Duration, stuck ...string) Single {
+		return Single{
+			Name:  strings.TrimSpace(effect + " " + text),
+			Fault: lab.Fault{Effect: lab.Effect(effect), Text: text, Delay: d},
+			Again: len(stuck) > 0, Stuck: stuck,
+		}
+	}
+	return []Single{
+		row("lose-key", "", 0, "no encryption key file found", "missing key"),
+		row("skew-clock", "", -10*time.Minute), row("skew-clock", "", 3*time.Hour),
+		row("stall-host", "", 0, "no answer"),
+		row("revoke-privilege", "VM.PowerMgmt", 0, "VM.PowerMgmt"), row("revoke-privilege", "VM.Allocate", 0, "VM.Allocate"),
+		row("offline-storage", "", 0, "is not online"),
+		row("hold-lock", "91000", 20*time.Second), row("hold-lock", "storage:local-zfs", 20*time.Second),
+		row("lose-quorum", "", 0), row("backend-down", "", 0), row("proxy-cut", "", 0), row("backend-closed", "", 0),
+	}
 }
 
 // Ending is what came of an operation under a single fault.
