@@ -79,6 +79,9 @@ func (e *Error) Error() string {
 	default:
 		b.WriteString(string(e.Kind))
 	}
+	if e.Kind == Forbidden && e.PrivPath != "" && !strings.Contains(b.String(), e.PrivPath) {
+		fmt.Fprintf(&b, " (%s, %s)", e.PrivPath, e.Privilege) // as PVE writes it where it does
+	}
 	for i, name := range slices.Sorted(maps.Keys(e.Params)) {
 		sep := "; "
 		if i == 0 {

@@ -134,6 +134,23 @@ func TestStatusAndTextGiveKind(t *testing.T) {
 	}
 }
 
+// TestForbiddenNamesWhatIsMissing: the bare text of a missing VM.Allocate names
+// neither privilege nor path, and a person needs both.
+func TestForbiddenNamesWhatIsMissing(t *testing.T) {
+	for text, want := range map[string]string{
+		"Permission check failed": "restore vm 9001: 403 Permission check failed (/vms/9001, VM.Allocate)",
+		"Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)":   "restore vm 9001: 403 Permission check failed (/sdn/zones/localnetwork/vmbr0, SDN.Use)",
+		"Permission check failed (/storage/x, Datastore.AllocateSpace|Perm)": "restore vm 9001: 403 Permission check failed (/storage/x, Datastore.AllocateSpace|Perm)",
+	} {
+		_, err := pveAnswering(t, 403, errorBody(403, text)).Restore(t.Context(), proxmox.RestoreRequest{
+			Kind: proxmox.VM, VMID: 9001, Volid: "pbs:backup/vm/100/2024-01-01T00:00:00Z", Storage: "local-zfs",
+		})
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v\nwant %s", err, want)
+		}
+	}
+}
+
 func errorBody(status int, text string) string {
 	if text == "" {
 		return ""

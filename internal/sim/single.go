@@ -50,7 +50,7 @@ func Singles() []Single {
 		{Name: "clock ahead", Skew: 3 * time.Hour},
 		{Name: "clock behind", Skew: -3 * time.Hour},
 		{Name: "crash-host", Fault: lab.Fault{Effect: lab.EffectCrashHost}, Again: true},
-		{Name: "fill-storage", Fault: lab.Fault{Effect: lab.EffectFillStorage}, Again: true, Stuck: []string{"No space left", "write_data_callback failed"}},
+		{Name: "fill-storage", Fault: lab.Fault{Effect: lab.EffectFillStorage}, Again: true, Stuck: []string{"No space left", "write_data_callback failed", "out of space"}},
 		{Name: "lose-snapshot", Fault: lab.Fault{Effect: lab.EffectLoseSnapshot}, Again: true},
 		{Name: "corrupt-snapshot", Fault: lab.Fault{Effect: lab.EffectCorruptSnapshot}, Again: true},
 		{Name: "wrong-key", Fault: lab.Fault{Effect: lab.EffectWrongKey}, Again: true, Stuck: []string{"wrong key - manifest's key"}},
@@ -70,13 +70,18 @@ func moreSingles() []Single {
 			Again: len(stuck) > 0, Stuck: stuck,
 		}
 	}
+	held := func(what string) Single {
+		s := row("hold-lock", what, 20*time.Second)
+		s.Again = true // what was accepted fails in its task
+		return s
+	}
 	return []Single{
 		row("lose-key", "", 0, "no encryption key file found", "missing key"),
 		row("skew-clock", "", -10*time.Minute), row("skew-clock", "", 3*time.Hour),
 		row("stall-host", "", 0, "no answer"),
 		row("revoke-privilege", "VM.PowerMgmt", 0, "VM.PowerMgmt"), row("revoke-privilege", "VM.Allocate", 0, "VM.Allocate"),
 		row("offline-storage", "", 0, "is not online"),
-		row("hold-lock", "91000", 20*time.Second), row("hold-lock", "storage:local-zfs", 20*time.Second),
+		held("91000"), held("storage:local-zfs"),
 		row("lose-quorum", "", 0), row("backend-down", "", 0), row("proxy-cut", "", 0), row("backend-closed", "", 0),
 	}
 }
@@ -90,7 +95,7 @@ type Ending struct {
 
 // settle is how long a run goes on after its operation has ended: DNS follows,
 // and what should not happen gets its chance.
-const settle = 10 * time.Second
+const settle = 6 * time.Second
 
 // SingleFault is the main job of the small network with one fault at the n-th
 // call of the target's worker; n < 0: none. If that needs a person, the person

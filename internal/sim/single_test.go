@@ -27,8 +27,11 @@ func TestSingleFaultAtEveryCall(t *testing.T) {
 		if len(points) < 15 {
 			t.Fatalf("a failover of a %s makes %d calls only: %v", kind, len(points), clean.Calls)
 		}
-		for _, f := range sim.Singles() {
-			for _, n := range points {
+		for i, f := range sim.Singles() {
+			for j, n := range points {
+				if kind == network.CT && (i+j)%2 != 0 {
+					continue // its calls are those of a VM but for their paths: every other one will do
+				}
 				jobs = append(jobs, job{kind: kind, fault: f, n: n, at: clean.Calls[n].Boundary})
 			}
 		}
