@@ -107,3 +107,49 @@ func TestTextsOfCommandsStayInTheirLine(t *testing.T) {
 		t.Errorf("got %q (%d bytes), want one printable line of at most 512", got, len(got))
 	}
 }
+
+func TestWhatMayPassByItself(t *testing.T) {
+	temporary := func(err error) bool {
+		x, ok := errors.AsType[interface {
+			error
+			Temporary() bool
+		}](err)
+		return ok && x.Temporary()
+	}
+	for _, code := range []roothelper.Code{
+		roothelper.BadRequest, roothelper.BadPeer, roothelper.BadRules, roothelper.OutOfRange, roothelper.Absent, roothelper.WrongKind,
+		roothelper.Running, roothelper.Template, roothelper.Protected, roothelper.NotLocked, roothelper.OtherLock, roothelper.Busy, roothelper.Failed,
+	} {
+		want := code == roothelper.Busy || code == roothelper.Failed
+		if got := temporary(fmt.Errorf("unlock guest 90001: %w", &roothelper.Refusal{Code: code})); got != want {
+			t.Errorf("refusal %q is temporary: %t, want %t", code, got, want)
+		}
+	}
+	_, err := (&net.Dialer{}).DialContext(t.Context(), "unix", filepath.Join(t.TempDir(), "none.sock"))
+	if temporary(fmt.Errorf("unlock guest 90001: %w: %w", roothelper.ErrNoHelper, err)) {
+		t.Error("that no helper listens is temporary")
+	}
+	if !temporary(fmt.Errorf("unlock guest 90001: %w: %w", roothelper.ErrNoAnswer, context.Canceled)) {
+		t.Error("that it did not answer is not temporary")
+	}
+}
+
+// TestDoKeepsToTheRange: without a socket there is no caller to judge, but the
+// rules' ids and the looks at the guest hold all the same.
+func TestDoKeepsToTheRange(t *testing.T) {
+	h := stub(t, "qemu")
+	var s *roothelper.Server
+	serve(t, h, func(x *roothelper.Server) { s = x })
+	for id, want := range map[int]roothelper.Code{91000: roothelper.OutOfRange, 90001: ""} {
+		if got := codeOf(s.Do(t.Context(), roothelper.Request{Verb: roothelper.Unlock, ID: id})); got != want {
+			t.Errorf("unlock %d: code %q, want %q", id, got, want)
+		}
+	}
+	if got := h.acts(); len(got) != 1 {
+		t.Errorf("acted by %q, want one unlock", got)
+	}
+	s.Rules = func() (roothelper.Rules, error) { return roothelper.Rules{}, errors.New("not readable") }
+	if got := codeOf(s.Do(t.Context(), roothelper.Request{Verb: roothelper.Unlock, ID: 90001})); got != roothelper.BadRules {
+		t.Errorf("without rules: code %q, want %q", got, roothelper.BadRules)
+	}
+}
