@@ -41,7 +41,7 @@ func (h *rootHelper) do(ctx context.Context, r roothelper.Request) error {
 	err := h.server.Do(ctx, r)
 	w.tell("root helper of %s: %s %d → %v", h.a.site.name, r.Verb, r.ID, err)
 	if err == nil {
-		w.stats.Freed++
+		w.freed++
 		w.check.freed(h.a.site, r.ID)
 	}
 	life := h.a.life

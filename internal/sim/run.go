@@ -60,7 +60,6 @@ const Warm = time.Minute
 type Stats struct {
 	Entries, Calls, Crashes, Leaders                         int
 	Begun, Committed, Owned, Served                          int
-	Freed                                                    int // requests that the root helper granted
 	Cancelled, Resumed, Retried, Retargeted, Stuck, Diverged int
 }
 

@@ -166,7 +166,7 @@ func (p *singleRun) follow() {
 			again()
 		})
 	default:
-		p.ended, p.into.Freed = true, w.stats.Freed
+		p.ended, p.into.Freed = true, w.freed
 		w.loop.In(settle, "settled", w.loop.Stop)
 	}
 }
@@ -265,7 +265,7 @@ func CrashInRecovery(kind network.GuestType, n int, seen *Boundaries) Scenario {
 		if err := check(w); err != nil {
 			return err
 		}
-		if w.stats.Freed == 0 {
+		if w.freed == 0 {
 			return fmt.Errorf("the root helper was not needed: the restore was not cut")
 		}
 		return nil

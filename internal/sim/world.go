@@ -31,6 +31,7 @@ type World struct {
 	paying  *Actor // whose step runs
 	names   map[failover.SiteID]names
 	stats   Stats
+	freed   int // requests that the root helper granted
 
 	// crash decides whether an agent dies at a boundary; strike is asked before
 	// every request of a worker which fault strikes it; watch is told of every
