@@ -98,6 +98,10 @@ var commandTypes = []commandType{
 	row[failover.Ack](24, "ack", 1),
 	row[failover.MarkDiverged](25, "mark-diverged", 1),
 	row[failover.VerifyZone](26, "verify-zone", 1),
+	row[failover.BeginMaintenance](27, "begin-maintenance", 1),
+	row[failover.EndMaintenance](28, "end-maintenance", 1),
+	row[failover.ExcludeObserver](29, "exclude-observer", 1),
+	row[failover.IncludeObserver](30, "include-observer", 1),
 }
 
 func row[C failover.Command](number uint16, name string, since int) commandType {

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -17,15 +18,24 @@ func (s *State) mayCommit(op Operation, c CommitOp, at time.Time) error {
 	if _, paused := s.PausedAt(op.Plan.Loss.Site, at); paused {
 		return reject(CodePaused, name...)
 	}
+	if r, resting := s.RestOf(op.Domain); resting {
+		return reject(CodeMaintenance, append(name, "until", clockText(r.Until))...)
+	}
+	if s.Voters() < MinVoters {
+		return reject(CodeTwoVoters, append(name, "voters", fmt.Sprint(s.Voters()))...)
+	}
 	silence, proven := s.provenSilence(op.Domain, c.Votes)
 	if !proven {
 		return reject(CodeFewVotes, name...)
 	}
 	for _, g := range c.Guests {
+		rest, resting := s.restOfGuest(g)
 		_, paused := s.PausedAt(s.Network.Home(g), at)
 		switch {
 		case paused:
 			return reject(CodePaused, append(name, "guest", string(g))...)
+		case resting:
+			return reject(CodeMaintenance, append(name, "guest", string(g), "until", clockText(rest.Until))...)
 		case !op.Guests[g].Assignment.Automatic:
 			return reject(CodeWaitApproval, append(name, "guest", string(g))...)
 		case silence < s.Network.CommitDelay(g):
@@ -51,29 +61,25 @@ func (s *State) automaticOps() int {
 
 // provenSilence returns the k-th longest silence of the votes that prove a
 // loss, k being a majority of all voters (S4). It is false when there are
-// fewer, or when anybody sees something alive just now, be it well or not.
+// fewer, or when anybody who is believed sees something alive just now, be it well or not.
 func (s *State) provenSilence(domain DomainID, votes []Vote) (time.Duration, bool) {
 	kind, _ := splitDomain(domain)
 	site := s.siteOfDomain(domain)
-	counted := map[SiteID]time.Duration{}
+	var counted []Vote
 	for _, v := range votes {
+		if !s.believes(v.Observer) {
+			continue
+		}
 		outside := kind != "site" || v.Observer != site
 		well := len(v.Unwell) == 0
+		twice := slices.ContainsFunc(counted, func(o Vote) bool { return o.Observer == v.Observer })
 		if len(v.Sees) > 0 && v.Age < seenJustNow {
 			return 0, false
 		}
-		if s.Members[v.Observer].Voter && outside && well && v.Dark && v.Age <= VoteAge && len(v.Paths) >= 2 {
-			counted[v.Observer] = v.Silence
+		if s.Members[v.Observer].Voter && outside && well && !twice && v.Dark && v.Age <= VoteAge && len(v.Paths) >= 2 {
+			counted = append(counted, v)
 		}
 	}
-	k := s.Majority()
-	if len(counted) < k || k < 1 {
-		return 0, false
-	}
-	silences := make([]time.Duration, 0, len(counted))
-	for _, d := range counted {
-		silences = append(silences, d)
-	}
-	slices.SortFunc(silences, func(a, b time.Duration) int { return cmp.Compare(b, a) })
-	return silences[k-1], true
+	slices.SortStableFunc(counted, func(a, b Vote) int { return cmp.Compare(b.Silence, a.Silence) })
+	return s.kthSilence(site, counted, s.Majority())
 }

@@ -165,19 +165,29 @@ func (c Assess) apply(s *State, st Stamp) error {
 		d.Lost = Stamp{}
 	}
 	first := d.Cause == "" && c.Cause == CauseUp
+	newlyHeld := c.Held.Code != d.Held.Code && c.worthTelling()
 	d.Cause, d.Level, d.Silence, d.Held = c.Cause, c.Level, c.Silence, c.Held
 	s.Domains[c.Domain] = d
 	if changed && !first {
 		s.event(st, c.reason(), Event{Site: s.siteOfDomain(c.Domain)})
 	}
+	if newlyHeld {
+		s.event(st, c.Held, Event{Site: s.siteOfDomain(c.Domain)})
+	}
 	return nil
+}
+
+// worthTelling says whether what holds a decision is an event. That the votes
+// do not suffice yet is how every suspicion begins.
+func (c Assess) worthTelling() bool {
+	return !c.Held.IsZero() && (c.Held.Code != CodeFewVotes || c.Level > LevelSuspect)
 }
 
 var causeCodes = map[Cause]string{
 	CauseAgentOnly: CodeAgentOnly, CauseMeshDown: CodeMeshDown, CausePublicDown: CodePublicDown,
 	CauseHostDown: CodeHostDown, CausePBSDown: CodePBSDown, CauseLocked: CodeLocked,
 	CauseAsymmetric: CodeAsymmetric, CauseWeAreSick: CodeWeAreSick, CauseMassEvent: CodeMassEvent,
-	CauseUnreachable: CodeUnreachable, CauseLost: CodeLost, CauseUnknown: CodeUnknown,
+	CauseUnreachable: CodeUnreachable, CauseLost: CodeLost, CauseUnknown: CodeUnknown, CauseMaintenance: CodeMaintenance,
 }
 
 // reason names what an assessment says, for its event.
@@ -220,7 +230,7 @@ func (c SetPause) apply(s *State, st Stamp) error {
 }
 
 func (c EndPause) apply(s *State, st Stamp) error {
-	if _, ok := s.Pauses[string(c.Site)]; !ok {
+	if p, ok := s.Pauses[string(c.Site)]; !ok || c.If != 0 && c.If != p.By.Index {
 		return reject(CodeNothing, "what", "pause", "site", string(c.Site))
 	}
 	delete(s.Pauses, string(c.Site))

@@ -146,5 +146,7 @@ func (s *State) prune() {
 	maps.DeleteFunc(s.Readiness, func(site SiteID, _ StoredReady) bool { return gone(site) })
 	maps.DeleteFunc(s.Sighted, func(site SiteID, _ Sightings) bool { return gone(site) })
 	maps.DeleteFunc(s.Cursors, func(site SiteID, _ int) bool { return gone(site) })
+	maps.DeleteFunc(s.Resting, func(d DomainID, _ Rest) bool { return s.knownDomain(d) != nil })
+	maps.DeleteFunc(s.Excluded, func(site SiteID, _ Exclusion) bool { return gone(site) })
 	maps.DeleteFunc(s.Pauses, func(site string, _ Pause) bool { return site != "" && gone(SiteID(site)) })
 }

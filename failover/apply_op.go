@@ -233,11 +233,13 @@ func (c Approve) apply(s *State, st Stamp) error {
 	if err != nil {
 		return err
 	}
-	if c.Hash != "" && c.Hash != op.Plan.Hash {
-		return reject(CodeStalePlan, "op", string(op.ID), "have", op.Plan.Hash, "got", c.Hash)
-	}
-	if op.Phase == OpReleasing {
+	switch {
+	case op.Phase == OpReleasing:
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	case !op.admits():
+		return reject(CodeNothingWaits, "op", string(op.ID))
+	case !op.offers(c.Hash, st.At):
+		return reject(CodeStalePlan, "op", string(op.ID), "have", s.OfferOf(op.ID, st.At).Hash, "got", c.Hash)
 	}
 	n := 0
 	for _, g := range sortedKeys(op.Guests) {
@@ -246,9 +248,6 @@ func (c Approve) apply(s *State, st Stamp) error {
 			op.Guests[g] = run
 			n++
 		}
-	}
-	if n == 0 {
-		return reject(CodeNothingWaits, "op", string(op.ID))
 	}
 	if op.Phase == OpPreparing {
 		op.Phase, op.Committed = OpCommitted, st

@@ -87,7 +87,7 @@ func TestOwnNeedsAdmission(t *testing.T) {
 	if got := rejection(p.apply(own)); got != failover.CodeWrongPhase {
 		t.Errorf("before it is admitted: code %q, want %q", got, failover.CodeWrongPhase)
 	}
-	p.must(failover.Approve{Op: op.ID})
+	p.must(failover.Approve{Op: op.ID, Hash: p.s.OfferOf(op.ID, p.now).Hash})
 	p.must(own)
 	if got := p.s.Guests["nextcloud-moulin"].Epoch; got != (failover.Epoch{Generation: 1, Index: p.s.Index}) {
 		t.Errorf("epoch %s, want 1-%d: the entry that gave ownership", got, p.s.Index)

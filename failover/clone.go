@@ -14,6 +14,8 @@ func NewState() *State {
 		Guests:     map[GuestID]Placement{},
 		Ops:        map[OpID]Operation{},
 		Pauses:     map[string]Pause{},
+		Resting:    map[DomainID]Rest{},
+		Excluded:   map[SiteID]Exclusion{},
 		Blocks:     map[DomainID]Block{},
 		Cursors:    map[SiteID]int{},
 		Zones:      map[string]ZoneState{},
@@ -33,6 +35,8 @@ func (s *State) Clone() *State {
 	c.Guests = maps.Clone(s.Guests)
 	c.Ops = maps.Clone(s.Ops)
 	c.Pauses = maps.Clone(s.Pauses)
+	c.Resting = maps.Clone(s.Resting)
+	c.Excluded = maps.Clone(s.Excluded)
 	c.Blocks = maps.Clone(s.Blocks)
 	c.Cursors = maps.Clone(s.Cursors)
 	c.Zones = maps.Clone(s.Zones)

@@ -55,6 +55,8 @@ const (
 	CodeAllWell      = "WWW-1316"
 	CodeHostByHand   = "WWW-1317"
 
+	CodeUnlockGrace = "WWW-1319"
+
 	CodeRestoring = "WWW-1320"
 	CodeRestored  = "WWW-1321"
 	CodeOwned     = "WWW-1322"
@@ -71,6 +73,12 @@ const (
 	CodeBranches  = "WWW-1333"
 	CodeGoThere   = "WWW-1334"
 
+	CodeLoneSighting = "WWW-1335"
+	CodeTwoVoters    = "WWW-1336"
+	CodeCleaning     = "WWW-1337"
+	CodeOneUpstream  = "WWW-1338"
+	CodeMaintenance  = "WWW-1339"
+
 	CodeNetworkApplied = "WWW-1401"
 	CodePauseSet       = "WWW-1402"
 	CodePauseEnded     = "WWW-1403"
@@ -79,6 +87,11 @@ const (
 	CodeJoined         = "WWW-1406"
 	CodeLeft           = "WWW-1407"
 	CodeBootstrapped   = "WWW-1408"
+
+	CodeMaintenanceSet   = "WWW-1410"
+	CodeMaintenanceEnded = "WWW-1411"
+	CodeExcluded         = "WWW-1412"
+	CodeIncluded         = "WWW-1413"
 
 	CodeZoneVerified = "WWW-1501"
 	CodeZoneOutside  = "WWW-1502"

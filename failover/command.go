@@ -197,7 +197,7 @@ type EndOp struct {
 // Approve admits the guests of an operation that wait for a person.
 type Approve struct {
 	Op   OpID   `json:"op"`
-	Hash string `json:"hash,omitempty"` // of the plan that the person saw; "" = the frozen one
+	Hash string `json:"hash,omitempty"` // of the offer that the person saw (State.OfferOf)
 }
 
 // SetPause disarms automatic failover.
@@ -207,9 +207,40 @@ type SetPause struct {
 	Reason string        `json:"reason,omitempty"`
 }
 
-// EndPause arms it again.
+// EndPause arms it again. If names the entry that set the pause which is meant;
+// 0 means whichever is in force.
 type EndPause struct {
 	Site SiteID `json:"site,omitempty"`
+	If   uint64 `json:"if,omitempty"`
+}
+
+// BeginMaintenance says that people work on a site or host, so that its silence
+// is no loss. It always has an end.
+type BeginMaintenance struct {
+	Domain DomainID      `json:"domain"`
+	For    time.Duration `json:"for"`
+	Reason string        `json:"reason,omitempty"`
+	Boot   string        `json:"boot,omitempty"` // of the agent that announces its own shutdown; it ends with another boot
+}
+
+// EndMaintenance ends it. If is as in EndPause.
+type EndMaintenance struct {
+	Domain DomainID `json:"domain"`
+	If     uint64   `json:"if,omitempty"`
+}
+
+// ExcludeObserver is an operator's word that an agent is not to be believed:
+// for a while neither its sightings nor its votes count.
+type ExcludeObserver struct {
+	Site   SiteID        `json:"site"`
+	For    time.Duration `json:"for"`
+	Reason string        `json:"reason,omitempty"`
+}
+
+// IncludeObserver lets it count again. If is as in EndPause.
+type IncludeObserver struct {
+	Site SiteID `json:"site"`
+	If   uint64 `json:"if,omitempty"`
 }
 
 // Ack acknowledges a domain's last operation: its block ends.

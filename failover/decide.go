@@ -26,7 +26,7 @@ func Decide(s *State, now time.Time) Decision {
 	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now), plans: map[SiteID]Plan{}}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
-	for _, step := range []func(){d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
+	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
 		if step(); len(d.out.Commands) > 0 {
 			break
 		}
@@ -96,90 +96,6 @@ func noNews(v Verdict, old Domain) bool {
 		return old.Cause != CauseWeAreSick
 	case CauseUp:
 		return old.Cause.gone(v.Domain) && v.Seeing == 0
-	}
-	return false
-}
-
-// held says why nothing is done about a domain although it is not well.
-func (d *decider) held(v Verdict) Reason {
-	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
-	kind, _ := splitDomain(v.Domain)
-	switch {
-	case !v.Hold.IsZero():
-		return v.Hold
-	case kind == "host" && (v.Cause == CauseHostDown || v.Cause == CauseLocked):
-		return because(CodeHostByHand, name...)
-	case v.Cause == CauseMeshDown:
-		return because(CodeMeshDown, name...)
-	case v.Cause == CauseWeAreSick:
-		return because(CodeWeAreSick, name...)
-	case v.Cause != CauseLost || d.dealtWith(v.Domain) && d.emptied(v.Site):
-		return Reason{}
-	}
-	op, running := d.s.OpFor(v.Domain)
-	if running && op.Phase != OpReleasing && !op.admits() {
-		return Reason{} // nothing of it waits for automation or a person
-	}
-	if r := d.brake(v); !r.IsZero() {
-		return r
-	}
-	if running && len(d.waiting(op)) > 0 && v.Silence >= d.shortestDelay(op) {
-		return because(CodeWaitApproval, append(name, "op", string(op.ID))...)
-	}
-	if !running && v.Level >= LevelPrepareB && len(d.automatic(v).Assignments) == 0 {
-		return because(CodeNothing, name...)
-	}
-	return Reason{}
-}
-
-// brake is what stops automation for a lost domain, whatever the evidence.
-func (d *decider) brake(v Verdict) Reason {
-	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
-	if p, ok := d.s.PausedAt(v.Site, d.now); ok {
-		return because(CodePaused, append(name, "reason", p.Reason)...)
-	}
-	if b, ok := d.s.Blocks[v.Domain]; ok && d.now.Before(b.Until) && !d.ownBlock(b) {
-		return because(CodeBlocked, append(name, "op", string(b.Op), "until", b.Until.UTC().Format(time.RFC3339))...)
-	}
-	if n := d.troubled(); n > d.s.Network.Policy.MaxDomains {
-		return because(CodeTooMany, name...)
-	}
-	return Reason{}
-}
-
-// ownBlock says whether a block is that of an operation still running: it does
-// not stop its own work, unless a person ended that.
-func (d *decider) ownBlock(b Block) bool {
-	op, ok := d.s.Ops[b.Op]
-	return ok && !op.Phase.Ended() && (op.Phase != OpReleasing || op.Cancelled.Code == CodeBack)
-}
-
-// troubled counts the sites that are suspected or lost, and those whose
-// automatic failover is still running (S6). A site that was failed over, or
-// that had nothing to fail over and is dark for longer than the block period,
-// does not count for ever: it is one known loss, not another one at once.
-func (d *decider) troubled() int {
-	n := 0
-	for _, id := range d.s.Network.SiteIDs() {
-		v := d.verdicts[SiteDomain(id)]
-		op, running := d.s.OpFor(v.Domain)
-		switch {
-		case running && op.Phase == OpCommitted && !op.Forced:
-			n++
-		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain) && v.Silence < d.s.Network.Policy.Block.D():
-			n++
-		}
-	}
-	return n
-}
-
-// dealtWith says whether the lost domain's failover has ended already.
-func (d *decider) dealtWith(id DomainID) bool {
-	lost := d.s.Domains[id].Lost.Index
-	for _, op := range d.s.Ops {
-		if op.Domain == id && (op.Phase == OpDone || op.Phase == OpStuck) && lost != 0 && op.Begun.Index > lost {
-			return true
-		}
 	}
 	return false
 }
@@ -263,7 +179,7 @@ func (d *decider) commit() {
 		var due []GuestID
 		for _, g := range op.workOrder() {
 			run := op.Guests[g]
-			if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || d.paused(g) {
+			if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || d.stayed(g) {
 				continue
 			}
 			if v.Silence >= d.s.Network.CommitDelay(g) {
@@ -280,9 +196,11 @@ func (d *decider) commit() {
 	}
 }
 
-func (d *decider) paused(g GuestID) bool {
-	_, ok := d.s.PausedAt(d.s.Network.Home(g), d.now)
-	return ok
+// stayed says whether a pause or a maintenance holds a guest where it is.
+func (d *decider) stayed(g GuestID) bool {
+	_, paused := d.s.PausedAt(d.s.Network.Home(g), d.now)
+	_, resting := d.s.restOfGuest(g)
+	return paused || resting
 }
 
 // shortestDelay is the first commit delay among an operation's automatic
@@ -303,8 +221,6 @@ func (d *decider) shortestDelay(op Operation) time.Duration {
 	}
 	return best
 }
-
-func (d *decider) waiting(op Operation) []GuestID { return op.Waiting() }
 
 // admits says whether an operation has guests that are not admitted yet.
 func (o Operation) admits() bool {

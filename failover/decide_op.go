@@ -36,6 +36,10 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
+		case d.resting(run.Assignment.Target):
+			if !run.Owned() && run.State == RunActive {
+				return d.elsewhere(op, run, because(CodeMaintenance, "domain", string(SiteDomain(run.Assignment.Target))))
+			}
 		case op.Kind == KindTidy && d.targetGone(run.Assignment.Target):
 			// It waits for the target to come back.
 		case d.targetGone(run.Assignment.Target):
@@ -78,12 +82,20 @@ func (d *decider) targetGone(site SiteID) bool {
 	return false
 }
 
+// resting says whether a target is silent because people work on it. What was
+// restored there waits for them; what was not yet owned goes elsewhere once
+// that is worth a second restore.
+func (d *decider) resting(site SiteID) bool {
+	v := d.verdicts[SiteDomain(site)]
+	return v.Cause == CauseMaintenance && v.Seeing == 0 && v.Silence >= d.s.Network.Policy.PrepareB.D()
+}
+
 // sound says whether nothing speaks against giving a guest to a target now.
 // Ownership cannot be taken back: what is suspected may wait for its verdict.
 func (d *decider) sound(site SiteID) bool {
 	v := d.verdicts[SiteDomain(site)]
 	host, _, _ := d.s.Network.Target(site)
-	return v.Level < LevelSuspect && v.Cause != CauseLost && v.Cause != CauseMeshDown &&
+	return v.Level < LevelSuspect && v.Cause != CauseLost && v.Cause != CauseMeshDown && v.Cause != CauseMaintenance &&
 		d.verdicts[HostDomain(host)].Cause != CauseHostDown
 }
 

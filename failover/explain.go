@@ -29,6 +29,7 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 			out.Armed = out.Armed && key != ""
 		}
 	}
+	out.Resting, out.Excluded = e.rests(), e.excluded()
 	for _, id := range s.Network.SiteIDs() {
 		out.Sites = append(out.Sites, e.site(id))
 	}
@@ -89,6 +90,9 @@ func (e explainer) site(id SiteID) SiteView {
 		out.Cause = CauseUnknown
 	}
 	out.State = e.siteState(id, d)
+	if r, ok := e.s.RestOf(SiteDomain(id)); ok {
+		out.RestUntil = r.Until
+	}
 	if op, ok := e.s.OpFor(SiteDomain(id)); ok && op.Phase == OpPreparing && d.Cause == CauseLost {
 		dec := decider{s: e.s, now: e.now, verdicts: e.verdicts}
 		out.CommitAt = max(0, dec.shortestDelay(op)-max(v.Silence, d.Silence))
@@ -99,14 +103,17 @@ func (e explainer) site(id SiteID) SiteView {
 		if cause == "" {
 			cause = CauseUnknown
 		}
-		out.Hosts = append(out.Hosts, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At})
+		out.Hosts = append(out.Hosts, e.host(h, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At}))
 	}
 	e.countGuests(id, &out)
 	return out
 }
 
 func (e explainer) siteState(id SiteID, d Domain) string {
+	_, resting := e.s.RestOf(SiteDomain(id))
 	switch {
+	case resting || d.Cause == CauseMaintenance:
+		return "maintenance"
 	case d.Cause == "" || d.Cause == CauseUnknown:
 		return "unknown"
 	case d.Cause.gone(SiteDomain(id)) && d.Level != LevelSuspect:
@@ -115,8 +122,6 @@ func (e explainer) siteState(id SiteID, d Domain) string {
 		return "suspect"
 	case d.Cause == CauseLocked:
 		return "locked"
-	case d.Cause == CauseMaintenance:
-		return "maintenance"
 	case d.Cause == CauseUp:
 		return "up"
 	}
@@ -259,7 +264,7 @@ func (e explainer) todo(st Status) []Reason {
 	}
 	for _, h := range st.Held {
 		idle := h.Reason.Code == CodeNothing && e.settled(e.s.siteOfDomain(h.Domain))
-		if h.Reason.Code != CodeWaitApproval && h.Reason.Code != CodeFewVotes && !idle {
+		if !slices.Contains([]string{CodeWaitApproval, CodeFewVotes, CodeMaintenance, CodeCleaning}, h.Reason.Code) && !idle {
 			out = append(out, h.Reason)
 		}
 	}
@@ -279,6 +284,15 @@ func (e explainer) todo(st Status) []Reason {
 
 func (e explainer) notices() []Reason {
 	var out []Reason
+	if n := e.s.Voters(); n < MinVoters {
+		out = append(out, because(CodeTwoVoters, "voters", fmt.Sprint(n)))
+	}
+	for _, r := range e.rests() {
+		out = append(out, because(CodeMaintenance, "domain", string(r.Domain), "until", clockText(r.Until), "reason", r.Reason))
+	}
+	for _, x := range e.excluded() {
+		out = append(out, because(CodeExcluded, "observer", string(x.Site), "until", clockText(x.Until), "reason", x.Reason))
+	}
 	for _, id := range sortedKeys(e.s.Readiness) {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}

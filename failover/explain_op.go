@@ -38,7 +38,7 @@ func ExplainOp(s *State, id OpID, now time.Time) OpView {
 	v := OpView{
 		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.Domain, Begun: op.Begun.At, Committed: op.Committed.At,
 		Ended: op.Ended.At, By: op.Begun.Actor, PlanHash: op.Plan.Hash, LeftOut: op.Plan.LeftOut, Cancelled: op.Cancelled,
-		Waiting: op.Waiting(), Guests: []OpGuestView{},
+		Waiting: op.Waiting(), Offer: s.OfferOf(id, now), Guests: []OpGuestView{},
 	}
 	for _, g := range op.workOrder() {
 		gv := s.opGuest(op, g)

@@ -180,6 +180,9 @@ func tweakSite(s *network.Site, field, value string) error {
 	case "public":
 		s.Public = network.Public{}
 		return nil
+	case "upstream":
+		s.Upstreams = []string{value}
+		return nil
 	case "ids":
 		for id, h := range s.Hosts {
 			if h.Restore != nil {

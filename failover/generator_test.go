@@ -164,7 +164,14 @@ func (g *generator) moved(token failover.Token) failover.StepMoved {
 }
 
 func (g *generator) person() failover.Command {
-	switch g.IntN(9) {
+	switch g.IntN(12) {
+	case 8:
+		return failover.BeginMaintenance{Domain: g.domain(), For: time.Duration(g.IntN(90)) * time.Second, Boot: pick(g, "", "boot", "another")}
+	case 9:
+		return failover.EndMaintenance{Domain: g.domain()}
+	case 10:
+		return pick[failover.Command](g, failover.ExcludeObserver{Site: g.site(), For: time.Duration(g.IntN(40)) * time.Second},
+			failover.IncludeObserver{Site: g.site()})
 	case 0:
 		return failover.SetPause{Site: g.site(), For: time.Duration(g.IntN(30)) * time.Second}
 	case 1, 2:
@@ -172,7 +179,8 @@ func (g *generator) person() failover.Command {
 	case 3:
 		return failover.Ack{Domain: g.domain()}
 	case 4:
-		return failover.Approve{Op: g.op()}
+		id := g.op()
+		return failover.Approve{Op: id, Hash: g.s.OfferOf(id, g.someTime()).Hash}
 	case 5, 6:
 		return failover.RetryOp{Op: g.op()}
 	case 7:
@@ -240,6 +248,10 @@ func (g *generator) nonsense() failover.Command {
 		failover.Approve{Op: g.op(), Hash: pick(g, "", "p-1")},
 		failover.SetPause{Site: g.site(), For: g.duration()},
 		failover.EndPause{Site: g.site()},
+		failover.BeginMaintenance{Domain: g.domain(), For: g.duration()},
+		failover.EndMaintenance{Domain: g.domain(), If: g.Uint64N(g.s.Index + 2)},
+		failover.ExcludeObserver{Site: g.site(), For: g.duration()},
+		failover.IncludeObserver{Site: g.site(), If: g.Uint64N(g.s.Index + 2)},
 		failover.Ack{Domain: g.domain()},
 		failover.MarkDiverged{Guest: g.guest()},
 		failover.VerifyZone{Zone: pick(g, "", "assos.example"), Changed: g.Uint64N(g.s.Index + 2), Servers: map[string]bool{"a": g.IntN(2) == 0}},

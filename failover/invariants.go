@@ -142,7 +142,7 @@ func checkAdmission(prev, next *State) error {
 			return violated("S4", "%s committed without preparation", id)
 		}
 		for _, v := range op.Votes {
-			if len(v.Sees) > 0 && v.Age < seenJustNow {
+			if len(v.Sees) > 0 && v.Age < seenJustNow && prev.believes(v.Observer) {
 				return violated("S4", "%s committed although %s sees %v", id, v.Observer, v.Sees)
 			}
 		}
@@ -158,11 +158,14 @@ func checkAdmission(prev, next *State) error {
 func checkDelays(prev, next *State, op Operation) error {
 	observers := map[SiteID]bool{}
 	votes := slices.DeleteFunc(slices.Clone(op.Votes), func(v Vote) bool {
-		return !prev.Members[v.Observer].Voter || v.Observer == op.Plan.Loss.Site ||
+		return !prev.Members[v.Observer].Voter || !prev.believes(v.Observer) || v.Observer == op.Plan.Loss.Site ||
 			!v.Dark || len(v.Unwell) > 0 || v.Age > VoteAge || len(v.Paths) < 2
 	})
 	for _, v := range votes {
 		observers[v.Observer] = true
+	}
+	if prev.Voters() < MinVoters {
+		return violated("S4", "%s committed in a network of %d voters", op.ID, prev.Voters())
 	}
 	if len(observers) < prev.Majority() {
 		return violated("S4", "%s committed on %d votes of %d needed", op.ID, len(observers), prev.Majority())
@@ -177,6 +180,9 @@ func checkDelays(prev, next *State, op Operation) error {
 		}
 		if _, paused := prev.PausedAt(op.Plan.Loss.Site, next.Clock); paused {
 			return violated("S10", "%s was admitted while %s is paused", g, op.Plan.Loss.Site)
+		}
+		if _, resting := prev.restOfGuest(g); resting {
+			return violated("S10", "%s was admitted while its home is in maintenance", g)
 		}
 		n := 0
 		for _, v := range votes {

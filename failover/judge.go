@@ -3,8 +3,11 @@ package failover
 import (
 	"cmp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // How old a report may be. A down-vote must be fresh: observers refresh every
@@ -18,18 +21,13 @@ const (
 	seenJustNow = VoteAge / 3
 )
 
-// contradictionGrace is how much later than the beginning of the silence a
-// sighting must stand in the log to contradict it: observers do not probe in
-// the same instant, and a report takes a moment to be committed.
-const contradictionGrace = 1500 * time.Millisecond
-
 // Verdict is what the observers together say of one domain.
 type Verdict struct {
 	Domain  DomainID
 	Site    SiteID
 	Cause   Cause
 	Level   Level
-	Silence time.Duration // the k-th longest reported silence, k = majority of all voters
+	Silence time.Duration // the k-th longest reported silence, k = majority of all voters; of a locked host: how long it waits
 	Votes   []Vote
 	Seeing  int  // observers that see something of it alive
 	Present int  // observers that count
@@ -48,10 +46,10 @@ func Judge(s *State, now time.Time) map[DomainID]Verdict {
 	j := newJudge(s, s.notBefore(now))
 	for _, id := range s.Network.SiteIDs() {
 		v := j.site(id)
-		out[v.Domain] = v
+		out[v.Domain] = j.rested(v)
 		for _, h := range s.Network.Sites[id].HostIDs() {
 			hv := j.host(id, h, v)
-			out[hv.Domain] = hv
+			out[hv.Domain] = j.rested(hv)
 		}
 	}
 	return out
@@ -85,7 +83,8 @@ type judge struct {
 	s         *State
 	now       time.Time
 	majority  int
-	observers []SiteID                            // that are members and have reported
+	observers []SiteID                            // that are members, have reported and are believed
+	excluded  []SiteID                            // of those that have reported
 	seen      map[SiteID]map[SiteID][]Observation // site → observer
 }
 
@@ -95,7 +94,11 @@ func newJudge(s *State, now time.Time) judge {
 		if _, member := s.Members[observer]; !member {
 			continue
 		}
-		j.observers = append(j.observers, observer)
+		if s.believes(observer) {
+			j.observers = append(j.observers, observer)
+		} else {
+			j.excluded = append(j.excluded, observer)
+		}
 		for _, o := range s.Reports[observer].Report.Observations {
 			if j.seen[o.Site] == nil {
 				j.seen[o.Site] = map[SiteID][]Observation{}
@@ -220,7 +223,7 @@ func (j judge) site(id SiteID) Verdict {
 			v.Seeing++
 		}
 	}
-	v.Votes = append(v.Votes, uncounted...)
+	v.Votes = append(append(v.Votes, uncounted...), j.excludedVotes(id)...)
 	v.Back = j.back(views)
 	if j.presentVoters(id) < j.majority-j.ownVote(id) {
 		if j.unwellVoters() >= j.majority {
@@ -242,10 +245,12 @@ func (j judge) site(id SiteID) Verdict {
 // pass for a dead host, a dead mesh and a quarrel in its first second.
 const settleMargin = 3 * time.Second
 
-// leastSilence is how long a silence must have lasted to name a cause.
-func (j judge) leastSilence() time.Duration {
-	return time.Duration(j.s.Network.Policy.SuspectMisses)*time.Second + settleMargin
+// SettledAfter is how long a silence must have lasted to name a cause.
+func SettledAfter(p network.Policy) time.Duration {
+	return time.Duration(p.SuspectMisses)*time.Second + settleMargin
 }
+
+func (j judge) leastSilence() time.Duration { return SettledAfter(j.s.Network.Policy) }
 
 // settled returns the views without silences that are too short to mean
 // anything yet.
@@ -319,11 +324,11 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 		return v
 	}
 	begun := second.stamp.At.Add(-v.Silence)
-	if who, ok := j.contradiction(id, begun); ok {
+	if who := j.contradictions(id, begun); len(who) > 0 {
 		if v.Silence < j.leastSilence() {
 			return v // the others may be about to say the same
 		}
-		v.Hold = because(CodeVeto, "site", string(id), "observer", string(who))
+		v.Hold = j.veto(id, who, dark)
 		v.Cause = j.contradicted(views)
 		return v
 	}
@@ -340,24 +345,50 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 		}
 	}
 	if len(votes) < j.majority || len(dark) < 2 {
-		v.Hold = because(CodeFewVotes, "site", string(id))
+		v.Hold = j.fewVotes(id)
 		return v
 	}
 	v.Silence = votes[j.majority-1].vote.Silence
-	proof := twoPaths(votes)
-	if len(proof) >= j.majority {
-		v.Silence = proof[j.majority-1].vote.Silence
-	}
+	v.Hold = j.proof(id, votes, &v.Silence)
 	v.Level = j.levelOf(v.Silence, v.Domain)
 	if !j.s.Network.CanBeLost(id) {
-		v.Cause, v.Level = CauseUnreachable, min(v.Level, LevelAlert)
+		v.Cause, v.Level, v.Hold = CauseUnreachable, min(v.Level, LevelAlert), Reason{}
 		return v
 	}
 	v.Cause = CauseLost
-	if len(proof) < j.majority {
-		v.Hold = because(CodeOnePath, "site", string(id))
-	}
 	return v
+}
+
+// fewVotes says why there can be or is no majority: with two voters one never
+// outvotes the other.
+func (j judge) fewVotes(id SiteID) Reason {
+	if n := j.s.Voters(); n < MinVoters {
+		return because(CodeTwoVoters, "site", string(id), "voters", strconv.Itoa(n))
+	}
+	return because(CodeFewVotes, "site", string(id))
+}
+
+// MinVoters is how many voters a network needs for anything automatic.
+const MinVoters = 3
+
+// proof says what the dark votes of a majority, longest silence first, still
+// lack to prove a loss (S4), and else sets the silence that is proven.
+func (j judge) proof(id SiteID, votes []view, silence *time.Duration) Reason {
+	var proof []Vote
+	for _, w := range twoPaths(votes) {
+		proof = append(proof, w.vote)
+	}
+	switch d, ok := j.s.kthSilence(id, proof, j.majority); {
+	case j.s.Voters() < MinVoters:
+		return j.fewVotes(id)
+	case len(proof) < j.majority:
+		return because(CodeOnePath, "site", string(id))
+	case !ok:
+		return because(CodeOneUpstream, "site", string(id))
+	default:
+		*silence = d
+	}
+	return Reason{}
 }
 
 // twoPaths keeps the views that are dark over at least two kinds of path (S4).
@@ -394,60 +425,6 @@ func (j judge) recentUseless(d DomainID) int {
 		}
 	}
 	return n
-}
-
-// sightingGrace is how much later than a silence the last sighting by another
-// observer may lie without shortening it: the phases of two probes and the way
-// of a report into the log. Without it every true loss would be committed late.
-const sightingGrace = 2500 * time.Millisecond
-
-// sinceSighting lets silences begin at the last sighting by anybody, the
-// longest first. While somebody still saw the site it was not gone, whatever
-// the others could reach.
-func (j judge) sinceSighting(id SiteID, dark []view) []view {
-	last := j.s.lastSighting(id)
-	out := slices.Clone(dark)
-	for i, w := range out {
-		if last.After(w.stamp.At.Add(-w.vote.Silence).Add(sightingGrace)) {
-			out[i].vote.Silence = max(0, w.stamp.At.Sub(last))
-		}
-	}
-	slices.SortStableFunc(out, func(a, b view) int { return cmp.Compare(b.vote.Silence, a.vote.Silence) })
-	return out
-}
-
-// contradiction looks for an observer outside the site, or the site's own
-// agent, whose word stands in the log after the silence began. The word of an
-// observer that is unwell is a veto all the same, though never a vote; and the
-// last word of one that is not heard of any more stays one as long as its own
-// site is there: it may see the site still, and only not reach the leader.
-func (j judge) contradiction(id SiteID, begun time.Time) (SiteID, bool) {
-	after := begun.Add(contradictionGrace)
-	for _, observer := range j.observers {
-		r := j.s.Reports[observer]
-		if observer == id || !slices.ContainsFunc(j.seen[id][observer], func(o Observation) bool { return outside(o) && o.Seen.Alive() }) {
-			continue
-		}
-		sameTerm := r.Stamp.Term == j.s.Term
-		switch {
-		case sameTerm && !r.Stamp.At.After(after):
-		case !sameTerm && !j.s.Sighted[id][observer].After(after):
-		case (!sameTerm || j.now.Sub(r.Stamp.At) > PresenceAge) && j.gone(observer):
-		default:
-			return observer, true
-		}
-	}
-	own, ok := j.s.Reports[id]
-	if ok && own.Stamp.Term == j.s.Term && own.Stamp.At.After(begun.Add(contradictionGrace)) {
-		return id, true
-	}
-	return "", false
-}
-
-// gone says whether nothing is seen of an observer's own site by two others.
-func (j judge) gone(observer SiteID) bool {
-	views, _ := j.views(observer, outside)
-	return len(j.darkVotes(views)) >= 2
 }
 
 // back says whether most of those present have seen the domain without a

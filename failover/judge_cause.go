@@ -3,6 +3,7 @@ package failover
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // contradicted names the cause when some see nothing and others see something.
@@ -127,7 +128,29 @@ func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
 	if len(views) == 0 {
 		return v
 	}
-	v.Cause = hostCause(h, j.settled(views), len(views)/2+1)
+	need := len(views)/2 + 1
+	v.Cause = hostCause(h, j.settled(views), need)
 	v.Back = j.back(views)
+	if v.Cause == CauseLocked {
+		v.Silence = j.lockedFor(h, views, need)
+	}
 	return v
+}
+
+// lockedFor returns how long a majority of those present have seen a host wait
+// for its passphrase.
+func (j judge) lockedFor(h HostID, views []view, need int) time.Duration {
+	var waited []time.Duration
+	for _, v := range views {
+		for _, o := range v.obs {
+			if o.Target == "dropbear:"+string(h) && o.Seen.Alive() {
+				waited = append(waited, o.For+v.vote.Age)
+			}
+		}
+	}
+	if len(waited) < need {
+		return 0
+	}
+	slices.Sort(waited)
+	return waited[len(waited)-need]
 }

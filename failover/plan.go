@@ -149,6 +149,9 @@ func (p *planner) standing(id SiteID) bool {
 		return false
 	}
 	host, _, _ := p.s.Network.Target(id)
+	if _, resting := p.s.RestOf(HostDomain(host)); resting && p.loss.Target != id {
+		return false // unless a person names it
+	}
 	hd := p.s.Domains[HostDomain(host)]
 	return hd.Cause != CauseHostDown && hd.Cause != CauseLocked
 }

@@ -141,9 +141,14 @@ func (p *play) runnable(args []string) {
 	}
 }
 
-// approve [HASH]: a person admits what waits; cancel, retry: of the newest operation.
+// look: a person reads what the newest operation offers. approve [HASH]: the person
+// admits it, as it is now or was at the last look. cancel, retry: of the newest operation.
+func (p *play) look([]string) { p.offer = p.s.OfferOf(p.newest().ID, p.now).Hash }
+
 func (p *play) approve(args []string) {
-	p.propose(failover.Approve{Op: p.newest().ID, Hash: strings.Join(args, "")})
+	id := p.newest().ID
+	p.propose(failover.Approve{Op: id, Hash: cmp.Or(strings.Join(args, ""), p.offer, p.s.OfferOf(id, p.now).Hash)})
+	p.offer = ""
 }
 
 func (p *play) cancel([]string) {
@@ -220,6 +225,24 @@ func (p *play) ack(args []string) {
 	p.propose(failover.Ack{Domain: failover.SiteDomain(failover.SiteID(args[0]))})
 }
 
+// maintenance DOMAIN FOR [BOOT] | maintenance DOMAIN off; exclude SITE FOR; include SITE.
+func (p *play) maintenance(args []string) {
+	domain := failover.DomainID(args[0])
+	if args[1] == "off" {
+		p.propose(failover.EndMaintenance{Domain: domain})
+		return
+	}
+	p.propose(failover.BeginMaintenance{Domain: domain, For: p.duration(args[1]), Reason: "works", Boot: strings.Join(args[2:], "")})
+}
+
+func (p *play) exclude(args []string) {
+	p.propose(failover.ExcludeObserver{Site: failover.SiteID(args[0]), For: p.duration(args[1]), Reason: "it lies"})
+}
+
+func (p *play) include(args []string) {
+	p.propose(failover.IncludeObserver{Site: failover.SiteID(args[0])})
+}
+
 // plan SITE [target=SITE] [by-hand]: what would happen.
 func (p *play) plan(args []string) { p.printPlan(failover.PlanFor(p.s, loss(args), p.now)) }
 
@@ -271,6 +294,19 @@ func (p *play) status([]string) {
 			line := fmt.Sprintf("  %s > %s %s %s/%s", g.Guest, g.Target, g.State, g.Step, g.Status)
 			p.printf("%s", strings.TrimRight(line+" "+g.Waits.Code+g.Stuck.Code, " "))
 		}
+	}
+	for _, row := range st.Sites {
+		for _, h := range row.Hosts {
+			if h.UnlockIn > 0 {
+				p.printf("host %s %s, %s left to unlock it", h.Host, h.Cause, h.UnlockIn)
+			}
+		}
+	}
+	for _, r := range st.Resting {
+		p.printf("maintenance %s until %s", r.Domain, r.Until.Format("15:04:05"))
+	}
+	for _, x := range st.Excluded {
+		p.printf("excluded %s until %s", x.Site, x.Until.Format("15:04:05"))
 	}
 	for _, h := range st.Held {
 		p.printf("held %s", reason(h.Reason))
@@ -374,6 +410,12 @@ func describe(before, after *failover.State, c failover.Command) string {
 		return fmt.Sprintf("retarget %s > %s point of %s ago: %s", c.Guest, c.Assignment.Target, age, reason(c.Reason))
 	case failover.Stick:
 		return fmt.Sprintf("stick %s: %s", c.Guest, reason(c.Reason))
+	case failover.EndPause:
+		return strings.TrimRight("pause over "+string(c.Site), " ")
+	case failover.EndMaintenance:
+		return fmt.Sprintf("maintenance over %s", c.Domain)
+	case failover.IncludeObserver:
+		return fmt.Sprintf("include %s", c.Site)
 	case failover.MarkDiverged:
 		return fmt.Sprintf("diverged %s", c.Guest)
 	}

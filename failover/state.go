@@ -76,7 +76,9 @@ type State struct {
 	Domains   map[DomainID]Domain     `json:"domains"`
 	Guests    map[GuestID]Placement   `json:"guests"`
 	Ops       map[OpID]Operation      `json:"ops"`
-	Pauses    map[string]Pause        `json:"pauses,omitempty"` // key: site, or "" for all
+	Pauses    map[string]Pause        `json:"pauses,omitempty"`  // key: site, or "" for all
+	Resting   map[DomainID]Rest       `json:"resting,omitempty"` // domains in maintenance
+	Excluded  map[SiteID]Exclusion    `json:"excluded,omitempty"`
 	Blocks    map[DomainID]Block      `json:"blocks,omitempty"`
 	Cursors   map[SiteID]int          `json:"cursors,omitempty"` // last guest id handed out per target
 	Zones     map[string]ZoneState    `json:"zones,omitempty"`

@@ -15,6 +15,8 @@ type Status struct {
 	Index    uint64      `json:"index"`
 	Armed    bool        `json:"armed"`
 	Pauses   []PauseView `json:"pauses,omitempty"`
+	Resting  []RestView  `json:"maintenance,omitempty"`
+	Excluded []PauseView `json:"excluded,omitempty"` // observers that are not believed
 	Sites    []SiteView  `json:"sites"`
 	Ops      []OpView    `json:"ops"` // running ones first, then those ended in the last day
 	Counts   Counts      `json:"counts"`
@@ -67,6 +69,34 @@ type PauseView struct {
 	By     string    `json:"by,omitempty"`
 }
 
+// RestView is a maintenance in force.
+type RestView struct {
+	Domain DomainID  `json:"domain"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
+	By     string    `json:"by,omitempty"`
+}
+
+// Basis is what a verdict on a site rests on.
+type Basis struct {
+	Needed    int      `json:"needed"`              // voters for a majority of all
+	Dark      []SiteID `json:"dark,omitempty"`      // voters that count and see nothing
+	Sees      []SiteID `json:"sees,omitempty"`      // observers that count and see something
+	Uncounted []SiteID `json:"uncounted,omitempty"` // unwell, excluded, or silent for too long
+	Paths     []Path   `json:"paths,omitempty"`     // kinds of path that are dark for all in Dark
+}
+
+// VerdictView is what the observers say at this moment; the log records it
+// only when it changes.
+type VerdictView struct {
+	Domain  DomainID      `json:"domain"`
+	Cause   Cause         `json:"cause"`
+	Level   Level         `json:"level"`
+	Silence time.Duration `json:"silence,omitempty"`
+	Hold    Reason        `json:"hold,omitzero"`
+	Basis   Basis         `json:"basis"`
+}
+
 // SiteView is one row of the table of sites.
 type SiteView struct {
 	Site       SiteID        `json:"site"`
@@ -85,16 +115,19 @@ type SiteView struct {
 	Guests     int           `json:"guests"`                // guests at home here that should be
 	Hosting    int           `json:"hosting"`               // guests that run here away from home
 	OffsiteRPO time.Duration `json:"offsite_rpo,omitempty"` // age of the worst newest off-site point
+	RestUntil  time.Time     `json:"maintenance_until,omitzero"`
 	Hosts      []HostView    `json:"hosts,omitempty"`
 	Evidence   []Vote        `json:"evidence,omitempty"`
 }
 
 // HostView is one host of a site.
 type HostView struct {
-	Host  HostID    `json:"host"`
-	Owner string    `json:"owner"`
-	Cause Cause     `json:"cause"`
-	Since time.Time `json:"since,omitzero"`
+	Host      HostID        `json:"host"`
+	Owner     string        `json:"owner"`
+	Cause     Cause         `json:"cause"`
+	Since     time.Time     `json:"since,omitzero"`
+	UnlockIn  time.Duration `json:"unlock_in,omitempty"` // of a locked host: left of unlock_grace
+	RestUntil time.Time     `json:"maintenance_until,omitzero"`
 }
 
 // OpView is an operation with its progress.
@@ -108,6 +141,7 @@ type OpView struct {
 	Ended     time.Time     `json:"ended,omitzero"`
 	By        string        `json:"by,omitempty"`
 	PlanHash  string        `json:"plan_hash"`
+	Offer     Offer         `json:"offer,omitzero"` // what an approval now would say yes to
 	Bytes     int64         `json:"bytes"`
 	Total     int64         `json:"total"`
 	Remaining time.Duration `json:"remaining,omitempty"` // estimate; 0: not known

@@ -52,6 +52,10 @@ func Levels(spec *network.Spec, site network.SiteID, every time.Duration) []time
 		out = append(out, time.Duration(p.SuspectMisses)*every, p.PrepareA.D(), p.Alert.D(), p.PrepareB.D())
 	}
 	add(spec.Policy)
+	if spec.Policy.SuspectMisses > 0 {
+		// A cause other than loss is named, and a lone sighting alarmed, at once and not at the next refresh.
+		out = append(out, failover.SettledAfter(spec.Policy), failover.LoneSightingAfter)
+	}
 	out = append(out, spec.Policy.Commit.D())
 	if spec.Sites[site].Dual() {
 		out = append(out, spec.Policy.CommitDual.D())

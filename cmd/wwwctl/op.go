@@ -147,7 +147,7 @@ func (a *app) opAct(ctx context.Context, id failover.OpID, verb, why string) err
 			return nil
 		}
 		if verb == "approve" {
-			req.Hash = op.Op.PlanHash
+			req.Hash = op.Op.Offer.Hash
 		}
 		if err := a.askYes(ctx, fmt.Sprintf("%s %s?", verb, id)); err != nil {
 			return err

@@ -94,10 +94,7 @@ func (v scrape) sites() {
 // blocks says whether a reason holds a failover back that would otherwise
 // happen; the others say that there is nothing to fail over.
 func blocks(code string) bool {
-	return slices.Contains([]string{
-		failover.CodeWaitApproval, failover.CodePaused, failover.CodeBlocked, failover.CodeTooMany, failover.CodeVeto,
-		failover.CodeFewVotes, failover.CodeOnePath, failover.CodeHostByHand, failover.CodeMassEvent, failover.CodeWeAreSick,
-	}, code)
+	return code != failover.CodeNothing && slices.Contains(failover.HoldCodes(), code)
 }
 
 func (v scrape) siteOf(d failover.DomainID) string {

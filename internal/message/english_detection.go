@@ -80,11 +80,11 @@ var detection = map[string]Message{
 		Meaning: "Only the initramfs SSH (Dropbear) answers: the machine booted and its encrypted disk is locked.",
 		Impact:  "Its guests are down until someone types the passphrase.",
 		Look:    "wwwctl sites SITE shows the address",
-		Do:      "ssh to the Dropbear port and unlock. After unlock_grace the site counts as lost and follows its mode.",
+		Do:      "ssh to the Dropbear port and unlock. After unlock_grace the host counts as down.",
 	},
 	"WWW-1111": {
 		Severity: Warning, Word: "asymmetric", Title: "observers disagree",
-		Text:    "{domain}: some observers see it, others do not",
+		Text:    "[{domain|site}: ]some observers see it, others do not",
 		Meaning: "The answers depend on where one asks from: a routing or peering fault between the sites.",
 		Impact:  "Nothing moves: a site that anyone sees is not lost.",
 		Look:    "wwwctl sites SITE: the column of each observer",
@@ -100,7 +100,7 @@ var detection = map[string]Message{
 	},
 	"WWW-1113": {
 		Severity: Critical, Word: "mass-event", Title: "too much fails at once",
-		Text:    "{domain}: more is silent at once than may be failed over: automation stops",
+		Text:    "[{domain|site}: ]more is silent at once than may be failed over: automation stops",
 		Meaning: "Several domains became silent together. That is rather a fault of the internet or of ours than of all of them.",
 		Impact:  "Automatic failover stops and people are called.",
 		Look:    "wwwctl status · an outside view of the internet",

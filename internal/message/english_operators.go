@@ -39,6 +39,28 @@ var operators = map[string]Message{
 		Severity: Info, Title: "network began", Text: "log of network {network} began[ (generation {generation})]",
 		Meaning: "The first agent was bootstrapped.", Impact: "None.", Look: "wwwctl cluster peers", Do: "Join the other sites.",
 	},
+	"WWW-1410": {
+		Severity: Info, Title: "maintenance begun", Text: "{domain}: in maintenance until {until}[: {reason}]",
+		Meaning: "Its silence is no loss until then.", Impact: "No failover of it begins by itself.",
+		Look: "wwwctl status", Do: "wwwctl maintenance off NAME when the work is over.",
+	},
+	"WWW-1411": {
+		Severity: Info, Title: "maintenance ended", Text: "{domain}: maintenance ended",
+		Meaning: "Somebody ended it, its time was over, or the agent that announced it is back.",
+		Impact:  "From now on its silence counts again.",
+		Look:    "wwwctl status", Do: "Nothing.",
+	},
+	"WWW-1412": {
+		Severity: Warning, Title: "observer excluded", Text: "{observer}: not believed until {until}[: {reason}]",
+		Meaning: "An operator said that what this agent reports of others is wrong. The majority is still one of all voters.",
+		Impact:  "One vote less to prove a loss; its sightings are no veto.",
+		Look:    "wwwctl sites SITE marks its reports", Do: "Repair the agent, then wwwctl observer include OBSERVER.",
+	},
+	"WWW-1413": {
+		Severity: Info, Title: "observer included", Text: "{observer}: believed again",
+		Meaning: "Somebody ended the exclusion, or its time was over.", Impact: "Its votes and sightings count.",
+		Look: "wwwctl sites", Do: "Nothing.",
+	},
 	"WWW-1409": {
 		Severity: Info, Title: "cancelled by a person", Text: "by {actor}[: {reason}]",
 		Meaning: "A person gave the operation up before anything was taken over.", Impact: "None for the users.",

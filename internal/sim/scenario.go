@@ -253,8 +253,8 @@ func TwoSites() Scenario {
 				return fmt.Errorf("invariant S6 violated: %d commits with two sites lost", len(f.committed))
 			}
 			for _, id := range []failover.SiteID{"moulin", "fabrique"} {
-				if d := w.log.Last().Domains[failover.SiteDomain(id)]; d.Cause != failover.CauseLost || d.Held.Code != failover.CodeTooMany {
-					return fmt.Errorf("%s is %s and held by %q, want lost and held by %s", id, d.Cause, d.Held.Code, failover.CodeTooMany)
+				if d := w.log.Last().Domains[failover.SiteDomain(id)]; d.Cause != failover.CauseLost || d.Held.Code != failover.CodeMassEvent {
+					return fmt.Errorf("%s is %s and held by %q, want lost and held by %s", id, d.Cause, d.Held.Code, failover.CodeMassEvent)
 				}
 			}
 			return nil
@@ -310,7 +310,7 @@ func Asked() Scenario {
 func (w *World) approve() {
 	for _, id := range sortedKeys(w.log.Last().Ops) {
 		if op := w.log.Last().Ops[id]; len(op.Waiting()) > 0 {
-			w.proposeAs("p-approver", failover.Approve{Op: id, Hash: op.Plan.Hash}, nil)
+			w.proposeAs("p-approver", failover.Approve{Op: id, Hash: w.log.Last().OfferOf(id, w.log.Last().Clock).Hash}, nil)
 		}
 	}
 }

@@ -1,0 +1,173 @@
+package failover
+
+import (
+	"time"
+)
+
+// HoldCodes returns the code of every reason for which automation holds a
+// failover back, or would (the metric wwwd_failover_blocked).
+func HoldCodes() []string {
+	return []string{
+		CodeWaitApproval, CodePaused, CodeBlocked, CodeTooMany, CodeMassEvent, CodeVeto, CodeLoneSighting, CodeFewVotes, CodeTwoVoters,
+		CodeOnePath, CodeOneUpstream, CodeHostByHand, CodeUnlockGrace, CodeMeshDown, CodeAsymmetric, CodeWeAreSick, CodeMaintenance,
+		CodeCleaning, CodeNothing,
+	}
+}
+
+// held says why nothing is done about a domain although it is not well.
+func (d *decider) held(v Verdict) Reason {
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	kind, _ := splitDomain(v.Domain)
+	switch {
+	case !v.Hold.IsZero():
+		return v.Hold
+	case kind == "host" && v.Cause == CauseLocked:
+		return d.lockedHost(v)
+	case kind == "host" && v.Cause == CauseHostDown:
+		return because(CodeHostByHand, name...)
+	case v.Cause == CauseMeshDown:
+		return because(CodeMeshDown, name...)
+	case v.Cause == CauseAsymmetric:
+		return because(CodeAsymmetric, name...)
+	case v.Cause == CauseWeAreSick:
+		return because(CodeWeAreSick, name...)
+	case v.Cause != CauseLost || d.dealtWith(v.Domain) && d.emptied(v.Site):
+		return Reason{}
+	}
+	op, running := d.s.OpFor(v.Domain)
+	if running && op.Phase != OpReleasing && !op.admits() && !d.leaves(op, v.Site) {
+		return Reason{} // nothing of it waits for automation or a person
+	}
+	if r := d.brake(v); !r.IsZero() {
+		return r
+	}
+	switch {
+	case running && !op.Resumable() && !op.admits():
+		return because(CodeCleaning, append(name, "op", string(op.ID))...)
+	case running && d.restHolds(op, v):
+		return because(CodeMaintenance, append(name, "op", string(op.ID))...)
+	case running && len(op.Waiting()) > 0 && v.Silence >= d.shortestDelay(op):
+		return because(CodeWaitApproval, append(name, "op", string(op.ID))...)
+	case running || v.Level < LevelPrepareB:
+		return Reason{}
+	}
+	if ended, ok := d.endedFor(v.Domain); ok {
+		return because(CodeBlocked, append(name, "op", string(ended.ID))...)
+	}
+	if len(d.automatic(v).Assignments) == 0 {
+		return because(CodeNothing, name...)
+	}
+	return Reason{}
+}
+
+// leaves says whether an operation gave up guests that the site still owns: they
+// wait until what was prepared for them is cleaned up.
+func (d *decider) leaves(op Operation, site SiteID) bool {
+	for g, run := range op.Guests {
+		if run.State == RunCancelled && d.s.Guests[g].Owner == site && d.s.Guests[g].Op == op.ID {
+			return true
+		}
+	}
+	return false
+}
+
+// restHolds says whether guests of an operation are due and wait only since
+// their own host is in maintenance.
+func (d *decider) restHolds(op Operation, v Verdict) bool {
+	for g, run := range op.Guests {
+		_, resting := d.s.restOfGuest(g)
+		if resting && run.State == RunActive && run.Admitted == 0 && run.Assignment.Automatic && v.Silence >= d.s.Network.CommitDelay(g) {
+			return true
+		}
+	}
+	return false
+}
+
+// lockedHost gives people time to type the passphrase; then the host is one
+// that is down.
+func (d *decider) lockedHost(v Verdict) Reason {
+	_, host := splitDomain(v.Domain)
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	if left := d.s.unlockGrace(HostID(host)) - v.Silence; left > 0 {
+		return because(CodeUnlockGrace, append(name, "until", clockText(d.now.Add(left)))...)
+	}
+	return because(CodeHostByHand, name...)
+}
+
+// unlockGrace is the longest that one of the host's guests grants.
+func (s *State) unlockGrace(h HostID) time.Duration {
+	grace := s.Network.Policy.UnlockGrace.D()
+	for g, p := range s.Guests {
+		if p.Host == h {
+			grace = max(grace, s.Network.PolicyOf(g).UnlockGrace.D())
+		}
+	}
+	return grace
+}
+
+// brake is what stops automation for a lost domain, whatever the evidence.
+func (d *decider) brake(v Verdict) Reason {
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	if p, ok := d.s.PausedAt(v.Site, d.now); ok {
+		if !p.Until.IsZero() {
+			name = append(name, "until", clockText(p.Until))
+		}
+		return because(CodePaused, append(name, "reason", p.Reason)...)
+	}
+	if b, ok := d.s.Blocks[v.Domain]; ok && d.now.Before(b.Until) && !d.ownBlock(b) {
+		return because(CodeBlocked, append(name, "op", string(b.Op), "until", clockText(b.Until))...)
+	}
+	most := d.s.Network.Policy.MaxDomains
+	switch silent, running := d.troubled(); {
+	case silent+running <= most:
+	case running >= most:
+		return because(CodeTooMany, name...)
+	default:
+		return because(CodeMassEvent, name...)
+	}
+	return Reason{}
+}
+
+// ownBlock says whether a block is that of an operation still running: it does
+// not stop its own work, unless a person ended that.
+func (d *decider) ownBlock(b Block) bool {
+	op, ok := d.s.Ops[b.Op]
+	return ok && !op.Phase.Ended() && (op.Phase != OpReleasing || op.Cancelled.Code == CodeBack)
+}
+
+// troubled counts the sites that are suspected or lost, and those of which an
+// automatic failover is still running (S6). A site that was failed over, or
+// that had nothing to fail over and is dark for longer than the block period,
+// does not count for ever: it is one known loss, not another one at once.
+func (d *decider) troubled() (silent, running int) {
+	for _, id := range d.s.Network.SiteIDs() {
+		v := d.verdicts[SiteDomain(id)]
+		op, open := d.s.OpFor(v.Domain)
+		switch {
+		case open && op.Phase == OpCommitted && !op.Forced:
+			running++
+		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain) && v.Silence < d.s.Network.Policy.Block.D():
+			silent++
+		}
+	}
+	return silent, running
+}
+
+// dealtWith says whether the lost domain's failover has ended already.
+func (d *decider) dealtWith(id DomainID) bool {
+	_, ok := d.endedFor(id)
+	return ok
+}
+
+// endedFor returns the newest operation that answered to the loss of a domain
+// and has ended.
+func (d *decider) endedFor(id DomainID) (Operation, bool) {
+	lost := d.s.Domains[id].Lost.Index
+	var newest Operation
+	for _, op := range d.s.Ops {
+		if op.Domain == id && (op.Phase == OpDone || op.Phase == OpStuck) && lost != 0 && op.Begun.Index > max(lost, newest.Begun.Index) {
+			newest = op
+		}
+	}
+	return newest, newest.ID != ""
+}
