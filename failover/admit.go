@@ -64,7 +64,7 @@ func (s *State) automaticOps() int {
 // fewer, or when anybody who is believed sees something alive just now, be it well or not.
 func (s *State) provenSilence(domain DomainID, votes []Vote) (time.Duration, bool) {
 	kind, _ := splitDomain(domain)
-	site := s.siteOfDomain(domain)
+	site := s.SiteOfDomain(domain)
 	var counted []Vote
 	for _, v := range votes {
 		if !s.believes(v.Observer) {

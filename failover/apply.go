@@ -160,7 +160,7 @@ func (c Assess) apply(s *State, st Stamp) error {
 		d.Lost = st
 	case !isLost && c.Back:
 		if d.Lost.Index != 0 {
-			s.event(st, because(CodeBack, "domain", string(c.Domain)), Event{Site: s.siteOfDomain(c.Domain)})
+			s.event(st, because(CodeBack, "domain", string(c.Domain)), Event{Site: s.SiteOfDomain(c.Domain)})
 		}
 		d.Lost = Stamp{}
 	}
@@ -168,11 +168,12 @@ func (c Assess) apply(s *State, st Stamp) error {
 	newlyHeld := c.Held.Code != d.Held.Code && c.worthTelling()
 	d.Cause, d.Level, d.Silence, d.Held = c.Cause, c.Level, c.Silence, c.Held
 	s.Domains[c.Domain] = d
-	if changed && !first {
-		s.event(st, c.reason(), Event{Site: s.siteOfDomain(c.Domain)})
+	site := s.SiteOfDomain(c.Domain)
+	if said := c.reason(); changed && !first && (!newlyHeld || said.Code != c.Held.Code) {
+		s.event(st, said, Event{Site: site})
 	}
 	if newlyHeld {
-		s.event(st, c.Held, Event{Site: s.siteOfDomain(c.Domain)})
+		s.event(st, c.Held, Event{Site: site})
 	}
 	return nil
 }
@@ -268,7 +269,7 @@ func (c Ack) apply(s *State, st Stamp) error {
 		return reject(CodeNothing, "what", "block", "domain", string(c.Domain))
 	}
 	delete(s.Blocks, c.Domain)
-	s.event(st, because(CodeAcked, "domain", string(c.Domain)), Event{Site: s.siteOfDomain(c.Domain)})
+	s.event(st, because(CodeAcked, "domain", string(c.Domain)), Event{Site: s.SiteOfDomain(c.Domain)})
 	return nil
 }
 
@@ -311,8 +312,9 @@ func (c VerifyZone) apply(s *State, st Stamp) error {
 	return nil
 }
 
-// siteOfDomain returns the site that a domain is, or stands at.
-func (s *State) siteOfDomain(d DomainID) SiteID {
+// SiteOfDomain returns the site that a domain is, or stands at; "" for a host
+// that is not declared.
+func (s *State) SiteOfDomain(d DomainID) SiteID {
 	kind, name := splitDomain(d)
 	if kind == "site" || s.Network == nil {
 		return SiteID(name)

@@ -104,7 +104,7 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
 	case c.Forced:
 		return nil
-	case p.Owner != c.Plan.Loss.Site || s.siteOfDomain(c.Domain) != p.Owner:
+	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner:
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not at %s", a.Guest, c.Domain))
 	case mode != network.ModeAuto && mode != network.ModeAsk:
 		return reject(CodeMode, "guest", string(a.Guest), "mode", string(mode))

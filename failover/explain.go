@@ -37,7 +37,8 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 	out.Counts = e.counts()
 	out.Zones = e.zones()
 	for _, d := range sortedKeys(s.Domains) {
-		if held := s.Domains[d].Held; !held.IsZero() && s.Domains[d].Cause != CauseUp && !e.covered(d) {
+		well := s.Domains[d].Cause == CauseUp && s.Domains[d].Level == LevelNone
+		if held := s.Domains[d].Held; !held.IsZero() && !well && !e.covered(d) {
 			out.Held = append(out.Held, HeldView{Domain: d, Reason: held})
 		}
 	}
@@ -75,7 +76,7 @@ func (e explainer) present() int {
 // what was last known of the host is no news of its own.
 func (e explainer) covered(d DomainID) bool {
 	kind, _ := splitDomain(d)
-	site := e.s.Domains[SiteDomain(e.s.siteOfDomain(d))]
+	site := e.s.Domains[SiteDomain(e.s.SiteOfDomain(d))]
 	return kind == "host" && (site.Level >= LevelSuspect || site.Cause == CauseLost || site.Cause == CauseUnreachable)
 }
 
@@ -263,7 +264,7 @@ func (e explainer) todo(st Status) []Reason {
 		}
 	}
 	for _, h := range st.Held {
-		idle := h.Reason.Code == CodeNothing && e.settled(e.s.siteOfDomain(h.Domain))
+		idle := h.Reason.Code == CodeNothing && e.settled(e.s.SiteOfDomain(h.Domain))
 		if !slices.Contains([]string{CodeWaitApproval, CodeFewVotes, CodeMaintenance, CodeCleaning}, h.Reason.Code) && !idle {
 			out = append(out, h.Reason)
 		}

@@ -36,7 +36,7 @@ func (c BeginMaintenance) apply(s *State, st Stamp) error {
 	r := Rest{Until: st.At.Add(c.For), Reason: c.Reason, Boot: c.Boot, By: st}
 	s.Resting[c.Domain] = r
 	s.event(st, because(CodeMaintenanceSet, "domain", string(c.Domain), "until", clockText(r.Until), "reason", c.Reason),
-		Event{Site: s.siteOfDomain(c.Domain)})
+		Event{Site: s.SiteOfDomain(c.Domain)})
 	return nil
 }
 
@@ -48,7 +48,7 @@ func (c EndMaintenance) apply(s *State, st Stamp) error {
 		return reject(CodeNothing, "what", "maintenance", "domain", string(c.Domain))
 	}
 	delete(s.Resting, c.Domain)
-	site := s.siteOfDomain(c.Domain)
+	site := s.SiteOfDomain(c.Domain)
 	if c.Domain == SiteDomain(site) {
 		s.sighted(site, site, st.At)
 	}
@@ -90,7 +90,7 @@ func (s *State) RestOf(d DomainID) (Rest, bool) {
 	if r, ok := s.Resting[d]; ok {
 		return r, true
 	}
-	r, ok := s.Resting[SiteDomain(s.siteOfDomain(d))]
+	r, ok := s.Resting[SiteDomain(s.SiteOfDomain(d))]
 	return r, ok
 }
 
@@ -124,7 +124,7 @@ func (d *decider) expire() {
 
 // rebooted says whether the agent that announced a maintenance is back and well.
 func (d *decider) rebooted(id DomainID, r Rest) bool {
-	own, ok := d.s.Reports[d.s.siteOfDomain(id)]
+	own, ok := d.s.Reports[d.s.SiteOfDomain(id)]
 	return r.Boot != "" && ok && own.Report.Boot != r.Boot && own.Stamp.Index > r.By.Index &&
 		own.Stamp.Term == d.s.Term && len(own.Report.Unwell) == 0
 }

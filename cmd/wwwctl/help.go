@@ -38,7 +38,7 @@ func helpCommand(a *app, _ *flag.FlagSet) runner {
 func (a *app) printHelp(w io.Writer) {
 	fmt.Fprint(w, "wwwctl — failover of Proxmox sites, by agreement of the survivors\n\nusage: wwwctl COMMAND [flags] [arguments]\n\n")
 	for _, cmd := range commands() {
-		fmt.Fprintf(w, "  %-9s %s\n", cmd.name, cmd.short)
+		fmt.Fprintf(w, "  %-11s %s\n", cmd.name, cmd.short)
 	}
 	fmt.Fprint(w, "\nflags of every command (wwwctl help COMMAND for its own):\n")
 	printFlags(w, a.flagSet("wwwctl"), nil)
@@ -102,7 +102,7 @@ func topics() map[string]string {
     7  not confirmed, or nobody to ask (no terminal, no --yes or --confirm)
     8  not allowed
     9  the plan is stale: the state changed since
-   10  plan --exit-code: a guest that should be saved would be left out
+   10  plan, simulate --exit-code: a guest that should be saved would be left out
   130  interrupted; operations that run go on
 `,
 		"formatting": `  -o table   for the eye; fits the terminal, whole when piped

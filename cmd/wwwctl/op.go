@@ -40,12 +40,17 @@ func opCommand(a *app, fs *flag.FlagSet) runner {
 	}
 }
 
-func approveCommand(a *app, _ *flag.FlagSet) runner {
+func approveCommand(a *app, fs *flag.FlagSet) runner {
+	offer := fs.String("offer", "", "only `this`, as wwwctl op show has shown it, and without asking")
 	return func(ctx context.Context, args []string) error {
 		if err := need(args, 1, 1, "the operation"); err != nil {
 			return err
 		}
-		return a.opAct(ctx, failover.OpID(args[0]), "approve", "")
+		id := failover.OpID(args[0])
+		if *offer != "" && !a.g.dryRun {
+			return a.act(ctx, id, "approve", api.ActionRequest{Hash: *offer})
+		}
+		return a.opAct(ctx, id, "approve", "")
 	}
 }
 
@@ -117,6 +122,7 @@ func (a *app) opScreen(op api.Op) string {
 	}
 	if len(v.Waiting) > 0 && !v.Phase.Ended() {
 		field("waits", fmt.Sprintf("for a person: wwwctl approve %s", v.ID))
+		field("offer", fmt.Sprintf("%s, good until %s", v.Offer.Hash, s.clock(v.Offer.Until)))
 	}
 	if v.Total > 0 {
 		p.line("  %s %3d%%  %s of %s  %s", s.bar(v.Bytes, v.Total, 20), percent(v), message.Bytes(v.Bytes), message.Bytes(v.Total), remaining(v))
@@ -157,6 +163,10 @@ func (a *app) opAct(ctx context.Context, id failover.OpID, verb, why string) err
 		a.say("would %s %s", verb, id)
 		return nil
 	}
+	return a.act(ctx, id, verb, req)
+}
+
+func (a *app) act(ctx context.Context, id failover.OpID, verb string, req api.ActionRequest) error {
 	done, err := request(ctx, a, func(ctx context.Context) (api.Accepted, error) { return a.client.Act(ctx, id, verb, req) })
 	if err != nil {
 		return err

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -54,8 +53,12 @@ func (a *app) siteTable(rows []failover.SiteView) table {
 	t := table{cols: cols("SITE", "KIND", "STATE", ">SEEN BY", "PUBLIC", ">READY", ">HOSTS", ">OFF-SITE", "~CAUSE", "+SINCE", "+VOTES")}
 	for _, r := range rows {
 		_, tn := siteMark(r)
+		cause := siteCause(r)
+		if !r.RestUntil.IsZero() {
+			cause = strings.TrimLeft(cause+", until "+a.show.clock(r.RestUntil), ", ")
+		}
 		t.add(c(string(r.Site)), c(r.Kind), cell{r.State, tn}, c(fmt.Sprintf("%d/%d", r.SeenBy, r.Observers)), c(r.PublicOK),
-			c(ready(r)), c(hosting(r)), c(spanOrDash(r.OffsiteRPO)), c(siteCause(r)), c(a.show.date(r.Since)), c(vote(r)))
+			c(ready(r)), c(hosting(r)), c(spanOrDash(r.OffsiteRPO)), c(cause), c(a.show.date(r.Since)), c(vote(r)))
 	}
 	return t
 }
@@ -161,16 +164,34 @@ func (a *app) siteScreen(site api.Site) string {
 	}
 	p.line("%s (%s)  %s", s.paint(t, s.glyph(mark)+" "+string(v.Site)), v.Kind, state)
 	field := func(name, text string) {
-		if text != "" {
-			p.line("  %-10s %s", name, s.text(text))
+		if text == "" {
+			return
+		}
+		for _, l := range wrap(s.text(text), max(20, s.columns()-13)) {
+			p.line("  %-10s %s", name, l)
+			name = ""
 		}
 	}
-	field("cause", cmp.Or(siteCause(v), string(v.Cause)))
+	cause := siteCause(v)
+	if !strings.Contains(cause, string(v.Cause)) {
+		cause = strings.TrimSpace(string(v.Cause) + " " + cause)
+	}
+	field("cause", cause)
+	if len(site.Verdict) > 0 {
+		field("rests on", basisText(site.Verdict[0]))
+	}
+	for _, r := range site.Resting {
+		field("maintained", fmt.Sprintf("%s until %s: %s", domain(r.Domain), s.date(r.Until), dash(r.Reason)))
+	}
 	field("mesh", site.Mesh)
 	field("public", strings.TrimSpace(site.Public+"  "+v.PublicOK))
 	field("guests", fmt.Sprintf("%d at home, %d ready, %d of others", v.Guests, v.Ready, v.Hosting))
 	for _, h := range v.Hosts {
-		field("host", fmt.Sprintf("%s (%s): %s", h.Host, h.Owner, h.Cause))
+		text := fmt.Sprintf("%s (%s): %s", h.Host, h.Owner, h.Cause)
+		if h.UnlockIn > 0 {
+			text += ", " + span(h.UnlockIn) + " left to unlock it"
+		}
+		field("host", text)
 	}
 	if r := site.Ready; r != nil {
 		field("capacity", fmt.Sprintf("%s of %s memory free, %s storage free, reported %s", message.Bytes(r.MemoryFree),
@@ -194,26 +215,17 @@ func (a *app) siteScreen(site api.Site) string {
 	}
 	if len(site.Seen) > 0 {
 		p.blank()
-		p.raw(a.sightingTable(site.Seen).lines(s, a.g.noHeaders)...)
+		p.raw(a.matrix(site.Seen)...)
 	}
 	if len(site.Guests) > 0 {
 		p.blank()
-		p.raw(a.guestTable(site.Guests).lines(s, a.g.noHeaders)...)
+		if s.columns() < narrow {
+			for _, g := range site.Guests {
+				p.line("%s  %s", g.Guest, g.Phase)
+			}
+		} else {
+			p.raw(a.guestTable(site.Guests).lines(s, a.g.noHeaders)...)
+		}
 	}
 	return p.b.String()
-}
-
-func (a *app) sightingTable(seen []api.Sighting) table {
-	t := table{cols: cols("SEEN BY", "TARGET", "PATH", "ANSWER", ">FOR", "~NOTE", "+REPORTED")}
-	for _, o := range seen {
-		tn := good
-		switch {
-		case o.Seen == failover.SeenUnknown:
-			tn = dim
-		case !o.Seen.Alive():
-			tn = bad
-		}
-		t.add(c(string(o.Observer)), c(o.Target), c(string(o.Path)), cell{string(o.Seen), tn}, c(span(o.For)), c(o.Note), c(a.show.date(o.At)))
-	}
-	return t
 }

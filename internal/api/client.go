@@ -190,6 +190,36 @@ func (c *Client) Resume(ctx context.Context, site failover.SiteID) (Accepted, er
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodDelete, "/v1/pause?"+url.Values{"site": {string(site)}}.Encode(), nil)
 }
 
+// BeginMaintenance says that a site or host may be silent for a while.
+func (c *Client) BeginMaintenance(ctx context.Context, req LimitRequest) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/maintenance", req)
+}
+
+// EndMaintenance ends it.
+func (c *Client) EndMaintenance(ctx context.Context, name string) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodDelete, "/v1/maintenance?"+url.Values{"name": {name}}.Encode(), nil)
+}
+
+// ExcludeObserver lets the word of an agent not count for a while.
+func (c *Client) ExcludeObserver(ctx context.Context, req LimitRequest) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/observers", req)
+}
+
+// IncludeObserver lets it count again.
+func (c *Client) IncludeObserver(ctx context.Context, site failover.SiteID) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodDelete, "/v1/observers?"+url.Values{"name": {string(site)}}.Encode(), nil)
+}
+
+// Simulate asks what would happen if a site or host were lost now, or only
+// what cut names of a site (failover.Cuts; "" is all of it).
+func (c *Client) Simulate(ctx context.Context, name, cut string) (Forecast, error) {
+	q := url.Values{"lose": {name}}
+	if cut != "" {
+		q.Set("cut", cut)
+	}
+	return get[Forecast](ctx, c, KindForecast, "/v1/simulate", q)
+}
+
 // Propose forwards an encoded command to the leader. Its results are those of
 // failover.Log.Propose; an agent that was surely not reached is ErrNoLeader.
 func (c *Client) Propose(ctx context.Context, envelope []byte) (failover.Stamp, error) {

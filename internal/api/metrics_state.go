@@ -48,6 +48,8 @@ func descriptors() map[string]*prometheus.Desc {
 	add("automation_armed", "1 when automatic failover is armed, 0 when it is paused.")
 	add("pause_expires_timestamp_seconds", "End of the pause of all sites; 0 when there is none, +Inf when it ends by hand.")
 	add("failover_blocked", "1 with the reason why something lost is not failed over.", "site", "reason")
+	add("maintenance_expires_timestamp_seconds", "End of the maintenance of a site, its own or of one of its hosts; 0 when there is none.", "site")
+	add("observer_excluded", "1 while an operator does not let the site's agent count as an observer.", "site")
 	add("dns_in_sync", "1 when the server answers as decided.", "zone", "server")
 	add("plan_recoverable_guests", "Guests that would be brought back if the site died now.", "site")
 	add("plan_unrecoverable_guests", "Guests that should be brought back and could not if the site died now.", "site")
@@ -80,6 +82,9 @@ func (v scrape) sites() {
 		v.oneOf("site_state", row.State, siteStates(), site)
 		v.gauge("site_observers", float64(row.Observers), site)
 		v.gauge("site_observers_up", float64(row.SeenBy), site)
+		v.gauge("maintenance_expires_timestamp_seconds", v.restEnd(row.Site), site)
+		_, excluded := v.s.Excluded[row.Site]
+		v.gauge("observer_excluded", truth(excluded), site)
 	}
 	type held struct{ site, reason string }
 	seen := map[held]bool{}
@@ -89,6 +94,17 @@ func (v scrape) sites() {
 			v.gauge("failover_blocked", 1, key.site, key.reason)
 		}
 	}
+}
+
+// restEnd is when the last maintenance at a site ends.
+func (v scrape) restEnd(id failover.SiteID) float64 {
+	end := 0.0
+	for _, r := range v.st.Resting {
+		if v.s.SiteOfDomain(r.Domain) == id {
+			end = max(end, unixSeconds(r.Until))
+		}
+	}
+	return end
 }
 
 // blocks says whether a reason holds a failover back that would otherwise

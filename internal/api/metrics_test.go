@@ -3,6 +3,7 @@ package api_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -200,4 +201,67 @@ wwwd_operations_total{kind="failover",result="partial",site="quai"} 0
 		}
 		want(n)
 	}
+}
+
+// TestEveryHoldIsAMetric: whatever holds a failover back is a value of the label
+// reason, by a word of its own.
+func TestEveryHoldIsAMetric(t *testing.T) {
+	words := map[string]string{}
+	for _, code := range failover.HoldCodes() {
+		b := newBackend(t)
+		if err := b.Lose(); err != nil {
+			t.Fatal(err)
+		}
+		held := failover.Assess{
+			Domain: "site:moulin", Cause: failover.CauseLost, Level: failover.LevelPrepareB, Held: failover.Reason{Code: code},
+		}
+		if err := b.Apply(held); err != nil {
+			t.Fatal(err)
+		}
+		families, err := metricsOf(t, b).Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		word := ""
+		for _, f := range families {
+			if f.GetName() != "wwwd_failover_blocked" {
+				continue
+			}
+			for _, l := range f.GetMetric()[0].GetLabel() {
+				if l.GetName() == "reason" {
+					word = l.GetValue()
+				}
+			}
+		}
+		if code == failover.CodeNothing { // there is nothing to fail over
+			if word != "" {
+				t.Errorf("%s is told as %q", code, word)
+			}
+			continue
+		}
+		if word == "" || strings.HasPrefix(word, "WWW-") || words[word] != "" {
+			t.Errorf("%s is told as %q, also used by %q; want a word of its own", code, word, words[word])
+		}
+		words[word] = code
+	}
+}
+
+// TestMetricsOfLimits: maintenance and exclusion are told while they last.
+func TestMetricsOfLimits(t *testing.T) {
+	b := newBackend(t)
+	if err := b.Apply(failover.BeginMaintenance{Domain: "site:moulin", For: time.Hour}, failover.ExcludeObserver{Site: "quai", For: time.Hour}); err != nil {
+		t.Fatal(err)
+	}
+	compare(t, metricsOf(t, b), `
+# HELP wwwd_maintenance_expires_timestamp_seconds End of the maintenance of a site, its own or of one of its hosts; 0 when there is none.
+# TYPE wwwd_maintenance_expires_timestamp_seconds gauge
+wwwd_maintenance_expires_timestamp_seconds{site="fabrique"} 0
+wwwd_maintenance_expires_timestamp_seconds{site="moulin"} 1.795319891e+09
+wwwd_maintenance_expires_timestamp_seconds{site="quai"} 0
+# HELP wwwd_observer_excluded 1 while an operator does not let the site's agent count as an observer.
+# TYPE wwwd_observer_excluded gauge
+wwwd_observer_excluded{site="fabrique"} 0
+wwwd_observer_excluded{site="moulin"} 0
+wwwd_observer_excluded{site="quai"} 1
+`)
 }

@@ -61,7 +61,13 @@ func (h *handler) site(r *http.Request) (any, error) {
 	decl := s.Network.Sites[id]
 	out := Site{
 		Meta: h.meta(s), Site: st.Sites[i], Place: decl.Place, Public: publicText(decl.Public),
-		Seen: sightings(s, id), Guests: guestsOf(s, id, h.Backend.Now()), Domains: domainsOf(s, id, decl),
+		Seen: sightings(s, id, h.Backend.Now()), Guests: guestsOf(s, id, h.Backend.Now()), Domains: domainsOf(s, id, decl),
+		Verdict: verdictsOf(s, id, decl, h.Backend.Now()),
+	}
+	for _, rest := range st.Resting {
+		if s.SiteOfDomain(rest.Domain) == id {
+			out.Resting = append(out.Resting, rest)
+		}
 	}
 	if decl.Mesh.IsValid() {
 		out.Mesh = decl.Mesh.String()
@@ -92,17 +98,35 @@ func publicText(p network.Public) string {
 	return ""
 }
 
-func sightings(s *failover.State, id failover.SiteID) []Sighting {
+// sightings is the matrix of evidence: observer by target, with the age of what
+// was reported.
+func sightings(s *failover.State, id failover.SiteID, now time.Time) []Sighting {
 	var out []Sighting
 	for _, observer := range slices.Sorted(maps.Keys(s.Reports)) {
 		r := s.Reports[observer]
+		unwell := slices.Clone(r.Report.Unwell)
+		if _, excluded := s.Excluded[observer]; excluded {
+			unwell = append(unwell, failover.UnwellExcluded)
+		}
+		age := max(0, now.Sub(r.Stamp.At))
+		counts := len(unwell) == 0 && age <= failover.PresenceAge && r.Stamp.Term == s.Term
 		for _, o := range r.Report.Observations {
 			if o.Site == id {
 				out = append(out, Sighting{
-					Observer: observer, Target: o.Target, Path: o.Path, Seen: o.Seen, For: o.For, At: r.Stamp.At, Note: o.Note,
+					Observer: observer, Target: o.Target, Path: o.Path, Seen: o.Seen, For: o.For, At: r.Stamp.At, Age: age,
+					Counts: counts, Unwell: unwell, Note: o.Note,
 				})
 			}
 		}
+	}
+	return out
+}
+
+func verdictsOf(s *failover.State, id failover.SiteID, decl network.Site, now time.Time) []failover.VerdictView {
+	all := failover.Judge(s, now)
+	out := []failover.VerdictView{failover.ExplainVerdict(s, all[failover.SiteDomain(id)])}
+	for _, host := range decl.HostIDs() {
+		out = append(out, failover.ExplainVerdict(s, all[failover.HostDomain(host)]))
 	}
 	return out
 }

@@ -91,6 +91,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/guests", h.read(KindGuests, h.guests)},
 		{"GET /v1/guests/{guest}", h.read(KindGuest, h.guest)},
 		{"GET /v1/plan", h.read(KindPlan, h.plan)},
+		{"GET /v1/simulate", h.read(KindForecast, h.simulate)},
 		{"GET /v1/ops", h.read(KindOps, h.ops)},
 		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
@@ -103,6 +104,10 @@ func (h *handler) routes() []route {
 		{"POST /v1/ops/{op}/{action}", h.write(KindAccepted, h.action)},
 		{"POST /v1/pause", h.write(KindAccepted, h.pause)},
 		{"DELETE /v1/pause", h.write(KindAccepted, h.resume)},
+		{"POST /v1/maintenance", h.write(KindAccepted, h.beginMaintenance)},
+		{"DELETE /v1/maintenance", h.write(KindAccepted, h.endMaintenance)},
+		{"POST /v1/observers", h.write(KindAccepted, h.excludeObserver)},
+		{"DELETE /v1/observers", h.write(KindAccepted, h.includeObserver)},
 	}
 	if h.Raft != nil {
 		list = append(list,

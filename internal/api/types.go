@@ -17,6 +17,7 @@ const (
 	KindGuests    = "GuestList"
 	KindGuest     = "Guest"
 	KindPlan      = "Plan"
+	KindForecast  = "Forecast"
 	KindOps       = "OperationList"
 	KindOp        = "Operation"
 	KindEvents    = "EventList"
@@ -73,6 +74,8 @@ type Site struct {
 	Pauses  []failover.PauseView   `json:"pauses,omitempty"`
 	Blocked *failover.Block        `json:"blocked,omitempty"`
 	Domains map[string]DomainState `json:"domains,omitempty"`
+	Verdict []failover.VerdictView `json:"verdicts,omitempty"` // of this moment: the site, then its hosts
+	Resting []failover.RestView    `json:"maintenance,omitempty"`
 }
 
 // DomainState is what the log last recorded of a failure domain.
@@ -91,6 +94,9 @@ type Sighting struct {
 	Seen     failover.Seen   `json:"seen"`
 	For      time.Duration   `json:"for"`
 	At       time.Time       `json:"at"`
+	Age      time.Duration   `json:"age"` // of the report
+	Counts   bool            `json:"counts"`
+	Unwell   []string        `json:"unwell,omitempty"` // why the observer does not count
 	Note     string          `json:"note,omitempty"`
 }
 
@@ -192,7 +198,7 @@ type FailoverRequest struct {
 
 // ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.
 type ActionRequest struct {
-	Hash   string `json:"hash,omitempty"` // approve: of the plan that the person saw
+	Hash   string `json:"hash,omitempty"` // approve: of the offer that the person saw (operation.offer.hash)
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -201,6 +207,20 @@ type PauseRequest struct {
 	Site    failover.SiteID `json:"site,omitempty"`
 	Seconds float64         `json:"for,omitempty"` // 0: until resumed
 	Reason  string          `json:"reason,omitempty"`
+}
+
+// LimitRequest begins something that ends by itself: a maintenance of a site or
+// host, or the exclusion of an observer.
+type LimitRequest struct {
+	Name    string  `json:"name"` // a site or a host; "host:NAME" when a site has the same name
+	Seconds float64 `json:"for"`
+	Reason  string  `json:"reason,omitempty"`
+}
+
+// Forecast is the answer to "what if that were lost now".
+type Forecast struct {
+	Meta
+	failover.Forecast
 }
 
 // Accepted is the answer to a request that is now in the log.
