@@ -84,7 +84,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	switch verb {
 	case "":
-		err = serve(ctx, conf, stderr)
+		err = serve(ctx, conf, stderr, hostStops)
 	case "check":
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 	case "bootstrap":

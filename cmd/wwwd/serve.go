@@ -46,10 +46,14 @@ type daemon struct {
 	dns    *dnsctl.Server
 	pub    *dnsctl.Publisher
 	reg    *prometheus.Registry
+
+	hostStops func(context.Context) bool // whether the machine goes down with the agent
 }
 
-func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
-	d := &daemon{conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry()}
+func serve(ctx context.Context, conf *config.Config, stderr io.Writer, stops func(context.Context) bool) error {
+	d := &daemon{
+		conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry(), hostStops: stops,
+	}
 	d.log = newLogger(conf, stderr).With("site", conf.Site)
 	for _, step := range []func(context.Context) error{
 		d.openMesh, d.openNode, d.openHands, d.openDNS, d.openProbes, d.openMetrics,
@@ -58,7 +62,9 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer) error {
 			return errors.Join(err, d.close())
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	run, stop := d.lastWords(ctx)
+	defer stop()
+	g, ctx := errgroup.WithContext(run)
 	d.runServers(ctx, g)
 	d.runSteppers(ctx, g)
 	d.log.Info("agent runs", "version", version, "server", d.id, "mesh", conf.Listen.Mesh)

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,8 @@ type testAgent struct {
 	stop context.CancelFunc
 	done chan error
 	logs *lockedBuffer
+
+	hostStops atomic.Bool // the machine goes down with the agent
 }
 
 type lockedBuffer struct {
@@ -99,7 +102,7 @@ func (a *testAgent) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	a.stop, a.done = cancel, make(chan error, 1)
-	go func() { a.done <- serve(ctx, a.conf, a.logs) }()
+	go func() { a.done <- serve(ctx, a.conf, a.logs, func(context.Context) bool { return a.hostStops.Load() }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-a.done; err != nil {
@@ -197,6 +200,32 @@ func TestThreeAgentsFormAGroup(t *testing.T) {
 	text, err := io.ReadAll(resp.Body)
 	if err != nil || !strings.Contains(string(text), "wwwd_raft_has_leader 1") {
 		t.Errorf("metrics: %v\n%.2000s", err, text)
+	}
+	announceShutdown(t, agents)
+}
+
+// announceShutdown stops an agent with its machine, which is announced, and
+// another without, which is not.
+func announceShutdown(t *testing.T, agents []*testAgent) {
+	t.Helper()
+	agents[1].hostStops.Store(true)
+	for i, a := range agents[1:] {
+		a.stop()
+		err := <-a.done
+		a.done <- err // for the clean-up
+		if err != nil {
+			t.Errorf("%s ended with: %v", a.conf.Site, err)
+		}
+		eventually(t, func() error {
+			st, err := agents[0].client().Status(t.Context())
+			if err != nil {
+				return err
+			}
+			if len(st.Resting) != 1 || st.Resting[0].Domain != "site:quai" || st.Resting[0].By != "agent:quai" {
+				return fmt.Errorf("maintenance: %+v, want quai's alone, announced by its agent (%d stopped)\n%s", st.Resting, i+1, agents[1].logs)
+			}
+			return nil
+		})
 	}
 }
 
