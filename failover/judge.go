@@ -99,11 +99,22 @@ func newJudge(s *State, now time.Time) judge {
 		} else {
 			j.excluded = append(j.excluded, observer)
 		}
-		for _, o := range s.Reports[observer].Report.Observations {
-			if j.seen[o.Site] == nil {
-				j.seen[o.Site] = map[SiteID][]Observation{}
+		for rest := s.Reports[observer].Report.Observations; len(rest) > 0; {
+			// The observations of a site stand together in a report: nothing is copied.
+			site := rest[0].Site
+			n := slices.IndexFunc(rest, func(o Observation) bool { return o.Site != site })
+			if n < 0 {
+				n = len(rest)
 			}
-			j.seen[o.Site][observer] = append(j.seen[o.Site][observer], o)
+			if j.seen[site] == nil {
+				j.seen[site] = map[SiteID][]Observation{}
+			}
+			if known := j.seen[site][observer]; known != nil {
+				j.seen[site][observer] = append(known[:len(known):len(known)], rest[:n]...)
+			} else {
+				j.seen[site][observer] = rest[:n:n]
+			}
+			rest = rest[n:]
 		}
 	}
 	return j
@@ -153,19 +164,15 @@ func (v view) darkPath(p Path) bool { return slices.Contains(v.vote.Paths, p) }
 // that keep selects; above nine sites not every agent probes every site. Those
 // whose word does not count are returned only as votes, for the evidence.
 func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, uncounted []Vote) {
+	views = make([]view, 0, len(j.observers))
 	for _, observer := range j.observers {
 		all := j.seen[site][observer]
 		if observer == site || len(all) == 0 {
 			continue
 		}
 		r := j.s.Reports[observer]
-		v := view{stamp: r.Stamp, obs: make([]Observation, 0, len(all))}
-		for _, o := range all {
-			if keep(o) {
-				v.obs = append(v.obs, o)
-			}
-		}
-		if v.obs = known(v.obs); len(v.obs) == 0 {
+		v := view{stamp: r.Stamp, obs: known(filter(all, keep))}
+		if len(v.obs) == 0 {
 			continue
 		}
 		v.vote = j.vote(observer, j.s.Members[observer].Voter, r, v.obs)
@@ -181,35 +188,68 @@ func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, un
 // known drops the observations that could not be tried on a path on which
 // others could: an agent whose kernel forbids ping must not lose its vote.
 func known(obs []Observation) []Observation {
-	tried := map[Path]bool{}
-	for _, o := range obs {
-		tried[o.Path] = tried[o.Path] || o.Seen != SeenUnknown
+	if !slices.ContainsFunc(obs, func(o Observation) bool { return o.Seen == SeenUnknown }) {
+		return obs
 	}
-	return slices.DeleteFunc(obs, func(o Observation) bool { return o.Seen == SeenUnknown && tried[o.Path] })
+	tried := func(p Path) bool {
+		return slices.ContainsFunc(obs, func(o Observation) bool { return o.Path == p && o.Seen != SeenUnknown })
+	}
+	return filter(obs, func(o Observation) bool { return o.Seen != SeenUnknown || !tried(o.Path) })
+}
+
+// filter returns the observations to keep: the very list when it keeps all, so
+// nobody may write to it.
+func filter(all []Observation, keep func(Observation) bool) []Observation {
+	n := 0
+	for _, o := range all {
+		if keep(o) {
+			n++
+		}
+	}
+	if n == len(all) {
+		return all
+	}
+	out := make([]Observation, 0, n)
+	for _, o := range all {
+		if keep(o) {
+			out = append(out, o)
+		}
+	}
+	return out
 }
 
 func (j judge) vote(observer SiteID, voter bool, r StoredReport, obs []Observation) Vote {
 	v := Vote{Observer: observer, Voter: voter, Dark: true, Age: j.now.Sub(r.Stamp.At), Unwell: r.Report.Unwell}
-	perPath := map[Path]bool{}
 	for _, o := range obs {
-		if _, ok := perPath[o.Path]; !ok {
-			perPath[o.Path] = true
-		}
 		if o.Seen != SeenDown {
-			v.Dark, perPath[o.Path] = false, false
+			v.Dark = false
 		} else if v.Silence == 0 || o.For < v.Silence {
 			v.Silence = o.For
 		}
 		if o.Seen.Alive() {
+			if v.Sees == nil {
+				v.Sees = make([]string, 0, len(obs))
+			}
 			v.Sees = append(v.Sees, o.Target)
 		}
 	}
-	for _, p := range sortedKeys(perPath) {
-		if perPath[p] {
-			v.Paths = append(v.Paths, p)
+	v.Paths = darkPaths(obs)
+	return v
+}
+
+// darkPaths returns the kinds of path over which there is silence only, in order.
+func darkPaths(obs []Observation) []Path {
+	var out []Path
+	for _, o := range obs {
+		if slices.Contains(out, o.Path) {
+			continue
+		}
+		if !slices.ContainsFunc(obs, func(other Observation) bool { return other.Path == o.Path && other.Seen != SeenDown }) {
+			out = append(out, o.Path)
 		}
 	}
-	return v
+	slices.Sort(out)
+	return out
 }
 
 func outside(o Observation) bool { return o.Path == PathMesh || o.Path == PathPublic }
@@ -256,11 +296,19 @@ func (j judge) leastSilence() time.Duration { return SettledAfter(j.s.Network.Po
 // anything yet.
 func (j judge) settled(views []view) []view {
 	least := j.leastSilence()
+	short := func(o Observation) bool { return o.Seen == SeenDown && o.For < least }
+	fresh := func(v view) bool { return slices.ContainsFunc(v.obs, short) }
+	if !slices.ContainsFunc(views, fresh) {
+		return views
+	}
 	out := slices.Clone(views)
 	for i, v := range out {
+		if !fresh(v) {
+			continue
+		}
 		v.obs = slices.Clone(v.obs)
 		for k, o := range v.obs {
-			if o.Seen == SeenDown && o.For < least {
+			if short(o) {
 				v.obs[k].Seen = SeenUnknown
 			}
 		}

@@ -83,7 +83,7 @@ func (j judge) veto(id SiteID, who []SiteID, dark []view) Reason {
 func (j judge) excludedVotes(site SiteID) []Vote {
 	var out []Vote
 	for _, observer := range j.excluded {
-		obs := known(slices.DeleteFunc(slices.Clone(j.seen[site][observer]), func(o Observation) bool { return !outside(o) }))
+		obs := known(filter(j.seen[site][observer], outside))
 		if observer == site || len(obs) == 0 {
 			continue
 		}
