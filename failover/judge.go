@@ -164,7 +164,7 @@ func (v view) darkPath(p Path) bool { return slices.Contains(v.vote.Paths, p) }
 // that keep selects; above nine sites not every agent probes every site. Those
 // whose word does not count are returned only as votes, for the evidence.
 func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, uncounted []Vote) {
-	views = make([]view, 0, len(j.observers))
+	views = make([]view, 0, len(j.seen[site]))
 	for _, observer := range j.observers {
 		all := j.seen[site][observer]
 		if observer == site || len(all) == 0 {

@@ -1,8 +1,10 @@
 package failover_test
 
 import (
+	"cmp"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -88,9 +90,9 @@ func acts(t testing.TB, s *failover.State, now time.Time) (acted string) {
 }
 
 // TestTruthTable compares every combination of the five signals, seen alike by
-// all observers for ten minutes, with testdata/verdicts.txt.
+// all observers for ten minutes, with testdata/verdicts/alike.txt.
 func TestTruthTable(t *testing.T) {
-	const file = "testdata/verdicts.txt"
+	const file = "testdata/verdicts/alike.txt"
 	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -136,6 +138,96 @@ func TestTruthTable(t *testing.T) {
 			t.Errorf("%s:%d:\n got %s\nwant %s", file, i+1, got[i], want[i])
 		}
 	}
+}
+
+// TestReferenceTable compares the rows of testdata/verdicts/reference.txt, in
+// which each observer sees something of its own. A line of patterns is followed
+// by the line of what comes of it.
+func TestReferenceTable(t *testing.T) {
+	const file = "testdata/verdicts/reference.txt"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := moulinReady(t)
+	l.now = l.now.Add(10 * time.Minute)
+	patterns := regexp.MustCompile(`^([-xr]{6} ){3}[-xr]{6}( |$)`)
+	want := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	var got []string
+	rows := 0
+	for _, line := range want {
+		if strings.HasPrefix(line, "= ") {
+			continue // made anew
+		}
+		got = append(got, line)
+		if patterns.MatchString(line) {
+			rows++
+			got = append(got, "= "+concluded(t, l, strings.Fields(line)))
+		}
+	}
+	if rows < 20 {
+		t.Errorf("%d rows, want those of the reference and of the design", rows)
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(strings.Join(got, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if text := strings.Join(got, "\n"); text != strings.Join(want, "\n") {
+		t.Errorf("%s: got\n%s", file, text)
+	}
+}
+
+// concluded says what comes of one row.
+func concluded(t *testing.T, start *log, words []string) string {
+	s := start.s.Clone()
+	apply := func(c failover.Command) {
+		t.Helper()
+		if err := s.Apply(failover.Stamp{Index: s.Index + 1, Term: s.Term, At: start.now}, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	with := words[len(observersOfMoulin):]
+	lost := failover.SiteID("")
+	for _, w := range with {
+		if name, ok := strings.CutPrefix(w, "lose="); ok {
+			lost = failover.SiteID(name)
+		}
+	}
+	if slices.Contains(with, "rest") {
+		apply(failover.BeginMaintenance{Domain: "site:moulin", For: time.Hour})
+	}
+	for i, observer := range observersOfMoulin {
+		if observer == lost {
+			continue
+		}
+		r := paint(s, observer, words[i], 10*time.Minute)
+		for k, o := range r.Observations {
+			switch {
+			case o.Site == lost:
+				r.Observations[k].Seen, r.Observations[k].For = failover.SeenDown, 10*time.Minute
+			case slices.Contains(with, "dropbear") && o.Target == "dropbear:pve-moulin":
+				r.Observations[k].Seen, r.Observations[k].For = failover.SeenUp, 5*time.Minute
+			}
+		}
+		apply(r)
+	}
+	v := failover.Judge(s, start.now)
+	action := acts(t, s, start.now)
+	held := ""
+	for range 20 {
+		d := failover.Decide(s, start.now)
+		if len(d.Commands) == 0 {
+			break
+		}
+		apply(d.Commands[0])
+	}
+	for _, domain := range []failover.DomainID{"site:moulin", "host:pve-moulin", "host:raoull-moulin"} {
+		held = cmp.Or(held, s.Domains[domain].Held.Code)
+	}
+	return fmt.Sprintf("%s / %s / %s, held %s, does %s", v["site:moulin"].Cause, v["host:pve-moulin"].Cause,
+		v["host:raoull-moulin"].Cause, cmp.Or(held, "by nothing"), cmp.Or(action, "nothing"))
 }
 
 // TestOnlyALossActs lets the observers disagree: some see one combination of the
