@@ -71,13 +71,13 @@ func TestOneWrongAgentMovesNothing(t *testing.T) {
 					unlucky := otherThan(agent, "temoin", "fabrique")
 					for _, observer := range l.s.Network.SiteIDs() {
 						if observer != agent {
-							l.must(report(l.s, observer, func(o *failover.Observation) {
+							_ = l.applyBriefly("", report(l.s, observer, func(o *failover.Observation) {
 								if observer == unlucky && o.Site == "moulin" {
 									o.Seen, o.For = failover.SeenDown, wrong+time.Second
 								}
 							}))
 						} else if r := tells(l, agent, wrong); r != nil {
-							l.must(*r)
+							_ = l.applyBriefly("", *r)
 						}
 					}
 					if got := acts(t, l.s, l.now); got != "" {
@@ -107,15 +107,15 @@ func TestWrongClockOfALeaderHastensNothing(t *testing.T) {
 			l := moulinReady(t)
 			committed := time.Duration(0)
 			wall := l.now // of whoever leads
-			for silence := time.Duration(0); silence <= 310*time.Second && committed == 0; silence += 5 * time.Second {
-				wall = wall.Add(5 * time.Second)
+			for silence := time.Duration(0); silence <= 310*time.Second && committed == 0; silence += 10 * time.Second {
+				wall = wall.Add(10 * time.Second)
 				if silence == 100*time.Second {
 					wall = wall.Add(skew)
 					l.term++
 					l.now = later(l.s.Clock, wall)
 					l.must(failover.BeginTerm{Leader: "quai"})
 				}
-				l.now = later(l.s.Clock.Add(5*time.Second), wall)
+				l.now = later(l.s.Clock.Add(10*time.Second), wall)
 				if silence > 0 {
 					l.dark(silence, "moulin")
 				}
