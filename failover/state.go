@@ -110,6 +110,9 @@ const (
 	PathPublic Path = "public"
 	PathLAN    Path = "lan"   // by the agent of the same site
 	PathGuest  Path = "guest" // the service of a guest, from inside its site
+	// PathTunnel is the WireGuard tunnel itself, by its counters. It explains
+	// what is seen over the mesh and is no vote: neither sighting nor silence.
+	PathTunnel Path = "tunnel"
 )
 
 // Seen is what a window of probes says of a target.

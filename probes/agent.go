@@ -7,13 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // agent asks the agent of another site for its health, over mTLS. Whoever
-// answers must be that site's agent by its certificate.
+// answers must be that site's agent by its certificate. With Config.Keep the
+// connection of the last probe is asked first.
 func (p prober) agent(ctx context.Context, t Target) Result {
 	if p.AgentTLS == nil {
 		return unknown("this agent has no certificate of its own")
@@ -22,29 +25,64 @@ func (p prober) agent(ctx context.Context, t Target) Result {
 	if err != nil {
 		return unknown(err.Error())
 	}
+	req.Close = p.Keep == nil
+	if kept := p.Keep.take(t, p.Now()); kept != nil {
+		r, again := p.askKept(ctx, kept, t, req)
+		if !again {
+			return r
+		}
+		// It was closed or reset, as a restarted agent does: that says nothing of the agent there is now.
+	}
+	conn, err := p.Dial(ctx, "tcp", t.Addr.String(), t.From)
+	if err != nil {
+		return p.dialFailed(ctx, t, err)
+	}
+	var opened *line
+	r, sound := exchange(ctx, conn, func(conn net.Conn) (Result, error) {
+		c, err := p.meet(ctx, conn, t)
+		if err != nil {
+			return Result{}, err
+		}
+		if err := isAgentOf(t.Site, c.ConnectionState()); err != nil {
+			return refused(err.Error()), nil
+		}
+		opened = newLine(c, conn, p.Now())
+		return opened.ask(req)
+	})
+	if !sound || opened == nil || !p.Keep.put(t, opened, p.Now()) {
+		_ = conn.Close() // nothing was buffered that could be lost
+	}
+	return r
+}
+
+// meet completes the handshake between two agents.
+func (p prober) meet(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, error) {
 	conf := p.AgentTLS.Clone()
 	// The mesh port tells Raft from the API by ALPN; a client without any speaks HTTP/1.1 to the API.
 	conf.NextProtos = nil
 	conf.CurvePreferences = probeCurves()
 	conf.ServerName = cmp.Or(t.ServerName, conf.ServerName, t.Addr.Addr().String())
 	conf.Time = p.Now
-	return p.talk(ctx, "tcp", t, func(conn net.Conn) (Result, error) {
-		c := tls.Client(conn, conf)
-		if err := c.HandshakeContext(ctx); err != nil {
-			if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-				err = fmt.Errorf("%w: %w", errCertificate, err)
-			}
-			return Result{}, err
-		}
-		if err := isAgentOf(t.Site, c.ConnectionState()); err != nil {
-			return refused(err.Error()), nil
-		}
-		resp, err := roundTrip(c, req)
-		if err != nil {
-			return Result{}, err
-		}
-		return judgeHTTP("200", resp)
+	c := tls.Client(conn, conf)
+	err := c.HandshakeContext(ctx)
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		err = fmt.Errorf("%w: %w", errCertificate, err)
+	}
+	return c, err
+}
+
+// askKept asks over a connection of an earlier probe. again says that the other
+// side had ended it, so that a new one must tell.
+func (p prober) askKept(ctx context.Context, l *line, t Target, req *http.Request) (r Result, again bool) {
+	r, sound := exchange(ctx, l.raw, func(conn net.Conn) (Result, error) {
+		l.raw.(*heard).any = false
+		return l.ask(req)
 	})
+	if !sound || !p.Keep.put(t, l, p.Now()) {
+		_ = l.raw.Close() // nothing was buffered that could be lost
+	}
+	// Silence is silence, whatever carried the question: only what the other side ended is tried anew.
+	return r, !sound && slices.Contains([]string{noteClosed, noteBroken, noteReset}, r.Note)
 }
 
 // isAgentOf checks the name in an agent's certificate, www://NETWORK/SITE/SERVERID.

@@ -64,10 +64,14 @@ func request(ctx context.Context, t Target) (*http.Request, error) {
 // roundTrip writes one request and reads the head of its answer. The body is
 // bounded, and ends with the connection.
 func roundTrip(conn net.Conn, req *http.Request) (*http.Response, error) {
+	return roundTripOn(conn, bufio.NewReader(io.LimitReader(conn, maxHeader+maxBody)), req)
+}
+
+// roundTripOn is roundTrip with the reader of a connection that is used again.
+func roundTripOn(conn net.Conn, br *bufio.Reader, req *http.Request) (*http.Response, error) {
 	if err := req.Write(conn); err != nil {
 		return nil, fmt.Errorf("write request: %w", err)
 	}
-	br := bufio.NewReader(io.LimitReader(conn, maxHeader+maxBody))
 	for range maxInterim {
 		resp, err := http.ReadResponse(br, req)
 		if err != nil {

@@ -26,6 +26,8 @@ const (
 	KindBanner Kind = "banner" // the service speaks first
 	KindICMP   Kind = "icmp"   // an echo is returned
 	KindDNS    Kind = "dns"    // a DNS question is answered
+	KindKnock  Kind = "knock"  // a connection is accepted, and reset (between two of KindTLS, see Prober)
+	KindTunnel Kind = "tunnel" // the counters of a WireGuard peer say that it answers
 )
 
 // Target is one thing to probe in one way. It is comparable: two equal targets
@@ -79,6 +81,10 @@ type Config struct {
 	Ping func(from, to netip.Addr) (net.Conn, error)
 	// AgentTLS is this agent's mTLS configuration (its certificate, the network's CA). Without it agents are unknown.
 	AgentTLS *tls.Config
+	// Keep holds the connections to agents between two probes; nil: each probe makes its own.
+	Keep *Keeper
+	// Tunnel says what the WireGuard counters of a target's site tell; nil: there are none to read.
+	Tunnel Func
 	// Roots are the authorities that a target's certificate must come from; a nil func or pool asks for none.
 	Roots func(Target) *x509.CertPool
 	// Now is the clock for round-trip times and certificate dates; required.
@@ -102,6 +108,8 @@ func New(c Config) Func {
 		KindBanner: p.banner,
 		KindICMP:   p.icmp,
 		KindDNS:    p.dns,
+		KindKnock:  p.knock,
+		KindTunnel: p.tunnel,
 	}
 	return func(ctx context.Context, t Target) Result {
 		ask, ok := kinds[t.Kind]

@@ -39,24 +39,35 @@ func (p prober) talk(ctx context.Context, network string, t Target, say func(net
 // converse runs say on an open connection and closes it.
 func converse(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) Result {
 	defer conn.Close() // nothing was buffered that could be lost
+	r, _ := exchange(ctx, conn, say)
+	return r
+}
+
+// exchange runs say on an open connection under the deadline of ctx. sound says
+// that say came to its end, so that the connection may be used again.
+func exchange(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) (r Result, sound bool) {
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
-			return unknown("set deadline: " + err.Error())
+			return unknown("set deadline: " + err.Error()), false
 		}
 	}
 	stop := context.AfterFunc(ctx, func() {
 		// A deadline in the past ends the read or write underway; its error is judged below.
 		_ = conn.SetDeadline(time.Unix(1, 0))
 	})
-	defer stop()
-	h := &heard{Conn: conn}
+	h, ok := conn.(*heard)
+	if !ok {
+		h = &heard{Conn: conn}
+	}
 	r, err := say(h)
+	// Else the function above may still run, and spoil the deadline of the next use.
+	inTime := stop()
 	if err == nil {
-		return r
+		return r, inTime
 	}
 	// A datagram may come from anybody: one that was no answer proves nothing.
-	_, datagrams := conn.(net.PacketConn)
-	return talkFailed(ctx, h.any && !datagrams, err)
+	_, datagrams := h.Conn.(net.PacketConn)
+	return talkFailed(ctx, h.any && !datagrams, err), false
 }
 
 // dialFailed judges an error before there was a connection.
@@ -115,6 +126,7 @@ func talkFailed(ctx context.Context, heardAny bool, err error) Result {
 const (
 	noteCertificate = "certificate differs"
 	noteClosed      = "closed without an answer"
+	noteReset       = "connection reset"
 	noteBroken      = "the answer breaks off"
 	noteNotTLS      = "does not speak TLS"
 )
@@ -153,7 +165,7 @@ func bySyscall(err error) (failover.Seen, string) {
 	case syscall.ECONNREFUSED:
 		return failover.SeenRefused, "connection refused"
 	case syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED:
-		return failover.SeenRefused, "connection reset"
+		return failover.SeenRefused, noteReset
 	case syscall.ETIMEDOUT:
 		return failover.SeenDown, "no answer"
 	case syscall.EHOSTUNREACH, syscall.EHOSTDOWN, syscall.ENONET:

@@ -48,6 +48,16 @@ func NewWindow(misses int, every time.Duration) *Window {
 	return &Window{misses: misses, gap: maxGap * every, seen: failover.SeenUnknown}
 }
 
+// Pace says that the next result is due within an interval: three of them
+// without a result are a gap. It takes effect from the newest result on.
+func (w *Window) Pace(every time.Duration) { w.gap = maxGap * every }
+
+// Missing says whether the newest result was a miss, and since when they are.
+func (w *Window) Missing() (since time.Duration, missing bool) { return w.first, w.missed > 0 }
+
+// state is what Add has made of the results.
+func (w *Window) state() (seen failover.Seen, since time.Duration) { return w.seen, w.since }
+
 // Add folds the result of a probe that was made at a time. It says whether
 // what the window sees has changed since the Add before, or began anew.
 func (w *Window) Add(r failover.Seen, note string, at time.Duration) (changed bool) {

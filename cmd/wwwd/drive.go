@@ -8,6 +8,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/probes"
 )
 
 // rest is the shortest pause between two steps, so that a stepper that always
@@ -32,16 +33,21 @@ func drive(ctx context.Context, log failover.Log, s agent.Stepper) {
 	}
 }
 
-// driveAlone is drive for steppers that State does not concern.
-func driveAlone(ctx context.Context, s agent.Stepper) {
+// driveProber is drive for probes. State does not concern them, but they can be
+// due earlier than they said, and what is not answered soon has the whole site
+// asked.
+func driveProber(ctx context.Context, p *probes.Prober) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		next := s.Step(ctx, time.Now())
+		doubt := time.AfterFunc(probes.DoubtAfter, func() { p.Doubt(time.Now()) })
+		next := p.Step(ctx, time.Now())
+		doubt.Stop()
 		timer.Reset(max(rest, time.Until(next)))
 		select {
 		case <-ctx.Done():
 			return
+		case <-p.Woken():
 		case <-timer.C:
 		}
 	}

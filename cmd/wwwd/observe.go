@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 // observer is the agent's eyes: probes, its own health, and the reports.
 type observer struct {
 	d      *daemon
+	keep   *probes.Keeper
 	set    *probes.Set
 	uplink *probes.Uplink
 	opts   probes.Options
@@ -41,13 +43,16 @@ type levels struct {
 }
 
 func (d *daemon) openProbes(context.Context) error {
-	ask := probes.New(probes.Config{Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now})
+	keep := &probes.Keeper{}
+	ask := probes.New(probes.Config{Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now, Keep: keep})
 	conf := probes.SetConfig{
 		Probe: ask, Misses: probes.DefaultMisses, Start: d.start,
 		Rand: func(name string) *mathrand.Rand { return stream(d.boot, name) },
 	}
+	adaptive := conf
+	adaptive.Rest = probes.DefaultRest
 	d.probes = &observer{
-		d: d, set: probes.NewSet(conf), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
+		d: d, keep: keep, set: probes.NewSet(adaptive), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
 		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins()},
 	}
 	for path, addr := range map[failover.Path]netip.Addr{
@@ -138,10 +143,27 @@ func (o *observer) gather(now time.Time) probes.Inputs {
 		in.Levels = func(site network.SiteID) []time.Duration { return bySite[site] }
 		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
 	}
-	for _, d := range s.Domains {
-		in.Suspicion = in.Suspicion || d.Level >= failover.LevelSuspect || d.Lost.Index != 0 && d.Cause != failover.CauseLost
-	}
+	suspects := suspects(s)
+	in.Suspicion = len(suspects) > 0
+	o.set.Suspect(suspects, now)
 	return in
+}
+
+// suspects names the sites of which somebody suspects something, or which are
+// coming back.
+func suspects(s *failover.State) map[network.SiteID]bool {
+	out := map[network.SiteID]bool{}
+	for id, d := range s.Domains {
+		if d.Level < failover.LevelSuspect && (d.Lost.Index == 0 || d.Cause == failover.CauseLost) {
+			continue
+		}
+		kind, name, _ := strings.Cut(string(id), ":")
+		if kind == "host" && s.Network != nil {
+			name = string(s.Network.SiteOf(network.HostID(name)))
+		}
+		out[network.SiteID(name)] = true
+	}
+	return out
 }
 
 // levelsOf computes the levels once per declared network.
@@ -174,7 +196,7 @@ func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 		c := crew[*probes.Prober, probes.Target]{
 			members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
 			key:     byTarget,
-			drive:   func(ctx context.Context, p *probes.Prober) { driveAlone(ctx, p) },
+			drive:   driveProber,
 		}
 		g.Go(func() error { return c.run(ctx, o.d.node) })
 	}
@@ -201,4 +223,5 @@ func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 		},
 	}
 	g.Go(func() error { drive(ctx, o.d.node, reporter); return nil })
+	g.Go(func() error { <-ctx.Done(); o.keep.Close(); return nil })
 }
