@@ -51,6 +51,10 @@ type Config struct {
 	TLS       TLS            `json:"tls,omitzero"`
 	PVE       PVE            `json:"pve,omitzero"`
 	PBS       PBS            `json:"pbs,omitzero"`
+	// WireGuard is this machine's own interface of the mesh, if the mesh ends here.
+	WireGuard WireGuard `json:"wireguard,omitzero"`
+	// Router is how the agent reads this site's router, if that is a MikroTik.
+	Router Router `json:"router,omitzero"`
 	// TSIG are the keys of zones with the back end rfc2136, by name.
 	TSIG map[string]TSIGKey `json:"tsig,omitempty"`
 	// ProbeFingerprints pin the certificates that probes expect of other
@@ -97,6 +101,24 @@ type PBS struct {
 	CAFile      string `json:"ca_file,omitempty"`
 	Fingerprint string `json:"fingerprint,omitempty"`
 	Node        string `json:"node,omitempty"` // node name in the API's paths; default localhost, which every PBS accepts
+}
+
+// WireGuard names the interface whose peers are read. Reading needs
+// CAP_NET_ADMIN, and changes nothing.
+type WireGuard struct {
+	Interface string `json:"interface,omitempty"`
+}
+
+// Router is how the agent identifies itself to the REST API of this site's
+// router (RouterOS 7). It only reads: the user's group needs the policies read
+// and rest-api.
+type Router struct {
+	URL          string `json:"url,omitempty"` // https://ADDRESS, service www-ssl
+	User         string `json:"user,omitempty"`
+	PasswordFile string `json:"password_file,omitempty"` // one line
+	CAFile       string `json:"ca_file,omitempty"`       // authority that signed the router's certificate
+	Fingerprint  string `json:"fingerprint,omitempty"`   // or: the certificate itself, SHA-256
+	Interface    string `json:"interface,omitempty"`     // only peers of this WireGuard interface; default: of all
 }
 
 // TSIGKey is a key for DNS updates. SecretFile holds it in base64, one line.

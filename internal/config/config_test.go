@@ -98,6 +98,10 @@ func TestRefused(t *testing.T) {
 		{"fingerprint", minimal + "pve: {token_file: /t, fingerprint: \"AA:BB\"}\n"},
 		{"no-token", minimal + "pbs: {fingerprint: " + finger + "}\n"},
 		{"probe-fingerprint", minimal + "probe_fingerprints: {Host: {pve: " + finger + "}, h: {pbs: xyz}}\n"},
+		{"router", minimal + "router: {url: \"http://10.66.1.1/rest\"}\n"},
+		{"router-fingerprint", minimal + "router: {url: \"https://10.66.1.1\", user: ww-ro, password_file: router.password, fingerprint: xyz}\n"},
+		{"router-unheld", minimal + "router: {url: \"https://10.66.1.1\", user: ww-ro, password_file: /p}\n"},
+		{"wireguard", minimal + "wireguard: {interface: a-name-far-too-long}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
 		{"level", minimal + "log: {level: loud, format: xml}\n"},
 		{"ready", minimal + "ready_every: 1ms\n"},
@@ -149,10 +153,11 @@ func installed(t *testing.T, dir string) string {
 	for _, f := range []string{"certs/ca.crt", "certs/agent.crt"} {
 		write(f, "certificate", 0o644)
 	}
-	for _, f := range []string{"certs/agent.key", "pve.token", "pbs.token", "tsig"} {
+	for _, f := range []string{"certs/agent.key", "pve.token", "pbs.token", "tsig", "router.password"} {
 		write(f, "secret", 0o600)
 	}
-	write("wwwd.yaml", minimal+"data_dir: "+dir+"\npve: {token_file: "+dir+"/pve.token}\npbs: {token_file: "+dir+"/pbs.token}\ntsig: {k: {secret_file: "+dir+"/tsig}}\n", 0o644)
+	write("wwwd.yaml", minimal+"data_dir: "+dir+"\npve: {token_file: "+dir+"/pve.token}\npbs: {token_file: "+dir+"/pbs.token}\ntsig: {k: {secret_file: "+dir+"/tsig}}\n"+
+		"router: {url: \"https://10.66.1.1\", user: ww-ro, fingerprint: "+strings.Repeat("ab", 32)+", password_file: "+dir+"/router.password}\n", 0o644)
 	return filepath.Join(dir, "wwwd.yaml")
 }
 
@@ -172,6 +177,8 @@ func TestLoadLooksAtFiles(t *testing.T) {
 		{"no token", func(d string) error { return os.Remove(d + "/pve.token") }, network.CodeFileMissing, "pve.token_file", "pveum user token add", true},
 		{"no PBS token", func(d string) error { return os.Remove(d + "/pbs.token") }, network.CodeFileMissing, "pbs.token_file", "generate-token", true},
 		{"no TSIG secret", func(d string) error { return os.Remove(d + "/tsig") }, network.CodeFileMissing, "tsig.k.secret_file", "tsig-keygen k", false},
+		{"router password for everyone", func(d string) error { return os.Chmod(d+"/router.password", 0o604) }, network.CodeFileMode, "router.password_file", "chmod 0600 ", false},
+		{"no router password", func(d string) error { return os.Remove(d + "/router.password") }, network.CodeFileMissing, "router.password_file", "/user/add", true},
 		{"directory for a certificate", func(d string) error {
 			if err := os.Remove(d + "/certs/ca.crt"); err != nil {
 				return err

@@ -31,6 +31,8 @@ func (c *Config) CheckFiles() []network.Problem {
 		{"tls.key", c.TLS.Key, true, network.Error, certificate},
 		{"pve.token_file", c.PVE.TokenFile, true, network.Warning, "make a token (pveum user token add wwwd@pve agent) and write USER@REALM!NAME=SECRET into the file"},
 		{"pbs.token_file", c.PBS.TokenFile, true, network.Warning, "make a token (proxmox-backup-manager user generate-token wwwd@pbs agent) and write USER@REALM!NAME:SECRET into the file"},
+		{"router.password_file", c.Router.PasswordFile, true, network.Warning, "make a user on the router (/user/add group=ww-ro) and write its password into the file, one line"},
+		{"router.ca_file", c.Router.CAFile, false, network.Warning, "export the router's authority (/certificate/export-certificate ww-ca) and copy it there"},
 		{"pve.ca_file", c.PVE.CAFile, false, network.Warning, "copy the authority's certificate there: cp /etc/pve/pve-root-ca.pem " + c.PVE.CAFile},
 		{"pbs.ca_file", c.PBS.CAFile, false, network.Warning, "remove ca_file and write fingerprint: (proxmox-backup-manager cert info)"},
 	}

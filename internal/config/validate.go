@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,6 +39,8 @@ func (c *Config) Validate() []network.Problem {
 	}
 	k.proxmox("pve", c.PVE)
 	k.proxmox("pbs", PVE{TokenFile: c.PBS.TokenFile, CAFile: c.PBS.CAFile, Fingerprint: c.PBS.Fingerprint})
+	k.router(c.Router)
+	k.interfaceName("wireguard.interface", c.WireGuard.Interface)
 	k.keys(c)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
 		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)
@@ -135,6 +138,41 @@ func (k *checker) proxmox(path string, p PVE) {
 	k.fingerprint(path+".fingerprint", p.Fingerprint)
 	if p.TokenFile == "" && (p.CAFile != "" || p.Fingerprint != "") {
 		k.fail(path+".token_file", network.CodeMissing, "write token_file: PATH, or remove the section", "%s has no token file", path)
+	}
+}
+
+// router demands all that a call needs, or nothing.
+func (k *checker) router(r Router) {
+	if r == (Router{}) {
+		return
+	}
+	const hint = "write url: https://ADDRESS of the router, as /ip/service shows it for www-ssl"
+	switch u, err := url.Parse(r.URL); {
+	case r.URL == "":
+		k.fail("router.url", network.CodeMissing, hint, "router has no url")
+	case err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil:
+		k.fail("router.url", network.CodeBadAddress, hint, "router url %s is not https://ADDRESS", network.Quote(r.URL))
+	}
+	if r.User == "" {
+		k.fail("router.user", network.CodeMissing, "write user: ww-ro", "router has no user")
+	}
+	if r.PasswordFile == "" {
+		k.fail("router.password_file", network.CodeMissing, "write password_file: PATH of a file with mode 0600", "router has no password_file")
+	}
+	k.absolute("router.password_file", r.PasswordFile)
+	k.absolute("router.ca_file", r.CAFile)
+	k.fingerprint("router.fingerprint", r.Fingerprint)
+	if r.CAFile == "" && r.Fingerprint == "" {
+		k.fail("router.fingerprint", network.CodeMissing, "write ca_file: or fingerprint: of the certificate of www-ssl", "router has neither ca_file nor fingerprint: the password would be told to whoever answers")
+	}
+	k.interfaceName("router.interface", r.Interface)
+}
+
+// interfaceName refuses what cannot name an interface: Linux allows 15 bytes
+// (IFNAMSIZ), and neither slash nor space; RouterOS allows longer ones.
+func (k *checker) interfaceName(path, name string) {
+	if strings.ContainsAny(name, "/ \t\n") || path == "wireguard.interface" && len(name) > 15 {
+		k.fail(path, network.CodeBadName, "write the name as \"ip link\" or /interface/wireguard/print shows it", "%s %s cannot be the name of an interface", path, network.Quote(name))
 	}
 }
 
