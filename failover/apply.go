@@ -3,6 +3,7 @@ package failover
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -126,8 +127,16 @@ func (c Report) apply(s *State, st Stamp) error {
 	if ok && old.Report.Boot == c.Boot && old.Report.Seq >= c.Seq {
 		return reject(CodeDuplicate, "what", "report", "seq", fmt.Sprint(c.Seq))
 	}
+	var before []Exposure
+	differs := !slices.Equal(old.Report.Exposed, c.Exposed)
+	if differs {
+		before = s.Exposed()
+	}
 	s.Reports[c.Observer] = StoredReport{Report: c, Stamp: st}
 	s.sight(old.Report, c, st)
+	if differs {
+		s.exposures(before, st)
+	}
 	return nil
 }
 

@@ -18,6 +18,8 @@ const (
 	CodeUnreachable = "WWW-1114"
 	CodeNewLeader   = "WWW-1115"
 	CodeUnknown     = "WWW-1116"
+	CodeExposed     = "WWW-1117"
+	CodeClosed      = "WWW-1118"
 
 	CodeNoPoint      = "WWW-1201"
 	CodeNoConsent    = "WWW-1202"

@@ -68,6 +68,8 @@ type Report struct {
 	Version      string        `json:"version,omitempty"`
 	Unwell       []string      `json:"unwell,omitempty"` // why this observer must not be counted
 	Observations []Observation `json:"observations,omitempty"`
+	// Exposed are ports of other sites that this observer found open and that should not be.
+	Exposed []Exposure `json:"exposed,omitempty"`
 }
 
 // ReportReadiness carries what one target could restore, and where.

@@ -132,7 +132,7 @@ func (s Seen) Alive() bool { return s == SeenUp || s == SeenRefused }
 
 // Observation is what one agent sees of one target. Targets are "agent",
 // "router", "entry", "pve:HOST", "pbs:HOST", "dropbear:HOST", "name:FQDN",
-// "guest:GUEST", "dns".
+// "guest:GUEST", "dns", "tunnel:agent", "tunnel:router".
 type Observation struct {
 	Site   SiteID        `json:"site"`
 	Target string        `json:"target"`

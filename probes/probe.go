@@ -34,8 +34,8 @@ const (
 // are the same question. Addr is always an address, never a name to resolve.
 type Target struct {
 	Site network.SiteID
-	// Name is "agent", "router", "entry", "dns", "pve:HOST", "pbs:HOST", "dropbear:HOST", "name:FQDN", "guest:ID"
-	// or "anchor:ADDRESS".
+	// Name is "agent", "router", "entry", "dns", "pve:HOST", "pbs:HOST", "dropbear:HOST", "name:FQDN", "guest:ID",
+	// "tunnel:agent", "tunnel:router", "anchor:ADDRESS" or "closed:ADDRESS:PORT".
 	Name string
 	Path failover.Path
 	Kind Kind

@@ -32,6 +32,7 @@ type ReporterConfig struct {
 type Inputs struct {
 	Observations []failover.Observation
 	Unwell       []string
+	Exposed      []failover.Exposure
 	// Term of the leader that State counts by: its reports must be of its own term.
 	Term uint64
 	// Levels of silence of a site at which something happens, ascending; nil: none. It is asked at every
@@ -92,6 +93,7 @@ type Reporter struct {
 	term      uint64
 	told      map[key]failover.Observation
 	unwell    []string
+	exposed   []failover.Exposure
 	returning map[key]bool // were silent, and have not been seen for ReturnAfter yet
 
 	changed   time.Time // when a change was first noticed, zero without one
@@ -182,7 +184,7 @@ func (r *Reporter) notice(now time.Time, in Inputs) {
 }
 
 func (r *Reporter) differs(in Inputs) bool {
-	if len(in.Observations) != len(r.told) || !slices.Equal(in.Unwell, r.unwell) {
+	if len(in.Observations) != len(r.told) || !slices.Equal(in.Unwell, r.unwell) || !slices.Equal(in.Exposed, r.exposed) {
 		return true
 	}
 	return slices.ContainsFunc(in.Observations, func(o failover.Observation) bool {
@@ -222,9 +224,10 @@ func levelsOf(in Inputs, site network.SiteID) []time.Duration {
 	return in.Levels(site)
 }
 
-// silent says whether an observation is of a silence that means something.
+// silent says whether an observation is of a silence that means something: not
+// that of a tunnel, which no verdict waits for.
 func silent(o failover.Observation) bool {
-	return o.Seen == failover.SeenDown && !strings.HasPrefix(o.Target, dropbearPrefix)
+	return o.Seen == failover.SeenDown && !strings.HasPrefix(o.Target, dropbearPrefix) && o.Path != failover.PathTunnel
 }
 
 // Build makes a report of the inputs, with a number above all before it: one
@@ -234,13 +237,14 @@ func (r *Reporter) Build(in Inputs) failover.Report {
 	return failover.Report{
 		Observer: r.config.Observer, Boot: r.config.Boot, Seq: r.seq, Version: r.config.Version,
 		Unwell: slices.Clone(in.Unwell), Observations: slices.Clone(in.Observations),
+		Exposed: slices.Clone(in.Exposed),
 	}
 }
 
 // Accepted takes note that a report has entered the log in a term.
 func (r *Reporter) Accepted(now time.Time, report failover.Report, in Inputs) {
 	r.accepted, r.at, r.term = true, now, in.Term
-	r.unwell = report.Unwell
+	r.unwell, r.exposed = report.Unwell, report.Exposed
 	r.changed, r.notBefore = time.Time{}, time.Time{}
 	r.told = make(map[key]failover.Observation, len(report.Observations))
 	returning := map[key]bool{}

@@ -42,6 +42,8 @@ type Options struct {
 	Pins map[string]string
 	// Voters always observe every site: a loss needs the votes of a majority of all of them (S4).
 	Voters []network.SiteID
+	// Tunnels names the WireGuard readings that there are: "agent" (this machine's interface), "router".
+	Tunnels []string
 	// Guests are the addresses of the guests that run at this agent's site, as Proxmox reports them.
 	Guests map[network.GuestID]netip.Addr
 }
@@ -130,6 +132,10 @@ func servedAt(spec *network.Spec, serving map[network.GuestID]network.SiteID, g 
 	return spec.Home(g)
 }
 
+// tunnelPrefix begins the names of targets that are tunnels; what follows says
+// whose counters are read (Options.Tunnels).
+const tunnelPrefix = "tunnel:"
+
 // builder collects targets.
 type builder struct {
 	spec     *network.Spec
@@ -166,6 +172,9 @@ func sameFamily(from []netip.Addr, to netip.Addr) netip.Addr {
 func (b *builder) remote(id network.SiteID, site network.Site) {
 	b.add(id, failover.PathMesh, site.Mesh, Target{Name: "agent", Kind: KindAgent, URL: healthPath})
 	b.router(id, site.Router)
+	for _, end := range b.opts.Tunnels {
+		b.add(id, failover.PathTunnel, site.Mesh, Target{Name: tunnelPrefix + end, Kind: KindTunnel})
+	}
 	b.hosts(id, site, failover.PathMesh)
 	b.zone(id, site)
 	b.public(id, site)
@@ -262,8 +271,11 @@ func (b *builder) public(id network.SiteID, site network.Site) {
 func (b *builder) guests(serving map[network.GuestID]network.SiteID) {
 	for _, id := range b.spec.GuestIDs() {
 		addr, check := b.opts.Guests[id], b.spec.Guests[id].Check
-		if !addr.IsValid() || check == nil || servedAt(b.spec, serving, id) != b.self {
+		if check == nil || servedAt(b.spec, serving, id) != b.self {
 			continue
+		}
+		if !addr.IsValid() && strings.Contains(check.URL+check.TCP, "{address}") {
+			continue // Proxmox has not told it
 		}
 		t := Target{Name: "guest:" + string(id)}
 		host := addr.String()

@@ -130,4 +130,20 @@ var detection = map[string]Message{
 		Look:    "wwwctl cluster peers",
 		Do:      "Wait a minute; then look at the agents that do not report.",
 	},
+	"WWW-1117": {
+		Severity: Warning, Word: "port-open", Title: "a port is open to the internet",
+		Text:    "{site}: {address} takes connections from the internet and should not",
+		Meaning: "An agent at another site could connect to a port of administration (SSH, Proxmox, an agent) over the public address.",
+		Impact:  "None on failover: it is no sign of life or loss. It is a door that anybody may try.",
+		Look:    "the box's port forwards and DMZ host; on the router: /ip/firewall/nat print · /ip/firewall/filter print",
+		Do:      "Close it. Administration goes over the mesh.",
+	},
+	"WWW-1118": {
+		Severity: Info, Word: "port-closed", Title: "a port is closed again",
+		Text:    "{site}: {address} is closed to the internet again",
+		Meaning: "No agent could connect to the port any more when it last tried.",
+		Impact:  "None.",
+		Look:    "-",
+		Do:      "Nothing.",
+	},
 }
