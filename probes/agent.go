@@ -33,12 +33,12 @@ func (p prober) agent(ctx context.Context, t Target) Result {
 		}
 		// It was closed or reset, as a restarted agent does: that says nothing of the agent there is now.
 	}
-	conn, err := p.Dial(ctx, "tcp", t.Addr.String(), t.From)
+	conn, err := p.dial(ctx, "tcp", t)
 	if err != nil {
 		return p.dialFailed(ctx, t, err)
 	}
 	var opened *line
-	r, sound := exchange(ctx, conn, func(conn net.Conn) (Result, error) {
+	r, sound := p.exchange(ctx, conn, func(conn net.Conn) (Result, error) {
 		c, err := p.meet(ctx, conn, t)
 		if err != nil {
 			return Result{}, err
@@ -46,11 +46,12 @@ func (p prober) agent(ctx context.Context, t Target) Result {
 		if err := isAgentOf(t.Site, c.ConnectionState()); err != nil {
 			return refused(err.Error()), nil
 		}
-		opened = newLine(c, conn, p.Now())
+		opened = newLine(c, conn.(*heard), p.Now())
 		return opened.ask(req)
 	})
 	if !sound || opened == nil || !p.Keep.put(t, opened, p.Now()) {
 		_ = conn.Close() // nothing was buffered that could be lost
+		p.Packets(packetsClose)
 	}
 	return r
 }
@@ -74,12 +75,14 @@ func (p prober) meet(ctx context.Context, conn net.Conn, t Target) (*tls.Conn, e
 // askKept asks over a connection of an earlier probe. again says that the other
 // side had ended it, so that a new one must tell.
 func (p prober) askKept(ctx context.Context, l *line, t Target, req *http.Request) (r Result, again bool) {
-	r, sound := exchange(ctx, l.raw, func(conn net.Conn) (Result, error) {
-		l.raw.(*heard).any = false
+	r, sound := p.exchange(ctx, l.heard, func(conn net.Conn) (Result, error) {
+		l.heard.any = false
+		p.Packets(1) // the acknowledgement of an answer that no question follows at once
 		return l.ask(req)
 	})
 	if !sound || !p.Keep.put(t, l, p.Now()) {
-		_ = l.raw.Close() // nothing was buffered that could be lost
+		_ = l.heard.Close() // nothing was buffered that could be lost
+		p.Packets(packetsClose)
 	}
 	// Silence is silence, whatever carried the question: only what the other side ended is tried anew.
 	return r, !sound && slices.Contains([]string{noteClosed, noteBroken, noteReset}, r.Note)

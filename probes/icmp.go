@@ -39,7 +39,7 @@ func (p prober) icmp(ctx context.Context, t Target) Result {
 	if err != nil {
 		return p.dialFailed(ctx, t, err)
 	}
-	return converse(ctx, conn, func(conn net.Conn) (Result, error) {
+	return p.converse(ctx, conn, func(conn net.Conn) (Result, error) {
 		request, reply := byte(echoRequest4), byte(echoReply4)
 		if to.Is6() {
 			request, reply = echoRequest6, echoReply6

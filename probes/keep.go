@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -31,15 +30,15 @@ type Keeper struct {
 // line is an open connection to an agent. It is used by one probe at a time.
 type line struct {
 	conn   *tls.Conn
-	raw    net.Conn // below conn, a *heard
+	heard  *heard // below conn
 	limit  *io.LimitedReader
 	reader *bufio.Reader
 	born   time.Time
 	used   time.Time
 }
 
-func newLine(c *tls.Conn, raw net.Conn, now time.Time) *line {
-	l := &line{conn: c, raw: raw, limit: &io.LimitedReader{R: c}, born: now}
+func newLine(c *tls.Conn, h *heard, now time.Time) *line {
+	l := &line{conn: c, heard: h, limit: &io.LimitedReader{R: c}, born: now}
 	l.reader = bufio.NewReader(l.limit)
 	return l
 }
@@ -129,6 +128,6 @@ func (k *Keeper) Close() {
 
 func closeAll(lines []*line) {
 	for _, l := range lines {
-		_ = l.raw.Close() // between two exchanges nothing is buffered
+		_ = l.heard.Close() // between two exchanges nothing is buffered
 	}
 }

@@ -83,6 +83,11 @@ type Config struct {
 	AgentTLS *tls.Config
 	// Keep holds the connections to agents between two probes; nil: each probe makes its own.
 	Keep *Keeper
+	// Limit is how many probes may be under way at once; zero: DefaultLimit. One more is not tried.
+	Limit int
+	// Packets is told how many packets a probe has sent and received, as far as can be told from above: what the
+	// kernel sends again, and acknowledgements of the other side, are estimated. Optional; called by several probes at once.
+	Packets func(n int)
 	// Tunnel says what the WireGuard counters of a target's site tell; nil: there are none to read.
 	Tunnel Func
 	// Roots are the authorities that a target's certificate must come from; a nil func or pool asks for none.
@@ -90,6 +95,10 @@ type Config struct {
 	// Now is the clock for round-trip times and certificate dates; required.
 	Now func() time.Time
 }
+
+// DefaultLimit is far above what nine sites need: it bounds descriptors and
+// memory when nothing answers any more.
+const DefaultLimit = 256
 
 // prober carries Config; its methods are the probes.
 type prober struct{ Config }
@@ -100,6 +109,10 @@ func New(c Config) Func {
 	if p.Ping == nil {
 		p.Ping = PingDial
 	}
+	if p.Packets == nil {
+		p.Packets = func(int) {}
+	}
+	slots := make(chan struct{}, orDefault(c.Limit, DefaultLimit))
 	kinds := map[Kind]Func{
 		KindAgent:  p.agent,
 		KindTLS:    p.tls,
@@ -118,6 +131,13 @@ func New(c Config) Func {
 		}
 		if _, ok := ctx.Deadline(); !ok {
 			return unknown("the probe has no deadline")
+		}
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		default:
+			// Waiting for a slot would be taken for the silence of the target.
+			return unknown("too many probes are under way here")
 		}
 		start := c.Now()
 		r := ask(ctx, t)

@@ -64,7 +64,7 @@ func newProber(t Target, c SetConfig, v *vigil, primary bool, now time.Time) *Pr
 	return p
 }
 
-func orDefault(d, def time.Duration) time.Duration {
+func orDefault[T int | time.Duration](d, def T) T {
 	if d <= 0 {
 		return def
 	}

@@ -13,39 +13,79 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 )
 
-// heard is a connection that remembers whether the other side ever said a byte.
-// It is used by one goroutine.
+// heard is a connection that remembers whether the other side ever said a byte,
+// and counts packets. It is used by one goroutine.
 type heard struct {
 	net.Conn
-	any bool
+	any   bool
+	count func(n int)
 }
+
+// segment is what fits into one packet of most lines, WireGuard included.
+const segment = 1380
 
 func (h *heard) Read(b []byte) (int, error) {
 	n, err := h.Conn.Read(b)
 	h.any = h.any || n > 0
+	h.count((n + segment - 1) / segment)
 	return n, err
+}
+
+func (h *heard) Write(b []byte) (int, error) {
+	n, err := h.Conn.Write(b)
+	h.count((n + segment - 1) / segment)
+	return n, err
+}
+
+// Packets of TCP beside those with data (RFC 9293).
+const (
+	packetsOpen  = 3 // SYN, SYN-ACK, ACK
+	packetsTried = 1 // the SYN alone; a second one follows after a second
+	packetsClose = 3 // FIN each way and an ACK
+	packetsReset = 1
+)
+
+// dial opens a connection to the target and counts.
+func (p prober) dial(ctx context.Context, network string, t Target) (net.Conn, error) {
+	conn, err := p.Dial(ctx, network, t.Addr.String(), t.From)
+	switch {
+	case network != "tcp":
+	case err == nil:
+		p.Packets(packetsOpen)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		p.Packets(packetsTried + 1)
+	default:
+		p.Packets(packetsTried)
+	}
+	return conn, err
 }
 
 // talk dials the target, runs say under the deadline of ctx, and closes. What
 // say returns is the result; its error is judged with what was heard before.
 func (p prober) talk(ctx context.Context, network string, t Target, say func(net.Conn) (Result, error)) Result {
-	conn, err := p.Dial(ctx, network, t.Addr.String(), t.From)
+	conn, err := p.dial(ctx, network, t)
 	if err != nil {
 		return p.dialFailed(ctx, t, err)
 	}
-	return converse(ctx, conn, say)
+	switch {
+	case t.Kind == KindKnock:
+		p.Packets(packetsReset)
+	case network == "tcp":
+		p.Packets(packetsClose)
+	}
+	return p.converse(ctx, conn, say)
 }
 
 // converse runs say on an open connection and closes it.
-func converse(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) Result {
+func (p prober) converse(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) Result {
 	defer conn.Close() // nothing was buffered that could be lost
-	r, _ := exchange(ctx, conn, say)
+	r, _ := p.exchange(ctx, conn, say)
 	return r
 }
 
 // exchange runs say on an open connection under the deadline of ctx. sound says
 // that say came to its end, so that the connection may be used again.
-func exchange(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) (r Result, sound bool) {
+func (p prober) exchange(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, error)) (r Result, sound bool) {
 	if deadline, ok := ctx.Deadline(); ok {
 		if err := conn.SetDeadline(deadline); err != nil {
 			return unknown("set deadline: " + err.Error()), false
@@ -57,7 +97,7 @@ func exchange(ctx context.Context, conn net.Conn, say func(net.Conn) (Result, er
 	})
 	h, ok := conn.(*heard)
 	if !ok {
-		h = &heard{Conn: conn}
+		h = &heard{Conn: conn, count: p.Packets}
 	}
 	r, err := say(h)
 	// Else the function above may still run, and spoil the deadline of the next use.

@@ -33,6 +33,27 @@ func drive(ctx context.Context, log failover.Log, s agent.Stepper) {
 	}
 }
 
+// driveAlone is drive for steppers that State does not concern.
+func driveAlone(ctx context.Context, s agent.Stepper) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		next := s.Step(ctx, time.Now())
+		timer.Reset(max(rest, time.Until(next)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+// stepFunc makes a Stepper of a function.
+type stepFunc func(ctx context.Context, now time.Time) (next time.Time)
+
+// Step calls the function.
+func (f stepFunc) Step(ctx context.Context, now time.Time) (next time.Time) { return f(ctx, now) }
+
 // driveProber is drive for probes. State does not concern them, but they can be
 // due earlier than they said, and what is not answered soon has the whole site
 // asked.

@@ -116,6 +116,17 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	return nil
 }
 
+// interfaces asks this site's Proxmox for the addresses of a guest; ok is false
+// while there is none to ask.
+func (h *siteHands) interfaces(ctx context.Context, kind proxmox.Kind, id int) (addrs []netip.Addr, ok bool, err error) {
+	m := h.machines.Load()
+	if m == nil || m.PVE == nil {
+		return nil, false, nil
+	}
+	addrs, err = m.PVE.Interfaces(ctx, kind, id)
+	return addrs, true, err
+}
+
 // use tells the doctor what to read.
 func (h *siteHands) use(m agent.Machines) {
 	h.machines.Store(&m)

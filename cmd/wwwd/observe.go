@@ -15,17 +15,22 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/probes"
 )
 
 // observer is the agent's eyes: probes, its own health, and the reports.
 type observer struct {
-	d      *daemon
-	keep   *probes.Keeper
-	set    *probes.Set
-	uplink *probes.Uplink
-	opts   probes.Options
+	d       *daemon
+	keep    *probes.Keeper
+	tunnels *tunnels
+	metrics *api.ProbeMetrics
+	set     *probes.Set
+	closed  *probes.Set // ports that must not be open
+	uplink  *probes.Uplink
+	guests  *guestAddresses
+	opts    probes.Options
 
 	mu      sync.Mutex
 	health  *probes.Health
@@ -43,17 +48,34 @@ type levels struct {
 }
 
 func (d *daemon) openProbes(context.Context) error {
+	t, err := d.openTunnels()
+	if err != nil {
+		return err
+	}
+	metrics, err := api.NewProbeMetrics(d.reg)
+	if err != nil {
+		return err
+	}
+	if err := api.RegisterTunnels(d.reg, t.metrics); err != nil {
+		return err
+	}
 	keep := &probes.Keeper{}
-	ask := probes.New(probes.Config{Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now, Keep: keep})
+	ask := probes.New(probes.Config{
+		Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now, Keep: keep, Packets: metrics.Packets, Tunnel: t.probe,
+	})
 	conf := probes.SetConfig{
-		Probe: ask, Misses: probes.DefaultMisses, Start: d.start,
+		Probe: counted(ask, metrics), Misses: probes.DefaultMisses, Start: d.start,
 		Rand: func(name string) *mathrand.Rand { return stream(d.boot, name) },
 	}
 	adaptive := conf
 	adaptive.Rest = probes.DefaultRest
 	d.probes = &observer{
-		d: d, keep: keep, set: probes.NewSet(adaptive), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
-		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins()},
+		d: d, keep: keep, tunnels: t, metrics: metrics, closed: probes.NewClosed(conf),
+		set: probes.NewSet(adaptive), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
+		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins(), Tunnels: t.names()},
+	}
+	d.probes.guests = &guestAddresses{
+		state: d.node.State, site: d.conf.Site, interfaces: d.site.interfaces, changed: d.probes.again,
 	}
 	for path, addr := range map[failover.Path]netip.Addr{
 		failover.PathMesh: d.conf.Dial.Mesh, failover.PathPublic: d.conf.Dial.Public, failover.PathLAN: d.conf.Dial.Mesh,
@@ -63,6 +85,19 @@ func (d *daemon) openProbes(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// counted makes a metric of every probe.
+func counted(ask probes.Func, m *api.ProbeMetrics) probes.Func {
+	return func(ctx context.Context, t probes.Target) probes.Result {
+		start := time.Now()
+		r := ask(ctx, t)
+		now := time.Now()
+		m.Probed(api.ProbeSample{
+			Site: t.Site, Target: t.Name, Probe: string(t.Kind), Path: t.Path, Seen: r.Seen, Took: now.Sub(start), RTT: r.RTT,
+		}, now)
+		return r
+	}
 }
 
 // retarget brings the probes to what State declares.
@@ -79,13 +114,40 @@ func (o *observer) retarget(now time.Time) {
 		serving[g] = p.Serving
 	}
 	opts := o.opts
+	opts.Guests = o.guests.addresses()
 	for site, m := range s.Members {
 		if m.Voter {
 			opts.Voters = append(opts.Voters, site)
 		}
 	}
-	o.set.Update(probes.Targets(s.Network, o.d.conf.Site, serving, opts), now)
+	o.aim(probes.Targets(s.Network, o.d.conf.Site, serving, opts), now)
+	o.closed.Update(probes.ClosedTargets(s.Network, o.d.conf.Site, opts), now)
 	o.uplink.Update(probes.AnchorTargets(s.Network, o.d.conf.Site, opts), now)
+}
+
+// again has the targets made anew although State has not changed.
+func (o *observer) again() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.version = 0
+}
+
+// aim replaces the targets, and drops the metrics of those that are gone.
+func (o *observer) aim(targets []probes.Target, now time.Time) {
+	type name struct {
+		site   network.SiteID
+		target string
+	}
+	kept := map[name]bool{}
+	for _, t := range targets {
+		kept[name{t.Site, t.Name}] = true
+	}
+	for _, p := range o.set.Steppers() {
+		if t := p.Target(); !kept[name{t.Site, t.Name}] {
+			o.metrics.Forget(t.Site, t.Name)
+		}
+	}
+	o.set.Update(targets, now)
 }
 
 // look takes the agent's own pulse, about once a second.
@@ -137,7 +199,7 @@ func (o *observer) gather(now time.Time) probes.Inputs {
 	o.mu.Lock()
 	unwell := o.unwell
 	o.mu.Unlock()
-	in := probes.Inputs{Observations: o.set.Observations(now), Unwell: unwell, Term: s.Term}
+	in := probes.Inputs{Observations: o.set.Observations(now), Unwell: unwell, Exposed: probes.Exposed(o.closed, now), Term: s.Term}
 	if s.Network != nil {
 		bySite := o.levelsOf(s)
 		in.Levels = func(site network.SiteID) []time.Duration { return bySite[site] }
@@ -192,7 +254,7 @@ var errNotMember = errors.New("this agent is no member of the group yet")
 
 func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 	byTarget := func(p *probes.Prober) probes.Target { return p.Target() }
-	for _, steppers := range []func() []*probes.Prober{o.set.Steppers, o.uplink.Steppers} {
+	for _, steppers := range []func() []*probes.Prober{o.set.Steppers, o.uplink.Steppers, o.closed.Steppers} {
 		c := crew[*probes.Prober, probes.Target]{
 			members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
 			key:     byTarget,
@@ -223,5 +285,7 @@ func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 		},
 	}
 	g.Go(func() error { drive(ctx, o.d.node, reporter); return nil })
+	o.tunnels.run(ctx, g)
+	g.Go(func() error { driveAlone(ctx, o.guests); return nil })
 	g.Go(func() error { <-ctx.Done(); o.keep.Close(); return nil })
 }

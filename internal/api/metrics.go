@@ -94,6 +94,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	v.sites()
 	v.guests(failover.ExplainGuests(s, now))
+	v.services()
 	v.operations(counted.ended)
 	v.dns()
 	v.plans(evaluated)

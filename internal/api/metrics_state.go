@@ -33,6 +33,7 @@ func descriptors() map[string]*prometheus.Desc {
 	add("site_state", "Decided state of a site, 1 for the current one.", "site", "state")
 	add("site_observers", "Agents that can judge the site.", "site")
 	add("site_observers_up", "Agents that see something of the site alive.", "site")
+	add("exposed_port_unexpected", "1 for a port that is open to the internet, as an agent elsewhere found, and not declared.", "site", "address", "port")
 	add("guest_info", "Description of a guest.", "guest", "vmid", "type", "structure", "home", "priority")
 	add("guest_state", "Phase of a guest, 1 for the current one.", "guest", "state")
 	add("guest_location", "1 at the site that owns the guest.", "guest", "site")
@@ -40,6 +41,7 @@ func descriptors() map[string]*prometheus.Desc {
 	add("guest_backup_last_timestamp_seconds", "Newest usable restore point of a guest at a site.", "guest", "site", "offsite")
 	add("guest_backup_replicas", "Sites other than the guest's home with a usable restore point.", "guest")
 	add("guest_rpo_objective_seconds", "Declared greatest loss (max_loss) of a guest that has one.", "guest")
+	add("guest_service_up", "1 when the guest's declared check passes, asked from inside its site.", "guest", "from")
 	add("guest_ready", "1 when the guest could be failed over now.", "guest")
 	add("guest_not_ready", "1 with the reason why the guest could not be failed over now.", "guest", "reason")
 	add("operation_in_progress", "1 while an operation runs.", "kind", "site")
@@ -85,6 +87,9 @@ func (v scrape) sites() {
 		v.gauge("maintenance_expires_timestamp_seconds", v.restEnd(row.Site), site)
 		_, excluded := v.s.Excluded[row.Site]
 		v.gauge("observer_excluded", truth(excluded), site)
+	}
+	for _, e := range v.s.Exposed() {
+		v.gauge("exposed_port_unexpected", 1, string(e.Site), e.Address.Addr().String(), strconv.Itoa(int(e.Address.Port())))
 	}
 	type held struct{ site, reason string }
 	seen := map[held]bool{}
@@ -143,6 +148,20 @@ func (v scrape) guests(views []failover.GuestView) {
 		v.gauge("guest_ready", truth(g.Ready), name)
 		if !g.Ready {
 			v.gauge("guest_not_ready", 1, name, message.Word(g.NotReady.Code))
+		}
+	}
+}
+
+// services tells what the agents of the sites see of the guests beside them.
+func (v scrape) services() {
+	seen := map[string]bool{}
+	for _, site := range v.s.Network.SiteIDs() {
+		for _, o := range v.s.Reports[site].Report.Observations {
+			guest, ok := strings.CutPrefix(o.Target, "guest:")
+			if ok && o.Path == failover.PathGuest && o.Seen != failover.SeenUnknown && !seen[guest] {
+				seen[guest] = true
+				v.gauge("guest_service_up", truth(o.Seen == failover.SeenUp), guest, "inside")
+			}
 		}
 	}
 }
