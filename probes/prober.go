@@ -114,7 +114,8 @@ func (p *Prober) claim(now time.Time) (question Target, due bool) {
 	p.spread = 1 + jitter*(2*p.rand.Float64()-1)
 	p.next = now.Add(time.Duration(float64(p.every) * p.spread))
 	question = p.target
-	if calm && p.primary && question.Kind == KindTLS && p.result.Seen == failover.SeenUp && now.Sub(p.whole) < p.rest {
+	knocks := question.Kind == KindTLS || question.Kind == KindBanner
+	if calm && p.primary && knocks && p.result.Seen == failover.SeenUp && now.Sub(p.whole) < p.rest {
 		// The service has proved itself lately: that its address still takes
 		// connections will do, for a tenth of the cost. A miss of this question
 		// is one of the other too.

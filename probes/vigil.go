@@ -19,7 +19,7 @@ import (
 // never earlier.
 const (
 	// DefaultRest is the interval of a target at rest.
-	DefaultRest = 12 * time.Second
+	DefaultRest = 15 * time.Second
 	// DoubtAfter is how long an answer may take before the others of the site are
 	// asked too: longer than any healthy round trip between homes, and than the
 	// first retransmission on a connection that is kept (200 ms and a round trip,

@@ -127,7 +127,7 @@ func TestAtRestOnlyPrimariesAreAskedEachSecond(t *testing.T) {
 	s.answer = booted
 	s.until(1020 * time.Second)
 	for _, name := range []string{"agent", "entry", "router", "pve:a", "pbs:a", "pve:b", "dropbear:b", "dns", "name:wiki"} {
-		got, low, high := len(s.times(name, 20*time.Second)), 75, 95
+		got, low, high := len(s.times(name, 20*time.Second)), 60, 75
 		if name == "agent" || name == "entry" {
 			got, low, high = len(s.times(name, 20*time.Second)), 960, 1040
 		}
@@ -152,7 +152,7 @@ func TestALossIsSeenAsFastAsEver(t *testing.T) {
 	var took []time.Duration
 	for seed := range uint64(300) {
 		s := newStreet(seed, site("moulin"))
-		loss := 40*time.Second + time.Duration(seed*7919%12000)*time.Millisecond
+		loss := 40*time.Second + time.Duration(seed*7919%15000)*time.Millisecond
 		s.answer = func(t probes.Target, at time.Duration) failover.Seen {
 			if at >= loss {
 				return d
@@ -253,7 +253,7 @@ func TestASlowTargetWakesItsSite(t *testing.T) {
 	}
 	s.until(85 * time.Second)
 	first := s.times("pve:a", 60*time.Second)[0]
-	if first > 74*time.Second {
+	if first > 77*time.Second {
 		t.Errorf("first missed at %s", first)
 	}
 	o := s.seen("pve:a")
@@ -330,7 +330,7 @@ func TestAStoppedObserverClaimsNoSilence(t *testing.T) {
 	}
 	for _, o := range s.set.Observations(s.now) {
 		if o.Seen == d {
-			t.Errorf("%s: silent for %s, although nobody asked for 12 s of them", o.Target, o.For)
+			t.Errorf("%s: silent for %s, although nobody asked for 12 s of it", o.Target, o.For)
 		}
 	}
 }
@@ -346,7 +346,7 @@ func TestKnocksStandForTheServiceForAWhile(t *testing.T) {
 			count[q.kind]++
 		}
 	}
-	if whole, knocks := count[probes.KindTLS], count[probes.KindKnock]; whole < 7 || whole > 10 || knocks < 80 {
+	if whole, knocks := count[probes.KindTLS], count[probes.KindKnock]; whole < 6 || whole > 8 || knocks < 80 {
 		t.Errorf("in 100 s: %d whole questions, %d knocks", whole, knocks)
 	}
 	if o := s.seen("entry"); o.Seen != u || o.Note != string(probes.KindTLS) {
@@ -360,7 +360,7 @@ func TestKnocksStandForTheServiceForAWhile(t *testing.T) {
 		return u
 	}
 	s.until(120*time.Second + probes.DefaultRest + 7*time.Second)
-	if o := s.seen("entry"); o.Seen != d || o.For > 19*time.Second {
+	if o := s.seen("entry"); o.Seen != d || o.For > 22*time.Second {
 		t.Errorf("frozen: %s for %s", o.Seen, o.For)
 	}
 }

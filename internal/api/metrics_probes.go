@@ -37,6 +37,12 @@ type ProbeMetrics struct {
 
 	mu     sync.Mutex // over memory only
 	losses map[failover.SiteID]*lossRatio
+	asked  map[targetKey]string // the last whole question
+}
+
+type targetKey struct {
+	site   failover.SiteID
+	target string
 }
 
 // NewProbeMetrics registers them.
@@ -59,6 +65,7 @@ func NewProbeMetrics(reg prometheus.Registerer) (*ProbeMetrics, error) {
 		rtt:    gauge("mesh_rtt_seconds", "Time until the agent of a peer answered over the mesh, the last time it did.", "peer"),
 		loss:   gauge("mesh_loss_ratio", "Share of probes of a peer's agent over the mesh without an answer, of five minutes.", "peer"),
 		losses: map[failover.SiteID]*lossRatio{},
+		asked:  map[targetKey]string{},
 	}
 	for _, c := range []prometheus.Collector{m.total, m.packets, m.success, m.took, m.rtt, m.loss} {
 		if err := reg.Register(c); err != nil {
@@ -82,19 +89,20 @@ func (m *ProbeMetrics) Probed(p ProbeSample, now time.Time) {
 	}
 	site := string(p.Site)
 	m.took.WithLabelValues(site, p.Probe).Observe(p.Took.Seconds())
-	probe := p.Probe
-	if probe == "knock" {
-		probe = "tls" // which it stands for, between two of them
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// A knock stands for the question that was asked before it.
+	key := targetKey{p.Site, p.Target}
+	if p.Probe != "knock" || m.asked[key] == "" {
+		m.asked[key] = p.Probe
 	}
-	m.success.WithLabelValues(site, p.Target, probe).Set(truth(p.Seen == failover.SeenUp))
+	m.success.WithLabelValues(site, p.Target, m.asked[key]).Set(truth(p.Seen == failover.SeenUp))
 	if p.Target != "agent" || p.Path != failover.PathMesh {
 		return
 	}
 	if p.Seen.Alive() {
 		m.rtt.WithLabelValues(site).Set(p.RTT.Seconds())
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	l := m.losses[p.Site]
 	if l == nil {
 		l = &lossRatio{}
@@ -105,14 +113,15 @@ func (m *ProbeMetrics) Probed(p ProbeSample, now time.Time) {
 
 // Forget drops the series of a target that is probed no more.
 func (m *ProbeMetrics) Forget(site failover.SiteID, target string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.asked, targetKey{site, target})
 	m.success.DeletePartialMatch(prometheus.Labels{"site": string(site), "target": target})
 	if target != "agent" {
 		return
 	}
 	m.rtt.DeleteLabelValues(string(site))
 	m.loss.DeleteLabelValues(string(site))
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	delete(m.losses, site)
 }
 
