@@ -284,10 +284,10 @@ type eyes struct {
 
 // eye is one prober with its schedule.
 type eye struct {
-	p          *probes.Prober
-	next, free time.Time
-	cost       time.Duration
-	seen       failover.Seen
+	p    *probes.Prober
+	free time.Time
+	cost time.Duration
+	seen failover.Seen
 }
 
 // lookEvery is how finely the probes' times are followed.
@@ -305,7 +305,9 @@ func (l *life) openProbes() {
 			return a.w.rand(fmt.Sprintf("probe %s %d %s", a.site.name, a.boot, name))
 		},
 	}
-	e.set, e.uplink = probes.NewSet(conf), probes.NewUplink(conf)
+	e.uplink = probes.NewUplink(conf)
+	conf.Rest = probes.DefaultRest
+	e.set = probes.NewSet(conf)
 	e.reporter = &probes.ReportStepper{
 		Reporter: probes.NewReporter(probes.ReporterConfig{
 			Observer: a.site.name, Boot: fmt.Sprintf("%s-%d", a.site.name, a.boot), Version: "sim",
@@ -314,11 +316,12 @@ func (l *life) openProbes() {
 	}
 	l.act("probes", func(now time.Time) time.Time {
 		for _, x := range e.all {
-			if now.Before(x.next) || now.Before(x.free) {
+			// Asked each time: a miss elsewhere calls for it earlier than it said.
+			if now.Before(x.p.Next()) || now.Before(x.free) {
 				continue
 			}
 			current, x.cost = x, 0
-			x.next = x.p.Step(background(), now)
+			x.p.Step(background(), now)
 			x.free = now.Add(x.cost)
 			if seen := x.p.Observe(now).Seen; seen != x.seen {
 				x.seen = seen
