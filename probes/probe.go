@@ -148,19 +148,30 @@ func New(c Config) Func {
 	}
 }
 
-// NetDial dials over the real network.
+// NetDial dials over the real network. The address is never looked up.
 func NetDial(ctx context.Context, network, addr string, from netip.Addr) (net.Conn, error) {
-	// KeepAlive off: a probe's connection lives for a second.
-	d := net.Dialer{KeepAlive: -1}
-	if from.IsValid() {
-		switch network {
-		case "udp":
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-		default:
-			d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
-		}
+	to, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
 	}
-	return d.DialContext(ctx, network, addr)
+	// KeepAlive off: a probe's connection is asked every second, or lives for one.
+	d := net.Dialer{KeepAlive: -1}
+	source := netip.AddrPort{}
+	if from.IsValid() {
+		source = netip.AddrPortFrom(from, 0)
+	}
+	if network == "udp" {
+		conn, err := d.DialUDP(ctx, network, source, to)
+		if err != nil {
+			return nil, err // and not a nil *net.UDPConn in an interface
+		}
+		return conn, nil
+	}
+	conn, err := d.DialTCP(ctx, network, source, to)
+	if err != nil {
+		return nil, err
+	}
+	return conn, nil
 }
 
 func up(note string) Result      { return Result{Seen: failover.SeenUp, Note: clean(note)} }

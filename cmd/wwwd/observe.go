@@ -36,7 +36,8 @@ type observer struct {
 	health  *probes.Health
 	unwell  []string
 	looked  time.Time // when health was last looked at
-	disk    error     // what writing to the data directory said then
+	disk    error     // what writing to the data directory said last
+	wrote   time.Time // when
 	version uint64    // of State that the targets were made from
 	levels  levels
 }
@@ -150,13 +151,26 @@ func (o *observer) aim(targets []probes.Target, now time.Time) {
 	o.set.Update(targets, now)
 }
 
+// writeEvery is how often the disk is tried while it works: a voter whose disk
+// fails stops Raft at once anyway, and flash wears.
+const writeEvery = 5 * time.Second
+
 // look takes the agent's own pulse, about once a second.
 func (o *observer) look(now time.Time) {
+	o.mu.Lock()
+	disk, due := o.disk, now.Sub(o.wrote) >= writeEvery
+	o.mu.Unlock()
+	if due || disk != nil {
+		disk = o.writeDisk()
+	}
 	in := probes.Input{
-		Wall: now, Mono: now.Sub(o.d.start), Late: o.set.TakeLate(now), Disk: o.writeDisk(), Well: o.uplink.Well(now),
+		Wall: now, Mono: now.Sub(o.d.start), Late: o.set.TakeLate(now), Disk: disk, Well: o.uplink.Well(now),
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if due {
+		o.wrote = now
+	}
 	o.disk = in.Disk
 	o.health.Observe(in)
 	o.unwell = o.health.Unwell(in.Mono)
@@ -253,11 +267,12 @@ func (o *observer) propose(ctx context.Context, r failover.Report) error {
 var errNotMember = errors.New("this agent is no member of the group yet")
 
 func (o *observer) run(ctx context.Context, g *errgroup.Group) {
-	byTarget := func(p *probes.Prober) probes.Target { return p.Target() }
+	// A target that changes in any respect has another prober (probes.Set).
+	itself := func(p *probes.Prober) *probes.Prober { return p }
 	for _, steppers := range []func() []*probes.Prober{o.set.Steppers, o.uplink.Steppers, o.closed.Steppers} {
-		c := crew[*probes.Prober, probes.Target]{
+		c := crew[*probes.Prober, *probes.Prober]{
 			members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
-			key:     byTarget,
+			key:     itself,
 			drive:   driveProber,
 		}
 		g.Go(func() error { return c.run(ctx, o.d.node) })
