@@ -54,7 +54,7 @@ func commands() []command {
 		{"restart", "SITE", "stop its agent and start it again", verb("restart")},
 		{"cut", "SITE [--path mesh|public|both] [--one-way]", "cut its lines; one-way: only what it sends is lost", cut},
 		{"heal", "SITE", "mend its lines", heal},
-		{"fault", "{add|list|clear} SITE ...", "faults of its Proxmox hosts", fault},
+		{"fault", "{add|list|clear} SITE ... | effects", "faults of its Proxmox hosts", fault},
 		{"guest", "{start|stop} SITE GUEST", "act on a guest behind everybody's back", guest},
 		{"logs", "SITE [--site]", "the log of its agent, or of its hosts", logs},
 		{"down", "", "end the network and remove its directory", down},

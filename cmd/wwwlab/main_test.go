@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/raoull/worldwidewelsh/internal/lab"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -98,6 +100,18 @@ func TestDemo(t *testing.T) {
 		moved := victim == ""
 		if !r.OK || !r.DNS || (len(r.Guests) >= 3) != moved || (r.Committed != nil) != moved {
 			t.Errorf("wwwlab %v: %+v", args, r)
+		}
+	}
+}
+
+func TestFaultEffectsListsTheCatalogue(t *testing.T) {
+	var out, complaint bytes.Buffer
+	if code := run(t.Context(), []string{"fault", "effects"}, &out, &complaint); code != exitOK {
+		t.Fatalf("exit code %d: %s", code, complaint.String())
+	}
+	for _, e := range lab.Effects() {
+		if !strings.Contains(out.String(), "\n"+string(e)+" ") {
+			t.Errorf("no effect %s in:\n%s", e, out.String())
 		}
 	}
 }

@@ -178,18 +178,36 @@ func pidText(pid int) string {
 	return fmt.Sprint(pid)
 }
 
+// printEffects tells people what faults there are.
+func printEffects(w io.Writer) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "EFFECT\tHOSTS\tWHAT HAPPENS\tFLAGS")
+	for _, x := range lab.Catalogue() {
+		hosts := "pve, pbs"
+		if x.PVEOnly {
+			hosts = "pve"
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", x.Effect, hosts, x.What, x.Fields)
+	}
+	_ = t.Flush() // as any print
+}
+
 func fault(ctx context.Context, args []string, s streams) error {
+	if len(args) == 1 && args[0] == "effects" {
+		printEffects(s.Out)
+		return nil
+	}
 	fs := flag.NewFlagSet("fault", flag.ContinueOnError)
 	var f lab.Fault
-	effect := fs.String("effect", "", fmt.Sprintf("one of %v", lab.Effects()))
+	effect := fs.String("effect", "", fmt.Sprintf("one of %v; wwwlab fault effects explains them", lab.Effects()))
 	fs.StringVar(&f.Where, "where", "", "pve:HOST or pbs:HOST; empty: every host of the site")
 	fs.StringVar(&f.Match.Method, "method", "", "of the requests it hits")
 	fs.StringVar(&f.Match.Path, "path", "", "of the requests it hits, without /api2/json; * stands for anything")
 	fs.IntVar(&f.Match.Skip, "skip", 0, "let so many requests pass first")
 	fs.IntVar(&f.Times, "times", 0, "hit so many requests; 0: all")
-	fs.DurationVar(&f.Delay, "delay", 0, "with the effect delay")
+	fs.DurationVar(&f.Delay, "delay", 0, "with the effects delay, skew-clock (may be negative) and hold-lock")
 	fs.IntVar(&f.Status, "status", 0, "with the effect status")
-	fs.StringVar(&f.Text, "text", "", "reason, storage, snapshot or token, by effect")
+	fs.StringVar(&f.Text, "text", "", "reason, storage, snapshot, token, privilege or lock, by effect")
 	c, rest, err := connect(fs, args, s, 2, 2)
 	if err != nil {
 		return err
@@ -217,7 +235,7 @@ func fault(ctx context.Context, args []string, s streams) error {
 		}
 		return nil
 	}
-	return usagef("want add, list or clear, not %q", rest[0])
+	return usagef("want add, list, clear or effects, not %q", rest[0])
 }
 
 func guest(ctx context.Context, args []string, s streams) error {

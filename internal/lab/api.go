@@ -27,12 +27,16 @@ type Param struct {
 	Type     string // string, integer, boolean, number, array
 	Required bool
 	Enum     []string
+	Since    string // the first release that has it, "" = older than all that are played
 }
 
 // RouteInfo describes one operation that a fake serves, for contract tests and coverage.
 type RouteInfo struct {
 	Method, Path string // path template without /api2/json, "/nodes/{node}/tasks"
 	Params       []Param
+	Since        string // the first release that has it, "" = older than all that are played
+	// Protected operations are handed by pveproxy to pvedaemon, so they fail while that is down.
+	Protected bool
 }
 
 // route is one operation of the API of T (a *PVE or *PBS).
@@ -49,6 +53,9 @@ type call struct {
 	token string
 	delay time.Duration  // what a real server would take; a hint to the driver
 	extra map[string]any // further members of the envelope: total, changes
+
+	protected bool           // pvedaemon serves it behind pveproxy
+	elsewhere map[int]string // ids that other nodes of the cluster use
 }
 
 func (c *call) str(name string) string { return c.args.Get(name) }
@@ -97,14 +104,24 @@ func badParam(name, format string, args ...any) *apiError {
 	}
 }
 
-// newRoute describes one operation; params is "name:type" words, "!" marks a required one and "=a|b" its
-// allowed values.
+// newRoute describes one operation; params is "name:type" words, "!" marks a required one, "=a|b" its
+// allowed values and "@9.1" its first release. The words "#unprotected" and "#since=9.2" are about the
+// operation itself.
 func newRoute[T any](method, path, params string, handle func(T, *call) (any, error)) route[T] {
 	r := route[T]{RouteInfo: RouteInfo{Method: method, Path: path}, segments: strings.Split(path[1:], "/"), handle: handle}
+	r.Protected = true
 	for _, word := range strings.Fields(params) {
+		if own, ok := strings.CutPrefix(word, "#"); ok {
+			r.Protected = r.Protected && own != "unprotected"
+			if since, ok := strings.CutPrefix(own, "since="); ok {
+				r.Since = since
+			}
+			continue
+		}
+		word, since, _ := strings.Cut(word, "@")
 		name, kind, _ := strings.Cut(word, ":")
 		kind, enum, _ := strings.Cut(kind, "=")
-		p := Param{Name: name, Type: strings.TrimSuffix(kind, "!"), Required: strings.HasSuffix(kind, "!")}
+		p := Param{Name: name, Type: strings.TrimSuffix(kind, "!"), Required: strings.HasSuffix(kind, "!"), Since: since}
 		if enum != "" {
 			p.Enum = strings.Split(enum, "|")
 		}

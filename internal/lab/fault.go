@@ -11,35 +11,6 @@ import (
 	"time"
 )
 
-// Effect names what a fault does to the requests that it matches.
-type Effect string
-
-// The effects. Those marked "before" act on the fake before the request is served, which then meets the
-// changed world.
-const (
-	EffectDelay           Effect = "delay"            // serve, answer Delay later
-	EffectHang            Effect = "hang"             // do nothing and never answer
-	EffectStatus          Effect = "status"           // do nothing, answer Status with reason Text
-	EffectDropReply       Effect = "drop-reply"       // serve, lose the answer
-	EffectTwice           Effect = "twice"            // serve twice, answer what the second gave
-	EffectCrashHost       Effect = "crash-host"       // serve, then the host loses power; no answer
-	EffectFillStorage     Effect = "fill-storage"     // before: the storage named Text has no room left
-	EffectLoseSnapshot    Effect = "lose-snapshot"    // before: snapshot Text ("ns:vm/100/TIME"; "" = newest) is gone
-	EffectCorruptSnapshot Effect = "corrupt-snapshot" // before: same, a chunk of it is bad
-	EffectWrongKey        Effect = "wrong-key"        // before: storage entry Text ("" = every PBS entry) holds another key
-	EffectRevokeToken     Effect = "revoke-token"     // before: token Text ("" = the caller's) is refused
-	EffectHTML            Effect = "html"             // do nothing, answer 200 with an HTML page
-	EffectTruncate        Effect = "truncate"         // serve, answer the first half of the body
-)
-
-var effects = []Effect{
-	EffectDelay, EffectHang, EffectStatus, EffectDropReply, EffectTwice, EffectCrashHost, EffectFillStorage,
-	EffectLoseSnapshot, EffectCorruptSnapshot, EffectWrongKey, EffectRevokeToken, EffectHTML, EffectTruncate,
-}
-
-// Effects returns the catalogue of effects.
-func Effects() []Effect { return slices.Clone(effects) }
-
 // Match selects requests. Zero fields match everything.
 type Match struct {
 	Method string `json:"method,omitempty"`
@@ -61,10 +32,14 @@ type Fault struct {
 // Validate returns what is wrong with a fault.
 func (f Fault) Validate() error {
 	switch {
-	case !slices.Contains(effects, f.Effect):
-		return fmt.Errorf("fault effect %q: want one of %v", f.Effect, effects)
-	case f.Effect == EffectDelay && f.Delay <= 0:
+	case !slices.Contains(Effects(), f.Effect):
+		return fmt.Errorf("fault effect %q: want one of %v", f.Effect, Effects())
+	case (f.Effect == EffectDelay || f.Effect == EffectHoldLock) && f.Delay <= 0:
 		return fmt.Errorf("fault %s: delay must be longer than 0", f.Effect)
+	case f.Effect == EffectSkewClock && f.Delay == 0:
+		return fmt.Errorf("fault %s: delay must say by how much, and may be negative", f.Effect)
+	case (f.Effect == EffectHoldLock || f.Effect == EffectRevokePrivilege) && f.Text == "":
+		return fmt.Errorf("fault %s: text must say which", f.Effect)
 	case f.Effect == EffectStatus && (f.Status < 200 || f.Status > 999):
 		return fmt.Errorf("fault %s: status %d is not in 200..999", f.Effect, f.Status)
 	case f.Times < 0 || f.Match.Skip < 0:
@@ -116,11 +91,11 @@ func (f *Faults) Clear() {
 }
 
 // take returns the first fault that hits the request and counts the hit.
-func (f *Faults) take(where, method, path string) (Fault, bool) {
+func (f *Faults) take(where, method, path string, hits func(Fault) bool) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, a := range f.list {
-		if (a.Where != "" && a.Where != where) || (a.Match.Method != "" && a.Match.Method != method) || !glob(a.Match.Path, path) {
+		if !hits(a.Fault) || (a.Where != "" && a.Where != where) || (a.Match.Method != "" && a.Match.Method != method) || !glob(a.Match.Path, path) {
 			continue
 		}
 		a.seen++
@@ -157,14 +132,21 @@ func glob(pattern, s string) bool {
 
 // sufferer is a fake whose world a fault can change.
 type sufferer interface {
-	suffer(e Effect, text string, r *http.Request)
+	suffer(f Fault, r *http.Request)
+}
+
+// proxied is a fake behind a proxy of its own, as pvedaemon is behind pveproxy.
+type proxied interface {
+	// needsBackend tells whether the proxy hands the request to the backend: "protected" in the schema.
+	needsBackend(method, path string) bool
 }
 
 // WithFaults serves h under the faults in force for where. h should be the *PVE or *PBS itself, so that
 // effects on its state reach it. Waits and lost answers are left to the driver as a Hint.
 func WithFaults(where string, h http.Handler, faults *Faults) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		f, hit := faults.take(where, r.Method, strings.TrimPrefix(r.URL.Path, apiPrefix))
+		path := strings.TrimPrefix(r.URL.Path, apiPrefix)
+		f, hit := faults.take(where, r.Method, path, func(f Fault) bool { return f.concerns(h, r.Method, path) })
 		if !hit {
 			h.ServeHTTP(w, r)
 			return
@@ -176,6 +158,20 @@ func WithFaults(where string, h http.Handler, faults *Faults) http.Handler {
 		hint.put(a.header)
 		a.send(w)
 	})
+}
+
+// concerns tells whether a fault can happen to a request of this fake at all.
+func (f Fault) concerns(h http.Handler, method, path string) bool {
+	info, ok := f.Effect.info()
+	if !ok || !info.PVEOnly {
+		return ok
+	}
+	p, ok := h.(proxied)
+	switch f.Effect {
+	case EffectBackendDown, EffectProxyCut, EffectBackendClosed:
+		return ok && p.needsBackend(method, path)
+	}
+	return ok
 }
 
 func serveFault(f Fault, h http.Handler, r *http.Request) (*answer, Hint) {
@@ -202,8 +198,13 @@ func serveFault(f Fault, h http.Handler, r *http.Request) (*answer, Hint) {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		h.ServeHTTP(a, r)
 		return a, Hint{}
-	case EffectFillStorage, EffectLoseSnapshot, EffectCorruptSnapshot, EffectWrongKey, EffectRevokeToken:
-		change(h, f.Effect, f.Text, r)
+	case EffectBackendDown:
+		return proxyAnswer(statusConnect, "Connection refused"), Hint{}
+	case EffectBackendClosed:
+		return proxyAnswer(statusProxyOther, "Too many redirections"), Hint{}
+	}
+	if f.Effect.changesWorld() {
+		change(h, f, r)
 	}
 	h.ServeHTTP(a, r)
 	return a, afterServing(f, h, r, a)
@@ -218,15 +219,18 @@ func afterServing(f Fault, h http.Handler, r *http.Request, a *answer) Hint {
 		hint.Reply = ReplyDropped
 	case EffectCrashHost:
 		hint.Reply = ReplyHangs
-		change(h, f.Effect, f.Text, r)
+		change(h, f, r)
 	case EffectTruncate:
 		a.body.Truncate(a.body.Len() / 2)
+	case EffectProxyCut:
+		*a = *proxyAnswer(statusTimeout, "Connection timed out")
+		hint = Hint{Delay: proxyPatience}
 	}
 	return hint
 }
 
-func change(h http.Handler, e Effect, text string, r *http.Request) {
+func change(h http.Handler, f Fault, r *http.Request) {
 	if s, ok := h.(sufferer); ok {
-		s.suffer(e, text, r)
+		s.suffer(f, r)
 	}
 }

@@ -30,12 +30,22 @@ func TestFaults(t *testing.T) {
 		{fault: lab.Fault{Effect: lab.EffectWrongKey}, status: 200, tasks: 1},
 		{fault: lab.Fault{Effect: lab.EffectLoseSnapshot, Text: "vm/100"}, status: 200, tasks: 1},
 		{fault: lab.Fault{Effect: lab.EffectCorruptSnapshot, Text: "vm/100"}, status: 200, tasks: 1},
+		{fault: lab.Fault{Effect: lab.EffectLoseKey}, status: 500, body: "no encryption key file found!"},
+		{fault: lab.Fault{Effect: lab.EffectSkewClock, Delay: -time.Hour}, status: 200, tasks: 1},
+		{fault: lab.Fault{Effect: lab.EffectStallHost}, status: 503, hint: lab.Hint{Reply: lab.ReplyHangs}},
+		{fault: lab.Fault{Effect: lab.EffectRevokePrivilege, Text: "VM.Allocate"}, status: 403, body: "Permission check failed"},
+		{fault: lab.Fault{Effect: lab.EffectOfflineStorage, Text: "local-zfs"}, status: 200, tasks: 1},
+		{fault: lab.Fault{Effect: lab.EffectHoldLock, Text: "900", Delay: time.Minute}, status: 500, hint: lab.Hint{Delay: 10 * time.Second}, body: "can't lock file '/var/lock/qemu-server/lock-900.conf' - got timeout"},
+		{fault: lab.Fault{Effect: lab.EffectLoseQuorum}, status: 500, body: "cluster not ready - no quorum?"},
+		{fault: lab.Fault{Effect: lab.EffectBackendDown}, status: 595},
+		{fault: lab.Fault{Effect: lab.EffectProxyCut}, status: 596, hint: lab.Hint{Delay: 30 * time.Second}, tasks: 1},
+		{fault: lab.Fault{Effect: lab.EffectBackendClosed}, status: 599},
 	}
 	seen := map[lab.Effect]bool{}
 	for _, tt := range tests {
 		seen[tt.fault.Effect] = true
 		t.Run(string(tt.fault.Effect), func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, func(p *lab.PVEConfig, _ *lab.PBSConfig) { p.Cluster = "duo" })
 			w.backup(100)
 			args := vmArgs(w, "900")
 			var faults lab.Faults
@@ -108,6 +118,9 @@ func TestFaultsAreValidated(t *testing.T) {
 		{"unknown effect", lab.Fault{Effect: "explode"}, `fault effect "explode"`},
 		{"delay without a time", lab.Fault{Effect: lab.EffectDelay}, "delay must be longer than 0"},
 		{"status without a number", lab.Fault{Effect: lab.EffectStatus}, "status 0 is not in 200..999"},
+		{"skew of nothing", lab.Fault{Effect: lab.EffectSkewClock}, "by how much"},
+		{"lock without a name", lab.Fault{Effect: lab.EffectHoldLock, Delay: time.Second}, "text must say which"},
+		{"privilege without a name", lab.Fault{Effect: lab.EffectRevokePrivilege}, "text must say which"},
 		{"negative times", lab.Fault{Effect: lab.EffectHang, Times: -1}, "must not be negative"},
 	}
 	for _, tt := range tests {

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -89,7 +87,7 @@ func compareSnapshots(a, b Snapshot) int {
 // PBSConfig configures a fake Proxmox Backup Server with one datastore.
 type PBSConfig struct {
 	Node        string
-	Version     string // default "4.2.0"
+	Version     string // PBS4 (default) or PBS3, or "4.1", "3.4.2"
 	Datastore   string
 	Store       *Store            // default: in memory, or Dir/chunks
 	Tokens      map[string]string // "user@realm!token" -> secret
@@ -106,8 +104,9 @@ type PBSConfig struct {
 // PBS is a passive stand-in for a Proxmox Backup Server. It is safe for concurrent use, except that
 // Advance and Flush are called by one driver at a time.
 type PBS struct {
-	cfg    PBSConfig
-	routes []route[*PBS]
+	cfg     PBSConfig
+	release version
+	routes  []route[*PBS]
 
 	mu    sync.Mutex
 	st    pbsState
@@ -122,8 +121,7 @@ type pbsState struct {
 	Snapshots []Snapshot         `json:"snapshots"` // sorted
 	Tasks     []*task            `json:"tasks"`
 	Runs      map[string]*jobRun `json:"runs"`
-	Revoked   map[string]bool    `json:"revoked"`
-	Full      bool               `json:"full"`
+	pbsWounds
 }
 
 // NewPBS returns a server that is on; with a directory that holds a state, one that lost power when the
@@ -132,8 +130,10 @@ func NewPBS(cfg PBSConfig) (*PBS, error) {
 	if cfg.Node == "" || cfg.Datastore == "" {
 		return nil, errors.New("new PBS: node or datastore name is missing")
 	}
-	if cfg.Version == "" {
-		cfg.Version = "4.2.0"
+	var err error
+	var release version
+	if cfg.Version, release, err = fullVersion("Proxmox Backup Server", cfg.Version, PBS3, PBS4); err != nil {
+		return nil, fmt.Errorf("new PBS %s: %w", cfg.Node, err)
 	}
 	if cfg.Size == 0 {
 		cfg.Size = defaultPBSSize
@@ -141,7 +141,7 @@ func NewPBS(cfg PBSConfig) (*PBS, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = seededRand(cfg.Node)
 	}
-	b := &PBS{cfg: cfg, routes: pbsRoutes(), st: pbsState{Runs: map[string]*jobRun{}, Revoked: map[string]bool{}}}
+	b := &PBS{cfg: cfg, release: release, routes: gate(pbsRoutes(), release), st: pbsState{Runs: map[string]*jobRun{}, pbsWounds: newPBSWounds()}}
 	return b, b.load()
 }
 
@@ -201,7 +201,7 @@ func (b *PBS) powerLoss() {
 	b.st.Off, b.dirty = true, true
 	for _, t := range b.st.Tasks {
 		if t.running() {
-			t.die(b.st.Now)
+			t.die(b.wall())
 			t.step = nil
 		}
 	}
@@ -377,47 +377,6 @@ func (b *PBS) CollectGarbage() (int, error) {
 	}
 	b.mu.Unlock()
 	return b.cfg.Store.keep(used)
-}
-
-// suffer changes the server as a fault says.
-func (b *PBS) suffer(e Effect, text string, r *http.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.dirty = true
-	switch e {
-	case EffectCrashHost:
-		b.powerLoss()
-	case EffectFillStorage:
-		b.st.Full = true
-	case EffectRevokeToken:
-		if text == "" {
-			text, _, _ = pbsToken(r)
-		}
-		b.st.Revoked[text] = true
-	case EffectLoseSnapshot, EffectCorruptSnapshot:
-		i := b.named(text)
-		if i < 0 {
-			return
-		}
-		if e == EffectLoseSnapshot {
-			b.st.Snapshots = slices.Delete(b.st.Snapshots, i, i+1)
-			return
-		}
-		for _, f := range b.st.Snapshots[i].Files {
-			if strings.Contains(f.Name, "idx") && len(f.Chunks) > 0 {
-				// A chunk that is gone already is as bad as a corrupt one.
-				_ = b.cfg.Store.Corrupt(f.Chunks[0])
-				return
-			}
-		}
-	}
-}
-
-// Heal undoes what the faults fill-storage and revoke-token did.
-func (b *PBS) Heal() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.st.Full, b.st.Revoked, b.dirty = false, map[string]bool{}, true
 }
 
 // named finds the snapshot that a fault names: "ns:vm/100/TIME", "vm/100/TIME", "vm/100" (its newest in

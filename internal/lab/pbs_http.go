@@ -47,10 +47,10 @@ func (b *PBS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.advance(b.cfg.Clock())
 	}
 	a := newAnswer()
-	if b.st.Off {
-		a.status = http.StatusServiceUnavailable
-		Hint{Reply: ReplyHangs}.put(a.header)
+	if b.st.Off || b.st.Stalled {
+		silent(a)
 	} else {
+		a.header.Set("Date", b.wall().UTC().Format(http.TimeFormat))
 		c := &call{args: args}
 		data, err := b.serve(r, c, argErr)
 		a.header.Set("Content-Type", "application/json")
@@ -142,10 +142,7 @@ func (b *PBS) datastores(*call) (any, error) {
 	return []map[string]any{row}, nil
 }
 
-func (b *PBS) major() int {
-	major, _, _ := strings.Cut(b.cfg.Version, ".")
-	return atoi(major)
-}
+func (b *PBS) major() int { return b.release.major }
 
 func (b *PBS) status(*call) (any, error) {
 	total, used := b.used()

@@ -81,7 +81,7 @@ func (b *PBS) dueJobs() []dueJob {
 	}
 	for _, j := range b.cfg.Jobs {
 		r := b.run(j.ID)
-		scheduled := j.Every > 0 && b.st.Now.Sub(time.Unix(r.Start, 0)) >= j.Every
+		scheduled := j.Every > 0 && b.wall().Sub(time.Unix(r.Start, 0)) >= j.Every
 		if r.pending == nil && scheduled {
 			b.beginSync(j, "root@pam")
 		}
@@ -103,7 +103,7 @@ func (b *PBS) run(id string) *jobRun {
 func (b *PBS) beginSync(j SyncJob, user string) *task {
 	t := b.begin("syncjob", strings.Join([]string{j.Remote, j.RemoteStore, b.cfg.Datastore, j.NS, j.ID}, ":"), user)
 	r := b.run(j.ID)
-	r.pending, r.Start = t, b.st.Now.Unix()
+	r.pending, r.Start = t, b.wall().Unix()
 	return t
 }
 
@@ -145,7 +145,7 @@ func (b *PBS) pull(from SyncSource, job SyncJob, t *task, now time.Time) (copied
 	r := b.run(job.ID)
 	r.pending, r.pulling = nil, false
 	if t.running() { // power may have gone meanwhile
-		t.finish(b.st.Now, err)
+		t.finish(b.wall(), err)
 		r.UPID, r.State, r.End = t.UPID, t.Exit, t.End
 	}
 	if err != nil {

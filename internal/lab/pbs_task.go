@@ -15,7 +15,7 @@ func (b *PBS) begin(kind, id, user string) *task {
 	b.st.Seq++
 	b.dirty = true
 	t := &task{
-		Type: kind, ID: id, User: user, Start: b.st.Now.Unix(), began: b.st.Now,
+		Type: kind, ID: id, User: user, Start: b.wall().Unix(), began: b.st.Now,
 		PID: 700, PStart: 4000,
 	}
 	escaped := strings.NewReplacer(":", `\x3a`, "-", `\x2d`, "/", `\x2f`).Replace(id)
@@ -119,7 +119,7 @@ func (b *PBS) verify(c *call) (any, error) {
 	due := b.st.Now.Add(verifyTime)
 	t.step = func(time.Duration) {
 		if !b.st.Now.Before(due) {
-			t.finish(b.st.Now, b.verifyAll(t, want))
+			t.finish(b.wall(), b.verifyAll(t, want))
 		}
 	}
 	return t.UPID, nil

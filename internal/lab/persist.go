@@ -44,6 +44,10 @@ func (p *PVE) load() error {
 	if err != nil {
 		return fmt.Errorf("new PVE %s: %w", p.cfg.Node, err)
 	}
+	p.st.whole()
+	if p.st.HAGone == nil {
+		p.st.HAGone = map[string]bool{}
+	}
 	if found {
 		p.powerLoss()
 	}
@@ -91,6 +95,7 @@ func (b *PBS) load() error {
 	if err != nil {
 		return fmt.Errorf("new PBS %s: %w", b.cfg.Node, err)
 	}
+	b.st.whole()
 	if found {
 		b.powerLoss()
 	}

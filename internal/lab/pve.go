@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,6 +31,7 @@ type StorageConfig struct {
 	Content  string // "images,rootdir", "backup"; defaults by type
 	Size     int64  // bytes
 	Disabled bool
+	Shared   bool // on several nodes of a cluster: allocation takes a cluster-wide lock
 
 	Server, Datastore, Namespace string
 	Username, Password           string // Password is the token secret; checked only when the PBS has tokens
@@ -78,18 +77,21 @@ type PVEConfig struct {
 	Site     string // shown by the guests' web service
 	Node     string
 	Address  string // of the node, in /cluster/status
-	Version  string // default "9.2.1"
+	Version  string // PVE9 (default) or PVE8, or "9.1", "8.4.3"
 	Storages []StorageConfig
 	Bridges  []BridgeConfig
 	Tokens   map[string]string // "user@realm!token" -> secret
 	// ACL gives tokens their privileges by path; a deeper path replaces what is above it. A token without
-	// an entry has every privilege that a token can have.
+	// an entry has every privilege that a token can have. An entry of its user ("user@realm") limits it too:
+	// with privilege separation a token has what both have.
 	ACL         map[string]map[string][]string
 	Memory      int64    // bytes
 	RestoreRate int64    // bytes/s, shared by the running restores
 	HA          []string // "vm:100"
 	Pools       []string
 	Cluster     string // name of the corosync cluster; "" = a stand-alone host
+	Peers       []Peer // the cluster's other nodes
+	QEMU        string // newest machine version of its QEMU; by default what its release has
 	Rand        *rand.Rand
 	Clock       Clock  // if set, every request first advances the fake to it; it must not call the fake
 	Dir         string // "" = in memory
@@ -102,6 +104,7 @@ type PVEConfig struct {
 // and Flush are called by one driver at a time.
 type PVE struct {
 	cfg      PVEConfig
+	release  version
 	routes   []route[*PVE]
 	storages map[string]StorageConfig
 	wrongKey *Key
@@ -124,17 +127,15 @@ type sealed struct {
 }
 
 type pveState struct {
-	Now      time.Time        `json:"now"`
-	Booted   time.Time        `json:"booted"`
-	Off      bool             `json:"off"`
-	Seq      int              `json:"seq"`
-	Guests   map[int]*guest   `json:"guests"`
-	Stray    []disk           `json:"stray"` // volumes that no guest names
-	Tasks    []*task          `json:"tasks"`
-	Fill     map[string]int64 `json:"fill"`     // storage -> bytes taken by a fault
-	BadKey   map[string]bool  `json:"badKey"`   // storage entries that a fault gave another key
-	Revoked  map[string]bool  `json:"revoked"`  // tokens
-	SyncedAt time.Time        `json:"syncedAt"` // how far the guests have written
+	Now    time.Time       `json:"now"`
+	Booted time.Time       `json:"booted"`
+	Off    bool            `json:"off"`
+	Seq    int             `json:"seq"`
+	Guests map[int]*guest  `json:"guests"`
+	Stray  []disk          `json:"stray"` // volumes that no guest names
+	Tasks  []*task         `json:"tasks"`
+	HAGone map[string]bool `json:"haGone,omitempty"` // HA resources that a delete with purge removed
+	wounds
 }
 
 // NewPVE returns a host that is on; with a directory that holds a state, one that lost power when the
@@ -143,8 +144,9 @@ func NewPVE(cfg PVEConfig) (*PVE, error) {
 	if cfg.Node == "" {
 		return nil, errors.New("new PVE: node name is missing")
 	}
-	if cfg.Version == "" {
-		cfg.Version = "9.2.1"
+	var err error
+	if cfg.Version, _, err = fullVersion("Proxmox VE", cfg.Version, PVE8, PVE9); err != nil {
+		return nil, fmt.Errorf("new PVE %s: %w", cfg.Node, err)
 	}
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
@@ -155,9 +157,16 @@ func NewPVE(cfg PVEConfig) (*PVE, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = seededRand(cfg.Node)
 	}
-	p := &PVE{cfg: cfg, routes: pveRoutes(), storages: map[string]StorageConfig{}, seal: map[sealed]ChunkID{}}
+	p := &PVE{cfg: cfg, storages: map[string]StorageConfig{}, seal: map[sealed]ChunkID{}}
+	if p.release, err = parseVersion(cfg.Version); err != nil {
+		return nil, fmt.Errorf("new PVE %s: %w", cfg.Node, err)
+	}
+	p.routes = gate(pveRoutes(), p.release)
+	if err := p.checkACL(); err != nil {
+		return nil, fmt.Errorf("new PVE %s: %w", cfg.Node, err)
+	}
 	p.wrongKey = NewKey(seededRand("wrong key of " + cfg.Node))
-	p.st = pveState{Guests: map[int]*guest{}, Fill: map[string]int64{}, BadKey: map[string]bool{}, Revoked: map[string]bool{}}
+	p.st = pveState{Guests: map[int]*guest{}, HAGone: map[string]bool{}, wounds: newWounds()}
 	for _, s := range cfg.Storages {
 		if s.Content == "" {
 			s.Content = map[string]string{"pbs": "backup", "dir": "images,rootdir,vztmpl,iso"}[s.Type]
@@ -231,7 +240,7 @@ func (p *PVE) powerLoss() {
 	p.st.Off = true
 	for _, t := range p.st.Tasks {
 		if t.running() {
-			t.die(p.st.Now)
+			t.die(p.wall())
 			if t.job != nil {
 				p.st.Stray = append(p.st.Stray, t.job.written()...)
 			}
@@ -330,51 +339,6 @@ func (p *PVE) Unlock(id int) error {
 
 func (p *PVE) guestIDs() []int { return slices.Sorted(maps.Keys(p.st.Guests)) }
 
-// suffer changes the host as a fault says.
-func (p *PVE) suffer(e Effect, text string, r *http.Request) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.dirty = true
-	switch e {
-	case EffectCrashHost:
-		p.powerLoss()
-	case EffectFillStorage:
-		for _, s := range p.named(text, func(s StorageConfig) bool { return s.Type != "pbs" }) {
-			p.st.Fill[s.ID] = s.Size
-		}
-	case EffectWrongKey:
-		for _, s := range p.named(text, func(s StorageConfig) bool { return s.Type == "pbs" }) {
-			p.st.BadKey[s.ID] = true
-		}
-	case EffectRevokeToken:
-		if text == "" {
-			text, _, _ = pveToken(r)
-		}
-		p.st.Revoked[text] = true
-	case EffectLoseSnapshot, EffectCorruptSnapshot:
-		seen := map[*PBS]bool{}
-		for _, s := range p.named("", func(s StorageConfig) bool { return s.Type == "pbs" }) {
-			if b := p.dial(s); b != nil && !seen[b] {
-				seen[b] = true
-				b.suffer(e, text, r)
-			}
-		}
-	}
-}
-
-// named returns the storage entries that a fault means: those of a kind, or the one of that kind with an id.
-func (p *PVE) named(id string, kind func(StorageConfig) bool) []StorageConfig {
-	return slices.DeleteFunc(p.sortedStorages(), func(s StorageConfig) bool { return !kind(s) || (id != "" && s.ID != id) })
-}
-
-// Heal undoes what the faults fill-storage, wrong-key and revoke-token did to the host.
-func (p *PVE) Heal() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.st.Fill, p.st.BadKey, p.st.Revoked = map[string]int64{}, map[string]bool{}, map[string]bool{}
-	p.dirty = true
-}
-
 func seededRand(name string) *rand.Rand {
 	return rand.New(rand.NewChaCha8(sha256.Sum256([]byte(name))))
 }
@@ -391,11 +355,4 @@ func (p *PVE) newUUID() string {
 	return strings.Join([]string{s[:8], s[8:12], "4" + s[13:16], "8" + s[17:20], s[20:]}, "-")
 }
 
-func (p *PVE) major() int {
-	major, _, _ := strings.Cut(p.cfg.Version, ".")
-	n, err := strconv.Atoi(major)
-	if err != nil {
-		return 9
-	}
-	return n
-}
+func (p *PVE) major() int { return p.release.major }

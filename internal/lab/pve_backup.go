@@ -107,6 +107,9 @@ func (p *PVE) upload(s backupState, e StorageConfig, at time.Time, comment strin
 	if err != nil {
 		return Snapshot{}, err
 	}
+	if err := p.keyFile(e); err != nil {
+		return Snapshot{}, err
+	}
 	k := p.key(e)
 	mode := "none"
 	snap := Snapshot{NS: e.Namespace, Type: s.kind, ID: s.id, Time: at.Unix(), Owner: e.auth(), Comment: comment, Protected: protected}
@@ -194,7 +197,7 @@ func (p *PVE) Backup(id int, storage string, now time.Time) error {
 	if err != nil {
 		return fmt.Errorf("back up guest %d: %w", id, err)
 	}
-	if _, err := p.upload(s, e, p.st.Now, g.name(), false); err != nil {
+	if _, err := p.upload(s, e, p.wall(), g.name(), false); err != nil {
 		return fmt.Errorf("back up guest %d to %s: %w", id, storage, err)
 	}
 	return nil
@@ -260,9 +263,9 @@ func (p *PVE) dumpSteps(t *task, ids []int, e StorageConfig, notes string, prote
 		case first != t:
 			return // waits for /var/run/vzdump.lock
 		case len(ids) == 0 && failed > 0:
-			t.finish(p.st.Now, errors.New("job errors"))
+			t.finish(p.wall(), errors.New("job errors"))
 		case len(ids) == 0:
-			t.finish(p.st.Now, nil)
+			t.finish(p.wall(), nil)
 		case current == nil:
 			g, ok := p.st.Guests[ids[0]]
 			if !ok {
@@ -285,7 +288,7 @@ func (p *PVE) dumpSteps(t *task, ids []int, e StorageConfig, notes string, prote
 		case !p.st.Now.Before(due):
 			g := current
 			delete(g.Conf, "lock")
-			if _, err := p.upload(state, e, at, strings.ReplaceAll(notes, "{{guestname}}", g.name()), protected); err != nil {
+			if _, err := p.upload(state, e, at.Add(p.st.Skew), strings.ReplaceAll(notes, "{{guestname}}", g.name()), protected); err != nil {
 				fail(g.ID, err)
 				return
 			}

@@ -150,7 +150,7 @@ func (p *PVE) postConfig(c *call) (any, error) {
 		return nil, err
 	}
 	t := p.begin("qmconfig", c.vars["vmid"], c.token)
-	t.finish(p.st.Now, nil)
+	t.finish(p.wall(), nil)
 	if c.has("background_delay") {
 		return nil, nil
 	}
@@ -166,12 +166,14 @@ func (p *PVE) changeConfig(c *call, kind string) error {
 	if err != nil {
 		return err
 	}
-	if p.noQuo && p.cfg.Cluster != "" {
+	if !p.quorate() {
 		return errText("unable to open file '/etc/pve/nodes/%s/%s.tmp.%d' - Permission denied", p.cfg.Node, confFile(kind, g.ID), 1000+p.st.Seq)
 	}
-	if p.restoring(g.ID) != nil {
+	wait := p.lockHeld(strconv.Itoa(g.ID))
+	if p.restoring(g.ID) != nil || wait > lockTimeout {
 		return p.lockTimeout(g)
 	}
+	c.delay += wait
 	if lock := g.Conf["lock"]; lock != "" {
 		return errText("%s is locked (%s)", label(kind), lock)
 	}

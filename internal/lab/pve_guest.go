@@ -274,6 +274,11 @@ func (p *PVE) canStart(g *guest, t *task) error {
 		t.logf("kvm: -netdev type=tap,id=net0: network script /usr/libexec/qemu-server/pve-bridge failed with status 6400")
 		return errors.New("start failed: QEMU exited with code 1")
 	}
+	for _, d := range g.Disks {
+		if p.st.Offline[d.Storage] {
+			return fmt.Errorf("storage '%s' is not online", d.Storage)
+		}
+	}
 	if len(g.Disks) == 0 {
 		return nil // a bare stub starts, and finds nothing to boot
 	}

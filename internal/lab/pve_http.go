@@ -23,29 +23,37 @@ func pveRoutes() []route[*PVE] {
 
 func baseRoutes() []route[*PVE] {
 	return []route[*PVE]{
-		newRoute("GET", "/version", "", (*PVE).version),
+		newRoute("GET", "/version", "#unprotected", (*PVE).version),
 		newRoute("GET", "/cluster/status", "", (*PVE).clusterStatus),
-		newRoute("GET", "/cluster/resources", "type:string=vm|storage|node|sdn", (*PVE).resources),
-		newRoute("GET", "/cluster/nextid", "vmid:integer", (*PVE).nextID),
-		newRoute("GET", "/cluster/ha/resources", "type:string=ct|vm", (*PVE).haResources),
-		newRoute("GET", "/nodes", "", (*PVE).nodes),
-		newRoute("GET", "/nodes/{node}/status", "", (*PVE).nodeStatus),
-		newRoute("GET", "/nodes/{node}/network", "type:string=bridge|bond|eth|alias|vlan|any_bridge|any_local_bridge|include_sdn", (*PVE).network),
-		newRoute("GET", "/access/permissions", "path:string", (*PVE).permissions),
+		newRoute("GET", "/cluster/resources", "#unprotected type:string=vm|storage|node|sdn", (*PVE).resources),
+		newRoute("GET", "/cluster/nextid", "#unprotected vmid:integer", (*PVE).nextID),
+		newRoute("GET", "/cluster/ha/resources", "#unprotected type:string=ct|vm", (*PVE).haResources),
+		newRoute("GET", "/nodes", "#unprotected", (*PVE).nodes),
+		newRoute("GET", "/nodes/{node}/status", "#unprotected", (*PVE).nodeStatus),
+		newRoute("GET", "/nodes/{node}/network", "#unprotected type:string=bridge|bond|eth|alias|vlan|any_bridge|any_local_bridge|include_sdn", (*PVE).network),
+		newRoute("GET", "/access/permissions", "#unprotected path:string", (*PVE).permissions),
 	}
 }
 
 // ServeHTTP answers one API request as pveproxy does. A host without power gives no answer (a Hint).
 func (p *PVE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if to, ok := p.peer(r); ok {
+		p.forward(w, r, to)
+		return
+	}
 	args, argErr := RequestParams(r)
+	taken := p.elsewhere()
 	p.mu.Lock()
 	if p.cfg.Clock != nil {
 		p.advance(p.cfg.Clock())
 	}
 	a := p.answer(r, func() (any, *call, error) {
-		c := &call{args: args}
+		c := &call{args: args, elsewhere: taken}
 		var rt *route[*PVE]
 		path := strings.TrimPrefix(r.URL.EscapedPath(), apiPrefix)
+		if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"}, r.Method) {
+			return nil, c, &apiError{status: http.StatusNotImplemented, text: fmt.Sprintf("method '%s' not available", r.Method)}
+		}
 		if rt, c.vars = find(p.routes, r.Method, path); rt == nil || !strings.HasPrefix(r.URL.Path, apiPrefix) {
 			return nil, c, &apiError{status: http.StatusNotImplemented, text: fmt.Sprintf("Method '%s %s' not implemented", r.Method, path)}
 		}
@@ -59,6 +67,7 @@ func (p *PVE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if node, ok := c.vars["node"]; ok && node != p.cfg.Node {
 			return nil, c, errText("hostname lookup '%s' failed - failed to get address info for: %s: Name or service not known", node, node)
 		}
+		c.protected = rt.Protected
 		data, err := rt.handle(p, c)
 		return data, c, err
 	})
@@ -68,21 +77,24 @@ func (p *PVE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (p *PVE) answer(r *http.Request, serve func() (any, *call, error)) *answer {
 	a := newAnswer()
-	if p.st.Off {
-		a.status = http.StatusServiceUnavailable
-		Hint{Reply: ReplyHangs}.put(a.header)
+	if p.st.Off || p.st.Stalled {
+		silent(a)
 		return a
 	}
+	a.header.Set("Date", p.wall().UTC().Format(http.TimeFormat))
 	if reason := p.refuse(r); reason != "" {
-		a.WriteReason(http.StatusUnauthorized, reason)
-		Hint{Delay: authDelay}.put(a.header)
+		unauthorized(a, reason)
 		return a
 	}
 	data, c, err := serve()
+	if c.protected {
+		defer cutLong(a)
+	}
 	if err != nil {
 		pveError(a, err, c.delay)
 		return a
 	}
+	Hint{Delay: c.delay}.put(a.header)
 	out := map[string]any{"data": data}
 	maps.Copy(out, c.extra)
 	a.header.Set("Content-Type", "application/json;charset=UTF-8")
@@ -140,87 +152,18 @@ func (p *PVE) refuse(r *http.Request) string {
 	if !ok {
 		return "No ticket"
 	}
-	if want, known := p.cfg.Tokens[id]; !known || want == "" || want != secret || p.st.Revoked[id] {
+	want, known := p.cfg.Tokens[id]
+	known = known && want != "" && !p.st.Revoked[id]
+	user, name, _ := strings.Cut(id, "!")
+	switch {
+	case known && want == secret:
+		return ""
+	case p.release.atLeast(9, 2): // one text since pve-manager 9.1.5
 		return "Authentication failed!"
+	case !known:
+		return fmt.Sprintf("no such token '%s' for user '%s'", name, user)
 	}
-	return ""
-}
-
-// privileges are those that the lab checks or shows, for PVE 9; PVE 8 has VM.Monitor in place of the
-// VM.GuestAgent ones.
-var privileges = []string{
-	"Datastore.Allocate", "Datastore.AllocateSpace", "Datastore.Audit", "Pool.Audit", "SDN.Audit", "SDN.Use", "Sys.Audit", "Sys.Modify",
-	"VM.Allocate", "VM.Audit", "VM.Backup", "VM.Config.CPU", "VM.Config.Cloudinit", "VM.Config.Disk", "VM.Config.HWType",
-	"VM.Config.Memory", "VM.Config.Network", "VM.Config.Options", "VM.GuestAgent.Audit", "VM.GuestAgent.Unrestricted", "VM.PowerMgmt",
-}
-
-func (p *PVE) allPrivileges() []string {
-	if p.major() >= 9 {
-		return privileges
-	}
-	old := slices.DeleteFunc(slices.Clone(privileges), func(s string) bool { return strings.HasPrefix(s, "VM.GuestAgent.") })
-	return append(old, "VM.Monitor")
-}
-
-// granted returns a token's privileges on a path: those of the deepest entry at or above it.
-func (p *PVE) granted(token, path string) []string {
-	acl, limited := p.cfg.ACL[token]
-	if !limited {
-		return p.allPrivileges()
-	}
-	for {
-		if privs, ok := acl[path]; ok {
-			return privs
-		}
-		if path == "/" || path == "" {
-			return nil
-		}
-		if path = path[:strings.LastIndexByte(path, '/')]; path == "" {
-			path = "/"
-		}
-	}
-}
-
-func (p *PVE) allowed(token, path string, privs ...string) bool {
-	have := p.granted(token, path)
-	for _, want := range privs {
-		if !slices.Contains(have, want) {
-			return false
-		}
-	}
-	return true
-}
-
-func forbidden(path, privs string) *apiError {
-	return &apiError{status: http.StatusForbidden, text: fmt.Sprintf("Permission check failed (%s, %s)", path, privs)}
-}
-
-// need returns a 403 unless the token has one of the privileges on path.
-func (p *PVE) need(c *call, path string, oneOf ...string) error {
-	for _, priv := range oneOf {
-		if p.allowed(c.token, path, priv) {
-			return nil
-		}
-	}
-	return forbidden(path, strings.Join(oneOf, "|"))
-}
-
-func (p *PVE) permissions(c *call) (any, error) {
-	paths := []string{c.str("path")}
-	if !c.has("path") {
-		paths = []string{"/"}
-		for path := range p.cfg.ACL[c.token] {
-			paths = append(paths, path)
-		}
-	}
-	out := map[string]map[string]int{}
-	for _, path := range paths {
-		out[path] = map[string]int{}
-		for _, priv := range p.granted(c.token, path) {
-			out[path][priv] = 1
-		}
-	}
-	return out, nil
+	return "invalid token value!"
 }
 
 func (p *PVE) version(*call) (any, error) {
@@ -232,7 +175,7 @@ func (p *PVE) version(*call) (any, error) {
 	return map[string]any{"version": p.cfg.Version, "release": release, "repoid": "0000000000000000"}, nil
 }
 
-func (p *PVE) quorate() bool { return p.cfg.Cluster == "" || !p.noQuo }
+func (p *PVE) quorate() bool { return p.cfg.Cluster == "" || !(p.noQuo || p.st.Minority) }
 
 func (p *PVE) clusterStatus(c *call) (any, error) {
 	if err := p.need(c, "/", "Sys.Audit"); err != nil {

@@ -1,7 +1,7 @@
 package lab
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -31,7 +31,7 @@ func guestRoutes() []route[*PVE] {
 	for _, kind := range []string{qemu, lxc} {
 		path := "/nodes/{node}/" + kind + "/{vmid}"
 		rs = append(rs,
-			newRoute("GET", path+"/config", "current:boolean", getConfig(kind)),
+			newRoute("GET", path+"/config", "#unprotected current:boolean", getConfig(kind)),
 			newRoute("GET", path+"/status/current", "", currentStatus(kind)))
 	}
 	return rs
@@ -171,8 +171,8 @@ func (p *PVE) exists(g *guest) error {
 
 // held returns why a guest's state cannot be changed now.
 func (p *PVE) held(g *guest) error {
-	if p.restoring(g.ID) != nil {
-		return errors.New(p.lockTimeout(g).text)
+	if p.restoring(g.ID) != nil || p.lockHeld(strconv.Itoa(g.ID)) > 0 {
+		return p.lockTimeout(g)
 	}
 	if lock := g.Conf["lock"]; lock != "" && lock != "backup" {
 		return fmt.Errorf("%s is locked (%s)", label(g.Kind), lock)
@@ -185,7 +185,7 @@ func (p *PVE) startGuest(c *call, g *guest) (any, error) {
 		return nil, errText("cluster not ready - no quorum?")
 	}
 	if g.Kind == lxc {
-		if err := errors.Join(p.exists(g), p.held(g)); err != nil {
+		if err := cmp.Or(p.exists(g), p.held(g)); err != nil {
 			return nil, err
 		}
 		if g.Running {
@@ -382,13 +382,13 @@ func (p *PVE) ctInterfaces(c *call) (any, error) {
 
 func (p *PVE) nextID(c *call) (any, error) {
 	if c.has("vmid") {
-		if p.st.Guests[c.num("vmid", 0)] != nil {
+		if id := c.num("vmid", 0); p.st.Guests[id] != nil || c.elsewhere[id] != "" {
 			return nil, badParam("vmid", "VM %s already exists", c.str("vmid"))
 		}
 		return c.str("vmid"), nil
 	}
 	id := 100
-	for p.st.Guests[id] != nil {
+	for p.st.Guests[id] != nil || c.elsewhere[id] != "" {
 		id++
 	}
 	return strconv.Itoa(id), nil

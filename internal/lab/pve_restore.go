@@ -31,7 +31,8 @@ var callOptions = []string{
 type stage int
 
 const (
-	stageChecks stage = iota
+	stageChecks   stage = iota // nothing was changed
+	stageAllocate              // the stub is written, what force replaces is freed
 	stageCopy
 )
 
@@ -53,6 +54,7 @@ type restoreJob struct {
 	conf  map[string]string // of the archive
 	disks []*diskJob
 	kept  []disk // of the old guest, not in the archive
+	freed []disk // of the old guest
 }
 
 // diskJob is one volume being written.
@@ -91,7 +93,7 @@ func (p *PVE) restoreVM(c *call) (any, error) {
 	if err := p.overrides(c, job, path); err != nil {
 		return nil, err
 	}
-	if err := p.reserve(job); err != nil {
+	if err := p.reserve(c, job); err != nil {
 		err.text = fmt.Sprintf("unable to restore VM %d - %s", job.guest.ID, err.text)
 		return nil, err
 	}
@@ -127,7 +129,7 @@ func (p *PVE) restoreCT(c *call) (any, error) {
 	if err := p.mayOverwriteCT(job); err != nil {
 		return nil, err
 	}
-	if err := p.reserve(job); err != nil {
+	if err := p.reserve(c, job); err != nil {
 		if !strings.Contains(err.text, "already exists") {
 			err.text = fmt.Sprintf("unable to restore CT %d - %s", job.guest.ID, err.text)
 		}
@@ -194,6 +196,11 @@ func (p *PVE) archiveRights(c *call, volid string) error {
 	if !ok || len(parts) != 3 {
 		return errText("Only root can pass arbitrary filesystem paths.")
 	}
+	if s, known := p.storages[storage]; known {
+		if err := p.keyFile(s); err != nil {
+			return err
+		}
+	}
 	if parts[1] == c.str("vmid") || p.allowed(c.token, "/storage/"+storage, "Datastore.Allocate") {
 		return nil
 	}
@@ -244,9 +251,17 @@ func (p *PVE) overrides(c *call, job *restoreJob, path string) error {
 }
 
 // reserve takes the id for the job, synchronously, so that of two calls one is refused.
-func (p *PVE) reserve(job *restoreJob) *apiError {
+func (p *PVE) reserve(c *call, job *restoreJob) *apiError {
 	id := job.guest.ID
 	old := p.st.Guests[id]
+	if other, ok := c.elsewhere[id]; ok {
+		return errText("%s %d already exists on node '%s'", label(job.kind), id, other)
+	}
+	if wait := p.lockHeld(strconv.Itoa(id)); wait > lockTimeout {
+		return p.lockTimeout(&guest{ID: id, Kind: job.kind})
+	} else if wait > 0 {
+		c.delay += wait
+	}
 	if t := p.restoring(id); t != nil && old != nil {
 		// The task takes the lock file a moment after the call: until then a second call sees the id as
 		// taken, later it waits for the file. A CT call without force never waits.
@@ -307,6 +322,14 @@ func (j *restoreJob) written() []disk {
 	return append(out, j.kept...)
 }
 
+// allocated returns the volumes that exist.
+func (j *restoreJob) allocated() []*diskJob {
+	if j.stage == stageCopy {
+		return j.disks
+	}
+	return nil
+}
+
 // failRestore ends a restore that went wrong. A VM leaves a stub: empty if nothing was allocated yet,
 // with "memory: 128" afterwards. A CT goes away. A guest under force survives only failures before its
 // disks were freed.
@@ -317,10 +340,13 @@ func (p *PVE) failRestore(t *task, err error) {
 		delete(j.guest.Conf, "lock")
 	case j.kind == lxc:
 		delete(p.st.Guests, j.guest.ID)
+		if j.stage == stageAllocate {
+			p.st.Stray = append(p.st.Stray, j.freed...) // the old container's disks stay behind, without an owner
+		}
 	case j.stage == stageChecks:
 		j.guest.Conf = map[string]string{}
 	default:
-		for _, d := range j.disks {
+		for _, d := range j.allocated() {
 			t.logf("temporary volume '%s' successfully removed", d.volume)
 		}
 		j.guest.Conf = map[string]string{"memory": "128"}
@@ -332,5 +358,5 @@ func (p *PVE) failRestore(t *task, err error) {
 		err = fmt.Errorf("unable to restore CT %d - %w", j.guest.ID, err)
 	}
 	p.dirty = true
-	t.finish(p.st.Now, err)
+	t.finish(p.wall(), err)
 }

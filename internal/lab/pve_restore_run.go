@@ -36,7 +36,46 @@ func (p *PVE) prepareRestore(t *task) error {
 		return err
 	}
 	p.writeStub(t)
+	return p.allocate(t)
+}
+
+// allocate makes the volumes. A failure comes after the stub was written and what force replaces was freed.
+func (p *PVE) allocate(t *task) error {
+	need := map[string]int64{}
+	for _, d := range t.job.disks {
+		s := p.storages[d.storage]
+		switch held := p.lockHeld("storage:"+s.ID) > 0; {
+		case s.Shared && !p.quorate():
+			return vendorText("cfs-lock 'storage-%s' error: no quorum!", s.ID)
+		case held && s.Shared:
+			return fmt.Errorf("cfs-lock 'storage-%s' error: got lock request timeout", s.ID)
+		case held:
+			return fmt.Errorf("can't lock file '/var/lock/pve-manager/pve-storage-%s' - got timeout", s.ID)
+		}
+		need[s.ID] += d.size
+		if s.Type == "zfspool" && p.used(s.ID)+need[s.ID] > s.Size {
+			return fmt.Errorf("zfs error: cannot create '%s': out of space", strings.Replace(d.volume, ":", "/", 1))
+		}
+	}
+	p.logVolumes(t)
 	return nil
+}
+
+// logVolumes writes what allocation logs, and what follows it.
+func (p *PVE) logVolumes(t *task) {
+	j := t.job
+	for _, d := range j.disks {
+		if p.storages[d.storage].Type == "dir" {
+			t.logf("Formatting '/var/lib/vz/images/%s', fmt=raw size=%d preallocation=off", strings.TrimPrefix(d.volume, d.storage+":"), d.size)
+		}
+		if j.kind == qemu {
+			t.logf("new volume ID is '%s'", d.volume)
+		}
+	}
+	if j.kind == lxc {
+		t.logf("restoring '%s' now..", j.volid)
+	}
+	j.stage = stageCopy
 }
 
 // readArchive finds the snapshot and decrypts its configuration. What the client prints goes to the log;
@@ -178,23 +217,13 @@ func (p *PVE) writeStub(t *task) {
 		}
 	}
 	g := j.guest
+	j.freed = g.Disks
 	g.Disks, g.Text, g.OS, g.Running = nil, nil, osInfo{}, false
 	g.Conf = map[string]string{"lock": "create"}
 	if j.kind == qemu {
 		g.Conf["memory"] = "128"
 	}
-	for _, d := range j.disks {
-		if p.storages[d.storage].Type == "dir" {
-			t.logf("Formatting '/var/lib/vz/images/%s', fmt=raw size=%d preallocation=off", strings.TrimPrefix(d.volume, d.storage+":"), d.size)
-		}
-		if j.kind == qemu {
-			t.logf("new volume ID is '%s'", d.volume)
-		}
-	}
-	if j.kind == lxc {
-		t.logf("restoring '%s' now..", j.volid)
-	}
-	j.stage = stageCopy
+	j.stage = stageAllocate
 	p.dirty = true
 }
 
@@ -347,7 +376,7 @@ func (p *PVE) finishRestore(t *task) {
 	if j.start {
 		t.logf("Execute autostart")
 	}
-	t.finish(p.st.Now, nil)
+	t.finish(p.wall(), nil)
 	if j.start {
 		p.beginStart(g, t.User) // its own task, whose failure the restore never sees
 	}

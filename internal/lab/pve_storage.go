@@ -13,8 +13,8 @@ import (
 
 func storageRoutes() []route[*PVE] {
 	return []route[*PVE]{
-		newRoute("GET", "/storage", "type:string", (*PVE).storageEntries),
-		newRoute("GET", "/storage/{storage}", "", (*PVE).storageEntry),
+		newRoute("GET", "/storage", "#unprotected type:string", (*PVE).storageEntries),
+		newRoute("GET", "/storage/{storage}", "#unprotected", (*PVE).storageEntry),
 		newRoute("GET", "/nodes/{node}/storage", "storage:string content:string enabled:boolean format:boolean target:string", (*PVE).storageList),
 		newRoute("GET", "/nodes/{node}/storage/{storage}/status", "", (*PVE).storageStatus),
 		newRoute("GET", "/nodes/{node}/storage/{storage}/content", "content:string vmid:integer", (*PVE).content),
@@ -51,6 +51,11 @@ func (p *PVE) connect(s StorageConfig) (*PBS, error) {
 	if b == nil {
 		return nil, errText("%s: error fetching datastores - 500 Can't connect to %s:8007 (Connection refused)", s.ID, s.Server)
 	}
+	if b.stalled() {
+		e := errText("%s: error fetching datastores - 500 read timeout", s.ID)
+		e.delay = readTimeout
+		return nil, e
+	}
 	if want := b.cfg.Fingerprint; want != "" && s.Fingerprint != "" && !strings.EqualFold(want, s.Fingerprint) {
 		return nil, errText("%s: error fetching datastores - 500 Can't connect to %s:8007 - fingerprint '%s' not verified, abort!", s.ID, s.Server, want)
 	}
@@ -63,6 +68,17 @@ func (p *PVE) connect(s StorageConfig) (*PBS, error) {
 		return nil, errText("%s: Cannot find datastore '%s', check permissions and existence!", s.ID, s.Datastore)
 	}
 	return b, nil
+}
+
+// readTimeout is how long the storage plugin waits for an answer of a PBS.
+const readTimeout = 7 * time.Second
+
+// keyFile returns why the key of an entry cannot be read: it is configured and its file is missing.
+func (p *PVE) keyFile(s StorageConfig) error {
+	if s.Key == nil || !p.st.NoKey[s.ID] {
+		return nil
+	}
+	return errText("encryption configured ('%s') but no encryption key file found!", shortFingerprint(s.Key.Fingerprint()))
 }
 
 // auth returns the user under which an entry logs in at its PBS.
@@ -110,17 +126,17 @@ func (p *PVE) used(id string) int64 {
 // an error.
 func (p *PVE) storageRow(s StorageConfig, c *call) map[string]any {
 	row := map[string]any{
-		"type": s.Type, "content": s.Content, "active": 0, "enabled": bit(!s.Disabled), "shared": bit(s.Type == "pbs"),
+		"type": s.Type, "content": s.Content, "active": 0, "enabled": bit(!s.Disabled), "shared": bit(s.Shared || s.Type == "pbs"),
 		"total": int64(0), "used": int64(0), "avail": int64(0),
 	}
 	total, used := s.Size, int64(0)
 	switch {
-	case s.Disabled:
+	case s.Disabled || p.st.Offline[s.ID]:
 		return row
 	case s.Type == "pbs":
 		b, err := p.connect(s)
 		if err != nil {
-			c.delay = 7 * time.Second // per hanging step of the real plugin
+			c.delay = 2 * readTimeout // two hanging steps of the real plugin, 14 s measured
 			return row
 		}
 		total, used = b.usage()
@@ -303,6 +319,8 @@ func (p *PVE) usable(id string) (StorageConfig, error) {
 		return s, errText("storage '%s' does not exist", id)
 	case s.Disabled:
 		return s, errText("storage '%s' is disabled", id)
+	case p.st.Offline[id]:
+		return s, errText("storage '%s' is not online", id)
 	}
 	return s, nil
 }
@@ -424,6 +442,9 @@ func (p *PVE) extractConfig(c *call) (any, error) {
 			return nil, err
 		}
 		return nil, forbidden("/vms/"+snap.ID, "VM.Backup")
+	}
+	if err := p.keyFile(s); err != nil {
+		return nil, err
 	}
 	text, err := p.readConfig(s, b, snap)
 	if err != nil {

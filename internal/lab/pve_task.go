@@ -70,7 +70,7 @@ func (p *PVE) begin(kind, id, user string) *task {
 	p.st.Seq++
 	p.dirty = true
 	t := &task{
-		Type: kind, ID: id, User: user, Start: p.st.Now.Unix(), began: p.st.Now,
+		Type: kind, ID: id, User: user, Start: p.wall().Unix(), began: p.st.Now,
 		PID: 1000 + p.st.Seq, PStart: 100_000 + 7*p.st.Seq,
 	}
 	t.UPID = fmt.Sprintf("UPID:%s:%08X:%08X:%08X:%s:%s:%s:", p.cfg.Node, t.PID, t.PStart, t.Start, kind, id, user)
@@ -86,8 +86,11 @@ func (p *PVE) beginFor(kind, id, user string, d time.Duration, work func(*task) 
 	t := p.begin(kind, id, user)
 	due := p.st.Now.Add(d)
 	t.step = func(time.Duration) {
-		if !p.st.Now.Before(due) {
-			t.finish(p.st.Now, work(t))
+		switch wait := p.lockHeld(id) > 0; {
+		case wait && p.st.Now.Before(due.Add(lockTimeout)):
+			return // trying to acquire the guest's lock file
+		case !p.st.Now.Before(due):
+			t.finish(p.wall(), work(t))
 		}
 	}
 	return t
@@ -117,7 +120,7 @@ func (p *PVE) restoring(id int) *task { return p.guestTask(id, "qmrestore", "vzr
 
 func taskRoutes() []route[*PVE] {
 	return []route[*PVE]{
-		newRoute("GET", "/nodes/{node}/tasks", "errors:boolean limit:integer since:integer source:string=archive|active|all start:integer "+
+		newRoute("GET", "/nodes/{node}/tasks", "#unprotected errors:boolean limit:integer since:integer source:string=archive|active|all start:integer "+
 			"statusfilter:string typefilter:string until:integer userfilter:string vmid:integer", (*PVE).listTasks),
 		newRoute("GET", "/nodes/{node}/tasks/{upid}/status", "", (*PVE).taskStatus),
 		newRoute("GET", "/nodes/{node}/tasks/{upid}/log", "limit:integer start:integer", (*PVE).taskLog),
@@ -279,6 +282,6 @@ func (p *PVE) stopTask(c *call) (any, error) {
 	if id, err := strconv.Atoi(t.ID); err == nil && t.Type == "vzdump" && p.st.Guests[id] != nil {
 		delete(p.st.Guests[id].Conf, "lock")
 	}
-	t.finish(p.st.Now, errText("interrupted by signal"))
+	t.finish(p.wall(), errText("interrupted by signal"))
 	return nil, nil
 }
