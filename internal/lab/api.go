@@ -54,8 +54,9 @@ type call struct {
 	delay time.Duration  // what a real server would take; a hint to the driver
 	extra map[string]any // further members of the envelope: total, changes
 
-	protected bool           // pvedaemon serves it behind pveproxy
-	elsewhere map[int]string // ids that other nodes of the cluster use
+	protected bool            // pvedaemon serves it behind pveproxy
+	elsewhere map[int]string  // ids that other nodes of the cluster use
+	online    map[string]bool // its other nodes that have power
 }
 
 func (c *call) str(name string) string { return c.args.Get(name) }

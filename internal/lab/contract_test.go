@@ -161,7 +161,7 @@ func TestPVEAnswersAreTheVendors(t *testing.T) {
 	get := func(path string, args ...string) { w.call("GET", path, pairs(args...)) }
 	for _, p := range []string{
 		"/version", "/cluster/status", "/cluster/resources", "/cluster/nextid", "/cluster/ha/resources", "/nodes", n + "/status", n + "/network",
-		"/access/permissions", "/storage", "/storage/pbs-local", n + "/storage", n + "/storage/pbs-local/status", n + "/storage/local-zfs/status",
+		"/access/permissions", "/storage", "/storage/pbs-local", n + "/storage", n + "/storage/pbs-local/status", n + "/storage/local-zfs/status", n + "/storage/pbs-local/identity",
 		n + "/storage/pbs-local/content", n + "/storage/local-zfs/content", n + "/qemu", n + "/lxc", n + "/qemu/100/config", n + "/lxc/101/config",
 		n + "/qemu/100/status/current", n + "/lxc/101/status/current",
 	} {

@@ -88,7 +88,9 @@ func (p *PVE) view(g *guest) GuestView {
 	return v
 }
 
-func (p *PVE) serves(g *guest) bool { return !p.st.Off && g.booted(p.st.Now) && g.OS.Name != "" }
+func (p *PVE) serves(g *guest) bool {
+	return !p.st.Off && g.booted(p.st.Now) && g.OS.Name != "" && !p.stalled(g)
+}
 
 func tagText(tag int) string {
 	if tag == 0 {

@@ -108,10 +108,11 @@ type PBS struct {
 	release version
 	routes  []route[*PBS]
 
-	mu    sync.Mutex
-	st    pbsState
-	dirty bool
-	saved time.Time
+	mu      sync.Mutex
+	st      pbsState
+	reading map[string]int // snapshots that a restore reads, "NS:NAME" -> readers
+	dirty   bool
+	saved   time.Time
 }
 
 type pbsState struct {
@@ -306,10 +307,27 @@ func (b *PBS) remove(ns, name string) error {
 		return vendorText("snapshot %s does not exist.", name)
 	case b.st.Snapshots[i].Protected:
 		return errors.New("cannot remove protected snapshot")
+	case b.reading[ns+":"+name] > 0:
+		return vendorText("unable to acquire lock on snapshot directory %q - possibly running or in use", name)
 	}
 	b.st.Snapshots = slices.Delete(b.st.Snapshots, i, i+1)
 	b.dirty = true
 	return nil
+}
+
+// hold takes the read lock of a snapshot: while a restore reads it, nobody forgets or prunes it.
+func (b *PBS) hold(s Snapshot) (release func()) {
+	key := s.NS + ":" + s.Name()
+	change := func(n int) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.reading == nil {
+			b.reading = map[string]int{}
+		}
+		b.reading[key] += n
+	}
+	change(1)
+	return func() { change(-1) }
 }
 
 // AddSnapshot puts a snapshot into the datastore as an upload does: its chunks must be in the store, its

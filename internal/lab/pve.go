@@ -108,7 +108,8 @@ type PVE struct {
 	routes   []route[*PVE]
 	storages map[string]StorageConfig
 	wrongKey *Key
-	local    *Store // plain chunks of the guests' disks
+	zero     ChunkID // of a chunk of zeros
+	local    *Store  // plain chunks of the guests' disks
 
 	mu    sync.Mutex
 	st    pveState
@@ -135,6 +136,7 @@ type pveState struct {
 	Stray  []disk          `json:"stray"` // volumes that no guest names
 	Tasks  []*task         `json:"tasks"`
 	HAGone map[string]bool `json:"haGone,omitempty"` // HA resources that a delete with purge removed
+	NoACL  map[string]bool `json:"noACL,omitempty"`  // ACL paths that went with their guest
 	wounds
 }
 
@@ -165,6 +167,7 @@ func NewPVE(cfg PVEConfig) (*PVE, error) {
 	if err := p.checkACL(); err != nil {
 		return nil, fmt.Errorf("new PVE %s: %w", cfg.Node, err)
 	}
+	p.zero = sha256.Sum256(make([]byte, ChunkSize))
 	p.wrongKey = NewKey(seededRand("wrong key of " + cfg.Node))
 	p.st = pveState{Guests: map[int]*guest{}, HAGone: map[string]bool{}, wounds: newWounds()}
 	for _, s := range cfg.Storages {
@@ -222,7 +225,11 @@ func (p *PVE) advance(now time.Time) {
 		p.st.Now = next
 		p.stepTasks(dt)
 		for _, id := range p.guestIDs() {
-			p.st.Guests[id].write(next)
+			if g := p.st.Guests[id]; g.Running && p.stalled(g) {
+				g.Written = next // what it would have written is not
+			} else {
+				g.write(next)
+			}
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (p *PVE) listed(who, path string) []string {
 		return p.allPrivileges()
 	}
 	for {
-		if privs, ok := acl[path]; ok {
+		if privs, ok := acl[path]; ok && !p.st.NoACL[path] {
 			return privs
 		}
 		if path == "/" || path == "" {
@@ -81,6 +81,14 @@ func (p *PVE) listed(who, path string) []string {
 			path = "/"
 		}
 	}
+}
+
+// dropACL removes every entry on a path, as the deletion of a guest does to /vms/ID.
+func (p *PVE) dropACL(path string) {
+	if p.st.NoACL == nil {
+		p.st.NoACL = map[string]bool{}
+	}
+	p.st.NoACL[path] = true
 }
 
 func (p *PVE) allowed(token, path string, privs ...string) bool {

@@ -287,6 +287,8 @@ func overridePrivilege(k, kind string) string {
 func (p *PVE) mayOverride(c *call, path, k, kind string) error {
 	base := strings.TrimRight(k, "0123456789")
 	switch {
+	case base == "net" && base != k && strings.Contains(c.str(k), "host-managed=") && (kind == qemu || p.major() < 9):
+		return badParam(k, "invalid format - format error\n%s.host-managed: property is not defined in schema and the schema does not allow additional properties\n", k)
 	case slices.Contains(rootOnly, k):
 		return errText("only root can set '%s' config", k)
 	case base == "dev":

@@ -282,11 +282,38 @@ func (p *PVE) canStart(g *guest, t *task) error {
 	if len(g.Disks) == 0 {
 		return nil // a bare stub starts, and finds nothing to boot
 	}
+	if m := g.Conf["machine"]; g.Kind == qemu && p.tooNew(m) {
+		t.logf("kvm: -machine type=%s: unsupported machine type, use -machine help to list supported machines", m)
+		return errors.New("start failed: QEMU exited with code 1")
+	}
 	if free := p.cfg.Memory - p.usedMemory(); g.Kind == qemu && !g.Running && g.memory() > free {
 		t.logf("kvm: cannot set up guest memory 'pc.ram': Cannot allocate memory")
 		return errors.New("start failed: QEMU exited with code 1")
 	}
 	return nil
+}
+
+// tooNew tells whether a pinned machine version ("pc-q35-10.1") is newer than this host's QEMU: such a
+// guest restores and does not start.
+func (p *PVE) tooNew(machine string) bool {
+	machine, _, _ = strings.Cut(machine, ",")
+	machine, _, _ = strings.Cut(machine, "+") // "+pve1", Proxmox's own revision
+	pinned, err := parseVersion(machine[strings.LastIndexByte(machine, '-')+1:])
+	if err != nil {
+		return false // not pinned
+	}
+	mine, err := parseVersion(p.qemuVersion())
+	return err == nil && !mine.atLeast(pinned.major, pinned.minor)
+}
+
+func (p *PVE) qemuVersion() string {
+	switch {
+	case p.cfg.QEMU != "":
+		return p.cfg.QEMU
+	case p.major() < 9:
+		return "9.2"
+	}
+	return "10.1"
 }
 
 // bridgeError says why a NIC cannot be plugged in, "" when it can. On a VLAN-aware bridge any tag is

@@ -42,13 +42,13 @@ func (p *PVE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	args, argErr := RequestParams(r)
-	taken := p.elsewhere()
+	taken, online := p.elsewhere()
 	p.mu.Lock()
 	if p.cfg.Clock != nil {
 		p.advance(p.cfg.Clock())
 	}
 	a := p.answer(r, func() (any, *call, error) {
-		c := &call{args: args, elsewhere: taken}
+		c := &call{args: args, elsewhere: taken, online: online}
 		var rt *route[*PVE]
 		path := strings.TrimPrefix(r.URL.EscapedPath(), apiPrefix)
 		if !slices.Contains([]string{"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS"}, r.Method) {
@@ -184,12 +184,18 @@ func (p *PVE) clusterStatus(c *call) (any, error) {
 	rows := []map[string]any{}
 	if p.cfg.Cluster != "" {
 		rows = append(rows, map[string]any{
-			"type": "cluster", "id": "cluster", "name": p.cfg.Cluster, "nodes": 2, "version": 2, "quorate": bit(p.quorate()),
+			"type": "cluster", "id": "cluster", "name": p.cfg.Cluster, "nodes": max(2, 1+len(p.cfg.Peers)), "version": 2, "quorate": bit(p.quorate()),
 		})
 	}
-	return append(rows, map[string]any{
+	rows = append(rows, map[string]any{
 		"type": "node", "id": "node/" + p.cfg.Node, "name": p.cfg.Node, "nodeid": 1, "ip": p.cfg.Address, "local": 1, "online": 1, "level": "",
-	}), nil
+	})
+	for i, x := range p.cfg.Peers {
+		rows = append(rows, map[string]any{
+			"type": "node", "id": "node/" + x.Name, "name": x.Name, "nodeid": 2 + i, "ip": x.address(), "local": 0, "online": bit(c.online[x.Name]), "level": "",
+		})
+	}
+	return rows, nil
 }
 
 // bit writes a boolean as PVE does.
@@ -219,10 +225,18 @@ func (p *PVE) nodeRow() map[string]any {
 	}
 }
 
-func (p *PVE) nodes(*call) (any, error) {
+func (p *PVE) nodes(c *call) (any, error) {
 	row := p.nodeRow()
 	row["id"], row["type"] = "node/"+p.cfg.Node, "node"
-	return []map[string]any{row}, nil
+	rows := []map[string]any{row}
+	for _, x := range p.cfg.Peers {
+		status := "offline"
+		if c.online[x.Name] {
+			status = "online"
+		}
+		rows = append(rows, map[string]any{"node": x.Name, "id": "node/" + x.Name, "type": "node", "status": status})
+	}
+	return rows, nil
 }
 
 func (p *PVE) nodeStatus(c *call) (any, error) {
@@ -281,7 +295,14 @@ func (p *PVE) haResources(c *call) (any, error) {
 		if c.has("type") && c.str("type") != kind {
 			continue
 		}
-		rows = append(rows, map[string]any{"sid": sid, "type": kind, "state": "started", "digest": digest(sid)})
+		if p.st.HAGone[sid] {
+			continue
+		}
+		row := map[string]any{"sid": sid, "type": kind, "state": "started", "digest": digest(sid)}
+		if p.major() < 9 {
+			row["group"] = "all" // HA rules took the groups' place in PVE 9.0
+		}
+		rows = append(rows, row)
 	}
 	return rows, nil
 }

@@ -120,6 +120,9 @@ func currentStatus(kind string) func(*PVE, *call) (any, error) {
 		row["ha"] = map[string]any{"managed": bit(p.haManaged(g))}
 		if kind == qemu {
 			row["qmpstatus"] = row["status"]
+			if g.Running && p.stalled(g) {
+				row["qmpstatus"] = "io-error"
+			}
 			if truth(g.Conf["agent"]) {
 				row["agent"] = 1
 			}
@@ -129,10 +132,6 @@ func currentStatus(kind string) func(*PVE, *call) (any, error) {
 		}
 		return row, nil
 	}
-}
-
-func (p *PVE) haManaged(g *guest) bool {
-	return slices.Contains(p.cfg.HA, map[string]string{qemu: "vm:", lxc: "ct:"}[g.Kind]+strconv.Itoa(g.ID))
 }
 
 // power wraps a power call: the guest's existence shows only in the task of a VM.
@@ -192,12 +191,20 @@ func (p *PVE) startGuest(c *call, g *guest) (any, error) {
 			return nil, errText("CT %d already running", g.ID)
 		}
 	}
+	if p.haManaged(g) {
+		return p.requestHA(c, g, "start", p.starting(g)).UPID, nil
+	}
 	return p.beginStart(g, c.token).UPID, nil
 }
 
 // beginStart starts the start task of a guest, for a call or for start=1 of a restore.
 func (p *PVE) beginStart(g *guest, user string) *task {
-	return p.beginFor(taskType(g.Kind, "start"), strconv.Itoa(g.ID), user, powerTask, func(t *task) error {
+	return p.beginFor(taskType(g.Kind, "start"), strconv.Itoa(g.ID), user, powerTask, p.starting(g))
+}
+
+// starting returns the work of a start task.
+func (p *PVE) starting(g *guest) func(*task) error {
+	return func(t *task) error {
 		if err := p.exists(g); err != nil {
 			return err
 		}
@@ -212,7 +219,7 @@ func (p *PVE) beginStart(g *guest, user string) *task {
 		}
 		g.start(p.st.Now)
 		return nil
-	})
+	}
 }
 
 func (p *PVE) stopGuest(c *call, g *guest) (any, error) { return p.stopIn(c, g, "stop", powerTask) }
@@ -230,7 +237,7 @@ func (p *PVE) stopIn(c *call, g *guest, verb string, d time.Duration) (any, erro
 			return nil, errText("CT %d not running", g.ID)
 		}
 	}
-	return p.beginFor(taskType(g.Kind, verb), strconv.Itoa(g.ID), c.token, d, func(*task) error {
+	stopping := func(*task) error {
 		if err := p.exists(g); err != nil {
 			return err
 		}
@@ -239,7 +246,11 @@ func (p *PVE) stopIn(c *call, g *guest, verb string, d time.Duration) (any, erro
 		}
 		g.Running = false // a stopped VM is stopped: OK
 		return nil
-	}).UPID, nil
+	}
+	if p.haManaged(g) {
+		return p.requestHA(c, g, "stop", stopping).UPID, nil
+	}
+	return p.beginFor(taskType(g.Kind, verb), strconv.Itoa(g.ID), c.token, d, stopping).UPID, nil
 }
 
 func destroyGuest(kind string) func(*PVE, *call) (any, error) {
@@ -259,8 +270,15 @@ func destroyGuest(kind string) func(*PVE, *call) (any, error) {
 			if err := p.held(g); err != nil {
 				return err
 			}
+			if !p.quorate() {
+				return vendorText("unable to open file '/etc/pve/nodes/%s/%s.tmp.%d' - Permission denied", p.cfg.Node, confFile(kind, g.ID), t.PID)
+			}
 			t.logf("destroy %s %d", label(kind), g.ID)
 			delete(p.st.Guests, g.ID)
+			if p.haManaged(g) {
+				p.st.HAGone[haID(g)] = true // mayDestroy has seen purge
+			}
+			p.dropACL(vmPath(g.ID))
 			p.st.Stray = slices.DeleteFunc(p.st.Stray, func(d disk) bool { return unreferenced && d.Owner == g.ID })
 			return nil
 		}).UPID, nil
@@ -409,6 +427,12 @@ func (p *PVE) resources(c *call) (any, error) {
 		row := p.nodeRow()
 		row["id"], row["type"] = "node/"+p.cfg.Node, "node"
 		rows = append(rows, row)
+	}
+	if !c.has("type") && p.major() >= 9 {
+		rows = append(rows, map[string]any{
+			"id": "network/" + p.cfg.Node + "/zone/localnetwork", "type": "network", "node": p.cfg.Node, "network": "localnetwork",
+			"network-type": "zone", "status": "ok",
+		})
 	}
 	if want("storage") {
 		for _, s := range p.sortedStorages() {

@@ -108,22 +108,30 @@ func (p *PVE) powered() bool {
 	return !p.st.Off
 }
 
-// elsewhere returns the ids that the cluster's other nodes use, with the node. It is called without the
-// host's lock.
-func (p *PVE) elsewhere() map[int]string {
+// elsewhere returns the ids that the cluster's other nodes use, with the node, and which of the nodes have
+// power. It is called without the host's lock. A node that is off keeps its ids: they are in /etc/pve.
+func (p *PVE) elsewhere() (taken map[int]string, online map[string]bool) {
 	if len(p.cfg.Peers) == 0 {
-		return nil
+		return nil, nil
 	}
-	taken := map[int]string{}
+	taken, online = map[int]string{}, map[string]bool{}
 	for _, x := range p.cfg.Peers {
 		if x.Host == nil {
 			continue
 		}
+		online[x.Name] = x.Host.powered()
 		for _, g := range x.Host.Guests() {
 			taken[g.ID] = x.Name
 		}
 	}
-	return taken
+	return taken, online
+}
+
+func (x Peer) address() string {
+	if x.Host == nil {
+		return ""
+	}
+	return x.Host.cfg.Address
 }
 
 func silent(a *answer) {

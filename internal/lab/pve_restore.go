@@ -13,9 +13,9 @@ import (
 func restoreRoutes() []route[*PVE] {
 	return []route[*PVE]{
 		newRoute("POST", "/nodes/{node}/qemu", vmOptions+"vmid:integer! archive:string storage:string unique:boolean start:boolean "+
-			"bwlimit:integer pool:string ha-managed:boolean", (*PVE).restoreVM),
+			"bwlimit:integer pool:string ha-managed:boolean@9.1", (*PVE).restoreVM),
 		newRoute("POST", "/nodes/{node}/lxc", ctOptions+"vmid:integer! ostemplate:string! restore:boolean storage:string force:boolean "+
-			"unique:boolean start:boolean bwlimit:number pool:string ha-managed:boolean ignore-unpack-errors:boolean", (*PVE).restoreCT),
+			"unique:boolean start:boolean bwlimit:number pool:string ha-managed:boolean@9.1 ignore-unpack-errors:boolean", (*PVE).restoreCT),
 		newRoute("POST", "/nodes/{node}/vzdump", "vmid:string all:boolean storage:string mode:string=snapshot|suspend|stop notes-template:string "+
 			"protected:boolean prune-backups:string remove:boolean notification-mode:string lockwait:integer "+
 			"pbs-change-detection-mode:string=legacy|data|metadata", (*PVE).vzdump),
@@ -55,6 +55,8 @@ type restoreJob struct {
 	disks []*diskJob
 	kept  []disk // of the old guest, not in the archive
 	freed []disk // of the old guest
+
+	release func() // of the snapshot's read lock
 }
 
 // diskJob is one volume being written.
@@ -178,7 +180,7 @@ func (p *PVE) restoreRights(c *call) (string, error) {
 	if c.yes("ha-managed") {
 		return "", forbidden("/", "Sys.Console") // no token of the lab has it, and nobody should use this
 	}
-	if c.yes("start") {
+	if c.yes("start") && p.release.atLeast(9, 2) {
 		if err := p.need(c, path, "VM.PowerMgmt"); err != nil {
 			return "", err
 		}

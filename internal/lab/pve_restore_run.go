@@ -99,7 +99,11 @@ func (p *PVE) readArchive(t *task) ([]savedDisk, error) {
 		t.logf("using up to 4 threads")
 		t.logf("fetching up to 16 chunks in parallel")
 	}
+	j.release = b.hold(snap)
 	text, err := p.readConfig(entry, b, snap)
+	if _, whole := snap.file(confBlob(snap.Type)); !whole && j.kind == qemu && keyError(p.key(entry), snap.Fingerprint) == "" {
+		return nil, vendorText("backup does not look like a qemu-server backup")
+	}
 	if err != nil {
 		t.logf("Error: %s", err)
 		return nil, p.clientFailed(j, snap.Name())
@@ -192,6 +196,9 @@ func (p *PVE) planDisks(j *restoreJob, saved []savedDisk) error {
 			return vendorText("Content type '%s' is not available on storage '%s'", content, storage)
 		}
 		file, ok := j.snap.file(s.archive)
+		if ok && file.Size == 0 && j.kind == qemu {
+			return fmt.Errorf("got no size for '%s'", s.key)
+		}
 		if !ok || len(file.Chunks) == 0 {
 			return fmt.Errorf("archive does not contain data for drive '%s'", s.key)
 		}
@@ -274,16 +281,17 @@ func (p *PVE) copyDisk(t *task, d *diskJob, n int64) error {
 				j.entry.repository(), j.snap.Name(), d.archive, d.volume)
 		}
 	}
+	if b := p.dial(j.entry); b != nil && b.stalled() {
+		return nil // the client waits
+	}
 	b, err := p.connect(j.entry)
 	if err != nil {
 		t.logf("restore failed: %s", err)
 		return failed
 	}
-	if target := p.storages[d.storage]; p.used(d.storage)+n > target.Size {
-		t.logf("restore failed: write_data_callback failed (-28)")
-		if !vm {
-			t.logf("Error: error extracting archive - No space left on device (os error 28)")
-		}
+	target := p.storages[d.storage]
+	if !target.thin() && p.used(d.storage)+n > target.Size {
+		noRoom(t, vm, 28)
 		return failed
 	}
 	for i := d.done / ChunkSize; i < (d.done+n)/ChunkSize; i++ {
@@ -294,10 +302,23 @@ func (p *PVE) copyDisk(t *task, d *diskJob, n int64) error {
 	}
 	d.done += n
 	p.dirty = true
+	if target.thin() && p.used(d.storage) > target.Size {
+		noRoom(t, vm, 5)
+		return failed
+	}
 	if vm {
 		p.logProgress(t, d)
 	}
 	return nil
+}
+
+// noRoom writes what the tools log when the target takes no more: a file system says ENOSPC (28), a thin
+// pool EIO (5).
+func noRoom(t *task, vm bool, errno int) {
+	t.logf("restore failed: write_data_callback failed (-%d)", errno)
+	if !vm {
+		t.logf("Error: error extracting archive - No space left on device (os error 28)")
+	}
 }
 
 func (p *PVE) copyChunk(j *restoreJob, d *diskJob, b *PBS, i int64) error {
@@ -351,7 +372,12 @@ func (p *PVE) finishRestore(t *task) {
 	} else {
 		t.logf("rescan volumes...")
 	}
-	g.Conf = p.mergedConf(j)
+	conf := p.mergedConf(j)
+	if err := p.checkMerged(t, conf); err != nil {
+		p.failMerge(t, err)
+		return
+	}
+	g.Conf = conf
 	g.Disks, g.Text, g.OS = nil, nil, osInfo{}
 	for _, d := range j.disks {
 		x := disk{Key: d.key, Storage: d.storage, Volume: d.volume, Size: d.size, Body: d.body, Owner: g.ID, Kind: g.Kind}
@@ -380,6 +406,36 @@ func (p *PVE) finishRestore(t *task) {
 	if j.start {
 		p.beginStart(g, t.User) // its own task, whose failure the restore never sees
 	}
+}
+
+// checkMerged holds the NICs of a VM's merged configuration against the token once more: its rights may
+// have changed during the copy.
+func (p *PVE) checkMerged(t *task, conf map[string]string) error {
+	if t.job.kind != qemu {
+		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(conf)) {
+		if strings.TrimRight(k, "0123456789") == "net" {
+			if err := p.mayUse(t.User, conf[k]); err != nil {
+				return fmt.Errorf("403 %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// failMerge ends a restore whose data is there and whose configuration was refused: the stub stays, the
+// volumes too, without an owner in a configuration.
+func (p *PVE) failMerge(t *task, err error) {
+	j := t.job
+	for _, d := range j.disks {
+		p.st.Stray = append(p.st.Stray, disk{
+			Key: d.key, Storage: d.storage, Volume: d.volume, Size: d.size, Body: d.body, Owner: j.guest.ID, Kind: j.kind,
+		})
+	}
+	j.guest.Conf, j.guest.Disks = map[string]string{"memory": "128"}, j.kept
+	t.logf("error after data was restored, VM disks should be OK but config may require adaptions. VM %d state is NOT cleaned up.", j.guest.ID)
+	t.finish(p.wall(), err)
 }
 
 func (p *PVE) mergedConf(j *restoreJob) map[string]string {

@@ -17,6 +17,7 @@ func storageRoutes() []route[*PVE] {
 		newRoute("GET", "/storage/{storage}", "#unprotected", (*PVE).storageEntry),
 		newRoute("GET", "/nodes/{node}/storage", "storage:string content:string enabled:boolean format:boolean target:string", (*PVE).storageList),
 		newRoute("GET", "/nodes/{node}/storage/{storage}/status", "", (*PVE).storageStatus),
+		newRoute("GET", "/nodes/{node}/storage/{storage}/identity", "#since=9.2", (*PVE).storageIdentity),
 		newRoute("GET", "/nodes/{node}/storage/{storage}/content", "content:string vmid:integer", (*PVE).content),
 		newRoute("GET", "/nodes/{node}/storage/{storage}/content/{volume}", "", (*PVE).volume),
 		newRoute("PUT", "/nodes/{node}/storage/{storage}/content/{volume}", "notes:string protected:boolean", (*PVE).changeVolume),
@@ -95,33 +96,6 @@ func (s StorageConfig) holds(content string) bool {
 	return slices.Contains(strings.Split(s.Content, ","), content)
 }
 
-// used returns the bytes taken on a storage: volumes of guests, of running restores, stray ones, faults.
-func (p *PVE) used(id string) int64 {
-	used := p.st.Fill[id]
-	for _, g := range p.st.Guests {
-		for _, d := range g.Disks {
-			if d.Storage == id {
-				used += d.Size
-			}
-		}
-	}
-	for _, d := range p.st.Stray {
-		if d.Storage == id {
-			used += d.Size
-		}
-	}
-	for _, t := range p.st.Tasks {
-		if t.job != nil {
-			for _, d := range t.job.disks {
-				if d.storage == id {
-					used += d.done
-				}
-			}
-		}
-	}
-	return used
-}
-
 // storageRow is the status of a storage entry. One that cannot be reached is inactive with zeros, without
 // an error.
 func (p *PVE) storageRow(s StorageConfig, c *call) map[string]any {
@@ -181,6 +155,25 @@ func (p *PVE) storageStatus(c *call) (any, error) {
 		return nil, forbidden("/storage/"+s.ID, "Datastore.Audit|Datastore.AllocateSpace")
 	}
 	return p.storageRow(s, c), nil
+}
+
+// storageIdentity tells which PBS instance an entry is, so that two entries of one can be told.
+func (p *PVE) storageIdentity(c *call) (any, error) {
+	s, err := p.usable(c.vars["storage"])
+	if err != nil {
+		return nil, err
+	}
+	if !p.seesStorage(c, s.ID) {
+		return nil, forbidden("/storage/"+s.ID, "Datastore.Audit|Datastore.AllocateSpace")
+	}
+	if s.Type != "pbs" {
+		return nil, errText("storage type '%s' has no identity", s.Type)
+	}
+	b, err := p.connect(s)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"id": digest("instance of " + b.cfg.Node), "type": s.Type}, nil
 }
 
 // entry is a storage.cfg entry as the API shows it; the key appears as its fingerprint.

@@ -51,13 +51,23 @@ func (t *task) finish(now time.Time, err error) {
 		t.logf("TASK OK")
 	}
 	t.End = now.Unix()
+	t.unlock()
 	t.step, t.job = nil, nil
+}
+
+// unlock gives up the read lock of the snapshot being restored.
+func (t *task) unlock() {
+	if t.job != nil && t.job.release != nil {
+		t.job.release()
+		t.job.release = nil
+	}
 }
 
 // die ends the task as a crash does: no last line.
 func (t *task) die(now time.Time) {
 	t.Exit = died
 	t.End = now.Unix()
+	t.unlock()
 }
 
 func (t *task) realmUser() (user, tokenID string) {

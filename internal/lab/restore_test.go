@@ -19,11 +19,19 @@ func nodePath(format string, args ...any) string {
 }
 
 func vmArgs(w *world, id string, extra ...string) url.Values {
-	return pairs(append([]string{"vmid", id, "archive", w.newest(100), "storage", "local-zfs"}, extra...)...)
+	return with(pairs("vmid", id, "archive", w.newest(100), "storage", "local-zfs"), extra...)
 }
 
 func ctArgs(w *world, id string, extra ...string) url.Values {
-	return pairs(append([]string{"vmid", id, "ostemplate", w.newest(101), "restore", "1", "storage", "local-zfs"}, extra...)...)
+	return with(pairs("vmid", id, "ostemplate", w.newest(101), "restore", "1", "storage", "local-zfs"), extra...)
+}
+
+// with sets further parameters.
+func with(v url.Values, extra ...string) url.Values {
+	for k, x := range pairs(extra...) {
+		v[k] = x
+	}
+	return v
 }
 
 func contains(lines []string, part string) bool {
