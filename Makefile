@@ -56,7 +56,10 @@ soak: ## many simulated runs (SEEDS=n FROM=first)
 	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
-	$(GO) test ./internal/lab -run 'TheVendors|Schema' -count=1 -v
+	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
+	CONTRACT=1 CONTRACT_REPORT="$$report" $(foreach v,PVE_SCHEMA PBS_SCHEMA,$(if $($(v)),$(v)="$(abspath $($(v)))")) \
+	  $(GO) test ./internal/lab -run 'Contract|Clients|Schema' -count=1; \
+	status=$$?; cat "$$report"; exit $$status
 
 alerts: ## check the Prometheus rules (needs promtool)
 	promtool check rules deploy/prometheus/alerts.yaml

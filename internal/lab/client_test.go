@@ -13,7 +13,7 @@ import (
 )
 
 // clients makes the project's own clients over two transports.
-func clients(t *testing.T, pveNode string, pveRT, pbsRT http.RoundTripper) (*proxmox.PVE, *proxmox.PBS) {
+func clients(t testing.TB, pveNode string, pveRT, pbsRT http.RoundTripper) (*proxmox.PVE, *proxmox.PBS) {
 	t.Helper()
 	conf := proxmox.Config{URL: "https://127.0.0.1:8006", Node: pveNode, TokenID: pveToken, Secret: proxmox.NewSecret(secret), Transport: pveRT}
 	pve, err := proxmox.NewPVE(conf)
@@ -28,65 +28,18 @@ func clients(t *testing.T, pveNode string, pveRT, pbsRT http.RoundTripper) (*pro
 	return pve, pbs
 }
 
-// contractWatch holds every request of a client against the schema, and sees that the fake serves it:
-// it may refuse for the world's state, never for the request's form.
-type contractWatch struct {
-	t      *testing.T
-	schema *lab.Schema
-	rt     http.RoundTripper
-	calls  int
-}
-
-func (c *contractWatch) RoundTrip(r *http.Request) (*http.Response, error) {
-	c.calls++
-	args, err := requestArgs(r)
-	if err != nil {
-		c.t.Errorf("%s %s: %v", r.Method, r.URL, err)
-	}
-	if err := c.schema.CheckRequest(r.Method, r.URL.EscapedPath(), args); err != nil {
-		c.t.Errorf("the client's request differs from the schema: %v", err)
-	}
-	res, err := c.rt.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	if res.StatusCode == 501 || res.StatusCode == 404 {
-		c.t.Errorf("the fake does not serve %s %s: %s", r.Method, r.URL, res.Status)
-	}
-	if res.StatusCode == 400 && !strings.Contains(r.URL.Path, "/tasks/") && !strings.Contains(r.URL.Path, "/admin/datastore/") {
-		c.t.Errorf("the fake refuses %s %s (%s): %s", r.Method, r.URL, args.Encode(), res.Status)
-	}
-	return res, nil
-}
-
-// TestClientCallsFitSchemaAndFake makes every call of the project's clients once.
-func TestClientCallsFitSchemaAndFake(t *testing.T) {
-	pveS, pbsS := pveSchema(t), pbsSchema(t)
-	w := newWorld(t, func(p *lab.PVEConfig, _ *lab.PBSConfig) {
-		p.Node, p.Pools = "pve1", []string{"dr"}
-		p.Storages = append(p.Storages, lab.StorageConfig{ID: "pbs-quai", Type: "pbs", Server: "10.10.1.10", Datastore: "backups", Namespace: "quai"})
-	})
-	for _, c := range proxmoxtest.Cases() {
-		t.Run(c.Name, func(t *testing.T) {
-			pveW := &contractWatch{t: t, schema: pveS, rt: lab.InProcess(w.pve)}
-			pbsW := &contractWatch{t: t, schema: pbsS, rt: lab.InProcess(w.pbs)}
-			pve, pbs := clients(t, "pve1", pveW, pbsW)
-			// The call may fail: its guest, snapshot or task need not exist in this world.
-			if err := c.Run(t.Context(), pve, pbs); err != nil {
-				t.Logf("answer of the fake: %v", err)
-			}
-			if pveW.calls+pbsW.calls == 0 {
-				t.Error("the call made no request")
-			}
-		})
-	}
-}
-
-// TestClientRestoresThroughTheFake walks the way of a restore with the project's own clients.
 func TestClientRestoresThroughTheFake(t *testing.T) {
-	w := newWorld(t)
+	onEachRelease(t, func(t *testing.T, option func(*lab.PVEConfig, *lab.PBSConfig)) {
+		w := newWorld(t, option)
+		pve, pbs := clients(t, node, lab.InProcess(w.pve), lab.InProcess(w.pbs))
+		clientRestores(t, w, pve, pbs)
+	})
+}
+
+// clientRestores walks the way of a restore with the project's own clients.
+func clientRestores(t testing.TB, w *world, pve *proxmox.PVE, pbs *proxmox.PBS) {
+	t.Helper()
 	w.backup(100)
-	pve, pbs := clients(t, node, lab.InProcess(w.pve), lab.InProcess(w.pbs))
 	ctx := t.Context()
 	points, err := pbs.Snapshots(ctx, "moulin", proxmox.VM, 100)
 	if err != nil || len(points) != 1 {

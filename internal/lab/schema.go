@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"bufio"
 	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"regexp"
@@ -16,6 +18,7 @@ import (
 // answers; see reference/pve-pbs-api.README.md for the shape of the files.
 type Schema struct {
 	dialect dialect
+	formats formats
 	ops     map[string]*operation // "GET /nodes/{node}/tasks"
 	names   []string              // of ops, sorted
 }
@@ -33,6 +36,7 @@ type operation struct {
 	segments     []string
 	params       map[string]*property
 	strict       bool // unknown parameters are refused
+	protected    bool // handed to pvedaemon
 	returns      *property
 }
 
@@ -73,10 +77,12 @@ type property struct {
 	Items      *property            `json:"items"`
 	Additional *flag                `json:"additionalProperties"`
 	Alias      string               `json:"alias"`
+	KeyAlias   string               `json:"keyAlias"`
 	DefaultKey flag                 `json:"default_key"`
 
 	pattern *regexp.Regexp
 	format  map[string]*property // of a property string
+	formats *formats             // the registered ones
 }
 
 type schemaNode struct {
@@ -86,6 +92,7 @@ type schemaNode struct {
 }
 
 type schemaMethod struct {
+	Protected  flag      `json:"protected"`
 	Parameters *property `json:"parameters"`
 	Returns    *property `json:"returns"`
 }
@@ -102,15 +109,15 @@ func loadSchema(path string, d dialect) (*Schema, error) {
 		return nil, fmt.Errorf("load schema: %w", err)
 	}
 	defer func() { _ = f.Close() }() // only read
-	z, err := gzip.NewReader(f)
+	text, err := schemaText(f)
 	if err != nil {
 		return nil, fmt.Errorf("load schema %s: %w", path, err)
 	}
 	var nodes []schemaNode
-	if err := json.NewDecoder(z).Decode(&nodes); err != nil {
+	if err := json.NewDecoder(text).Decode(&nodes); err != nil {
 		return nil, fmt.Errorf("load schema %s: %w", path, err)
 	}
-	s := &Schema{dialect: d, ops: map[string]*operation{}}
+	s := &Schema{dialect: d, formats: newFormats(), ops: map[string]*operation{}}
 	s.walk(nodes)
 	s.names = slices.Sorted(maps.Keys(s.ops))
 	if len(s.ops) == 0 {
@@ -119,16 +126,38 @@ func loadSchema(path string, d dialect) (*Schema, error) {
 	return s, nil
 }
 
+// schemaText returns the JSON in a schema file, which may be gzipped and may be the vendor's own
+// apidoc.js: "const apiSchema = [...];".
+func schemaText(f io.Reader) (io.Reader, error) {
+	r := bufio.NewReader(f)
+	if magic, err := r.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
+		z, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		r = bufio.NewReader(z)
+	}
+	if head, err := r.Peek(6); err == nil && string(head) == "const " {
+		if _, err := r.ReadString('='); err != nil {
+			return nil, err
+		}
+	}
+	return r, nil
+}
+
 func (s *Schema) walk(nodes []schemaNode) {
 	for _, n := range nodes {
 		for method, m := range n.Info {
-			op := &operation{method: method, path: n.Path, segments: strings.Split(strings.Trim(n.Path, "/"), "/"), returns: m.Returns}
+			op := &operation{method: method, path: n.Path, segments: strings.Split(strings.Trim(n.Path, "/"), "/"), protected: bool(m.Protected), returns: m.Returns}
 			if p := m.Parameters; p != nil {
 				op.params = p.Properties
 				op.strict = p.Additional != nil && !bool(*p.Additional)
 			}
 			for _, p := range op.params {
-				p.compile()
+				p.compile(&s.formats)
+			}
+			if op.returns != nil {
+				op.returns.compile(&s.formats)
 			}
 			s.ops[method+" "+n.Path] = op
 		}
@@ -137,7 +166,8 @@ func (s *Schema) walk(nodes []schemaNode) {
 }
 
 // compile prepares the pattern and the format. A Perl-only pattern is left out.
-func (p *property) compile() {
+func (p *property) compile(f *formats) {
+	p.formats = f
 	text := p.Pattern
 	if strings.HasPrefix(text, "/") && strings.HasSuffix(text, "/") && len(text) > 1 {
 		text = text[1 : len(text)-1]
@@ -153,17 +183,28 @@ func (p *property) compile() {
 		}
 		for _, sub := range p.format {
 			if sub != nil {
-				sub.compile()
+				sub.compile(f)
 			}
 		}
 	}
 	if p.Items != nil {
-		p.Items.compile()
+		p.Items.compile(f)
+	}
+	for _, sub := range p.Properties {
+		if sub != nil {
+			sub.compile(f)
+		}
 	}
 }
 
 // Operations returns all operations as "METHOD /path/{template}", sorted.
 func (s *Schema) Operations() []string { return slices.Clone(s.names) }
+
+// Protected tells whether pveproxy hands an operation, in the form of Operations, to pvedaemon.
+func (s *Schema) Protected(operation string) bool {
+	op := s.ops[operation]
+	return op != nil && op.protected
+}
 
 // Find returns the operation, in the form of Operations, that serves a request. The path may begin with
 // /api2/json. False means that the vendor has no such path with that method.
