@@ -202,12 +202,13 @@ func leanCases() []proxmoxtest.Case {
 
 // runFakes holds the whole surface of the fakes against the schemas and makes a request to each operation.
 func (c *contract) runFakes(option func(*lab.PVEConfig, *lab.PBSConfig)) {
-	w := newWorld(c.t, option)
+	quick := func(p *lab.PVEConfig, _ *lab.PBSConfig) { p.RestoreRate = 16 << 20 }
+	w := newWorld(c.t, option, quick)
 	pve := c.party("PVE", w, false)
 	pve.checkRoutes()
 	w.pveRT = pve
 	exercisePVE(w)
-	w = newWorld(c.t, option)
+	w = newWorld(c.t, option, quick)
 	pbs := c.party("PBS", w, false)
 	pbs.checkRoutes()
 	w.pbsRT = pbs
