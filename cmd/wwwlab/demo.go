@@ -22,6 +22,7 @@ type demoConfig struct {
 	dir    string // "": a temporary one
 	sites  int
 	victim string // "": the brique that leads
+	plays  releases
 	bins   binaries
 	out    io.Writer // progress
 }
@@ -34,7 +35,7 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 	fs.IntVar(&c.sites, "sites", site.DefaultSites, "number of sites")
 	inJSON := fs.Bool("json", false, "one line of JSON on standard output, progress on standard error")
 	backend := fs.String("dns", "embedded", "DNS back end: embedded")
-	binsOf := binFlags(fs)
+	binsOf, releasesOf := binFlags(fs), releaseFlags(fs)
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
 		return err
 	}
@@ -45,6 +46,9 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 		return err
 	}
 	var err error
+	if c.plays, err = releasesOf(); err != nil {
+		return err
+	}
 	if c.bins, err = binsOf(); err != nil {
 		return err
 	}
@@ -112,7 +116,7 @@ func (d *demo) inRoom(ctx context.Context, do func() error) error {
 		return err
 	}
 	defer held.Close() // the lock of a directory that nobody uses any more
-	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, bins: d.config.bins, say: d.say})
+	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, plays: d.config.plays, bins: d.config.bins, say: d.say})
 	if err == nil {
 		err = do()
 		d.say("ending the network")

@@ -48,6 +48,8 @@ func TestCommandLines(t *testing.T) {
 		"demo of an unknown site": {[]string{"demo", "--kill", "paris"}, exitUsage, "moulin"},
 		"demo with another DNS":   {[]string{"demo", "--dns", "bind"}, exitUsage, "embedded"},
 		"no runs":                 {[]string{"bench", "--runs", "0"}, exitUsage, "at least one"},
+		"release that is no more": {[]string{"up", "--dir", empty, "--pve", "7.4"}, exitUsage, "8.4 to 9.x"},
+		"demo of no release":      {[]string{"demo", "--pbs", "new"}, exitUsage, "MAJOR.MINOR"},
 		"fault without effect":    {[]string{"fault", "add", "quai", "--dir", empty}, exitUsage, "effect"},
 		"fault of another verb":   {[]string{"fault", "mend", "quai", "--dir", empty}, exitUsage, "mend"},
 		"site without a lab":      {[]string{"site", "--dir", empty, "--site", "moulin"}, exitFailed, "load lab"},

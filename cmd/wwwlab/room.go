@@ -39,6 +39,7 @@ type room struct {
 type roomConfig struct {
 	dir   string
 	sites int
+	plays releases
 	bins  binaries
 	say   func(format string, args ...any)
 }
@@ -69,6 +70,7 @@ func (r *room) lay(ctx context.Context, c roomConfig, plan fabric.Plan) error {
 	if r.lab, err = site.Layout(c.sites, plan.Block); err != nil {
 		return err
 	}
+	r.lab.PVE, r.lab.PBS = c.plays.pve, c.plays.pbs
 	if err := plan.CheckPorts(ctx, site.Ports()...); err != nil {
 		return err
 	}

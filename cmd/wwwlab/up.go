@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
 )
 
@@ -50,6 +51,21 @@ func binFlags(fs *flag.FlagSet) func() (binaries, error) {
 	}
 }
 
+// releases are the versions of Proxmox that the lab's hosts play; "" is the newest.
+type releases struct{ pve, pbs string }
+
+// releaseFlags registers --pve and --pbs.
+func releaseFlags(fs *flag.FlagSet) func() (releases, error) {
+	pve := fs.String("pve", "", "release of Proxmox VE to play, such as 9.2 or 8.4 (default: the newest)")
+	pbs := fs.String("pbs", "", "release of Proxmox Backup Server to play, such as 4.2 or 3.4 (default: the newest)")
+	return func() (releases, error) {
+		if err := lab.CheckVersions(*pve, *pbs); err != nil {
+			return releases{}, usagef("%v", err)
+		}
+		return releases{pve: *pve, pbs: *pbs}, nil
+	}
+}
+
 // teller returns a function that prints lines.
 func teller(w io.Writer) func(string, ...any) {
 	return func(format string, args ...any) { fmt.Fprintf(w, format+"\n", args...) }
@@ -57,7 +73,7 @@ func teller(w io.Writer) func(string, ...any) {
 
 func up(ctx context.Context, args []string, s streams) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
-	dirOf, binsOf := dirFlag(fs), binFlags(fs)
+	dirOf, binsOf, releasesOf := dirFlag(fs), binFlags(fs), releaseFlags(fs)
 	sites := fs.Int("sites", site.DefaultSites, "number of sites")
 	keep := fs.Bool("keep", false, "leave the directory behind, with its logs")
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
@@ -65,6 +81,10 @@ func up(ctx context.Context, args []string, s streams) error {
 	}
 	if *sites < site.MinSites || *sites > site.MaxSites {
 		return usagef("--sites: a network of the lab has %d to %d sites", site.MinSites, site.MaxSites)
+	}
+	plays, err := releasesOf()
+	if err != nil {
+		return err
 	}
 	dir, err := dirOf()
 	if err != nil {
@@ -78,7 +98,7 @@ func up(ctx context.Context, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRoom(ctx, roomConfig{dir: dir, sites: *sites, bins: bins, say: teller(s.Out)})
+	r, err := newRoom(ctx, roomConfig{dir: dir, sites: *sites, plays: plays, bins: bins, say: teller(s.Out)})
 	if err == nil {
 		err = runRoom(ctx, r, s.Out)
 		if err != nil {

@@ -93,7 +93,7 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 		return nil, err
 	}
 	cfg := lab.PBSConfig{
-		Node: h.Name, Datastore: Datastore, Size: pbsSize, Fingerprint: print,
+		Node: h.Name, Version: p.lab.PBS, Datastore: Datastore, Size: pbsSize, Fingerprint: print,
 		Tokens: map[string]string{},
 		Rand:   p.lab.rand("pbs " + h.Name), Clock: time.Now, Dir: p.stateDir("pbs", h.Name),
 	}
@@ -182,7 +182,7 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		}
 	}
 	cfg := lab.PVEConfig{
-		Site: p.name, Node: h.Name, Address: p.lab.Plan().Host(p.index, h.Index).String(),
+		Site: p.name, Node: h.Name, Version: p.lab.PVE, Address: p.lab.Plan().Host(p.index, h.Index).String(),
 		Storages: []lab.StorageConfig{{ID: LocalStorage, Type: "zfspool", Size: hostStorage}},
 		Bridges:  []lab.BridgeConfig{{Name: Bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{PVEToken: p.lab.TokenSecret(p.name, PVEToken)},

@@ -52,7 +52,9 @@ type Lab struct {
 	Block   byte     `json:"block"`  // second octet of every address
 	Secret  string   `json:"secret"` // passwords and backup keys are derived from it
 	Timing  Timing   `json:"timing"`
-	Rate    int64    `json:"rate"` // of restores, bytes per second and host
+	Rate    int64    `json:"rate"`          // of restores, bytes per second and host
+	PVE     string   `json:"pve,omitempty"` // release of the Proxmox VE hosts, "" = the newest
+	PBS     string   `json:"pbs,omitempty"` // release of the Proxmox Backup Servers
 	Sites   []Site   `json:"sites"`
 	Guests  []Member `json:"guests"`
 }
@@ -122,6 +124,9 @@ func Load(dir string) (*Lab, error) {
 	}
 	if l.Network == "" || l.Secret == "" || len(l.Sites) == 0 || l.Timing.Backup <= 0 || l.Timing.Sync <= 0 {
 		return nil, fmt.Errorf("load lab: %s: network, secret, sites and timing are needed", filepath.Join(dir, FileName))
+	}
+	if err := lab.CheckVersions(l.PVE, l.PBS); err != nil {
+		return nil, fmt.Errorf("load lab: %s: %w", filepath.Join(dir, FileName), err)
 	}
 	return &l, nil
 }

@@ -165,6 +165,13 @@ func TestSaveAndLoad(t *testing.T) {
 			t.Errorf("Load of a %s file: %v, want an error that says so", name, err)
 		}
 	}
+	l.PVE = "7.4"
+	if err := l.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := site.Load(dir); err == nil || !strings.Contains(err.Error(), "version 7.4 is not played") {
+		t.Errorf("Load of a lab of PVE 7.4 = %v, want an error that says so", err)
+	}
 	if _, err := site.Load(t.TempDir()); err == nil {
 		t.Error("Load of an empty directory succeeded")
 	}
