@@ -104,5 +104,16 @@ func exercisePBS(w *world) {
 	w.pbsCall("GET", "/nodes/localhost/tasks", pairs("limit", "10"))
 	w.pbsCall("GET", "/nodes/localhost/tasks/"+url.PathEscape(upid)+"/status", nil)
 	w.pbsCall("GET", "/nodes/localhost/tasks/"+url.PathEscape(upid)+"/log", nil)
+	w.pbsCall("GET", "/access/permissions", pairs("path", "/datastore/backups"))
+	w.pbsCall("GET", store+"/gc", nil)
+	w.pbsCall("POST", store+"/gc", nil)
+	w.pbsCall("POST", "/admin/verify/all/run", nil)
+	w.pbsCall("POST", "/admin/prune/old/run", nil)
+	w.pbsCall("POST", store+"/prune", pairs("ns", "moulin", "backup-type", "vm", "backup-id", "100", "keep-last", "3"))
+	w.pbsCall("POST", store+"/prune-datastore", pairs("ns", "moulin", "keep-last", "3"))
+	w.advance(5 * time.Second)
+	for _, list := range []string{"/admin/gc", "/admin/verify", "/admin/prune", store + "/gc"} {
+		w.pbsCall("GET", list, nil)
+	}
 	w.pbsCall("DELETE", store+"/snapshots", one)
 }

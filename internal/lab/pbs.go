@@ -95,10 +95,15 @@ type PBSConfig struct {
 	Size        int64             // bytes of the datastore, default 1 TiB
 	Fingerprint string            // of its certificate; entries with another one are refused
 	Jobs        []SyncJob
-	Remote      func(name string) SyncSource // the PBS behind a job's remote; nil = cannot be reached
-	Rand        *rand.Rand
-	Clock       Clock  // if set, every request first advances the fake to it; it must not call the fake
-	Dir         string // "" = in memory
+	VerifyJobs  []MaintenanceJob
+	PruneJobs   []MaintenanceJob
+	// ACL gives users and tokens their privileges by path, as PVEConfig.ACL: "/datastore/STORE[/NS]",
+	// "/remote/R", "/system/tasks". Who has no entry has everything.
+	ACL    map[string]map[string][]string
+	Remote func(name string) SyncSource // the PBS behind a job's remote; nil = cannot be reached
+	Rand   *rand.Rand
+	Clock  Clock  // if set, every request first advances the fake to it; it must not call the fake
+	Dir    string // "" = in memory
 }
 
 // PBS is a passive stand-in for a Proxmox Backup Server. It is safe for concurrent use, except that
@@ -122,6 +127,7 @@ type pbsState struct {
 	Snapshots []Snapshot         `json:"snapshots"` // sorted
 	Tasks     []*task            `json:"tasks"`
 	Runs      map[string]*jobRun `json:"runs"`
+	GC        gcRun              `json:"gc"`
 	pbsWounds
 }
 
@@ -183,6 +189,7 @@ func (b *PBS) advance(now time.Time) {
 	if b.st.Off {
 		return
 	}
+	b.startDueMaintenance()
 	for _, t := range slices.Clone(b.st.Tasks) {
 		if t.running() && t.step != nil {
 			t.step(dt)
@@ -370,29 +377,22 @@ func (b *PBS) insert(s Snapshot) {
 func (b *PBS) Prune(ns string, keep int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	kept := map[string]int{}
-	removed := 0
-	for _, s := range slices.Backward(b.listed(ns)) {
-		if s.Unfinished || s.Protected {
-			continue
-		}
-		if kept[s.Group()]++; kept[s.Group()] > keep && b.remove(ns, s.Name()) == nil {
-			removed++
+	before := len(b.st.Snapshots)
+	plan := b.plan(ns, keep, func(Snapshot) bool { return true })
+	if keep == 0 {
+		for i := range plan {
+			plan[i].keep = plan[i].Unfinished || plan[i].Protected
 		}
 	}
-	return removed
+	b.prune(plan, func(string, ...any) {})
+	return before - len(b.st.Snapshots)
 }
 
 // CollectGarbage drops the chunks that no snapshot uses and returns how many. No backup, sync or restore
 // may run meanwhile: the real one spares chunks used in the last 24 h, the lab does not.
 func (b *PBS) CollectGarbage() (int, error) {
 	b.mu.Lock()
-	used := map[ChunkID]struct{}{}
-	for _, s := range b.st.Snapshots {
-		for _, id := range s.chunks() {
-			used[id] = struct{}{}
-		}
-	}
+	used := b.usedChunks()
 	b.mu.Unlock()
 	return b.cfg.Store.keep(used)
 }

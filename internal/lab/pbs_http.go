@@ -14,7 +14,7 @@ const snapshotArgs = "ns:string backup-type:string!=vm|ct|host backup-id:string!
 
 func pbsRoutes() []route[*PBS] {
 	store := "/admin/datastore/{store}"
-	return []route[*PBS]{
+	return append(maintenanceRoutes(), []route[*PBS]{
 		newRoute("GET", "/ping", "", (*PBS).ping),
 		newRoute("GET", "/version", "", (*PBS).version),
 		newRoute("GET", "/admin/datastore", "", (*PBS).datastores),
@@ -35,7 +35,7 @@ func pbsRoutes() []route[*PBS] {
 			"since:integer until:integer typefilter:string", (*PBS).tasks),
 		newRoute("GET", "/nodes/{node}/tasks/{upid}/status", "", (*PBS).taskStatus),
 		newRoute("GET", "/nodes/{node}/tasks/{upid}/log", "start:integer limit:integer", (*PBS).taskLog),
-	}
+	}...)
 }
 
 // ServeHTTP answers one API request as proxmox-backup-proxy does: errors are plain text although they
@@ -134,7 +134,15 @@ func (b *PBS) version(*call) (any, error) {
 	return map[string]any{"version": strings.Join(v[:min(2, len(v))], "."), "release": release, "repoid": "0000000000000000"}, nil
 }
 
-func (b *PBS) datastores(*call) (any, error) {
+// datastores lists the stores on which the caller has any right, namespaces included.
+func (b *PBS) datastores(c *call) (any, error) {
+	some := len(b.granted(c.token, b.storePath(""))) > 0
+	for path, privs := range b.cfg.ACL[c.token] {
+		some = some || (strings.HasPrefix(path, b.storePath("")+"/") && len(privs) > 0)
+	}
+	if !some {
+		return []map[string]any{}, nil
+	}
 	row := map[string]any{"store": b.cfg.Datastore}
 	if b.major() >= 4 {
 		row["backend-type"], row["mount-status"] = "filesystem", "nonremovable"
@@ -144,7 +152,10 @@ func (b *PBS) datastores(*call) (any, error) {
 
 func (b *PBS) major() int { return b.release.major }
 
-func (b *PBS) status(*call) (any, error) {
+func (b *PBS) status(c *call) (any, error) {
+	if err := b.need(c, b.storePath(""), "Datastore.Audit", "Datastore.Backup"); err != nil {
+		return nil, err
+	}
 	total, used := b.used()
 	out := map[string]any{"total": total, "used": used, "avail": total - used}
 	if b.major() >= 4 {
@@ -179,6 +190,9 @@ func (b *PBS) namespaces(c *call) (any, error) {
 			below = below && (rest == "" || rest[0] == '/')
 		}
 		depth := strings.Count(strings.Trim(rest, "/"), "/") + bit(rest != "")
+		if len(b.granted(c.token, b.storePath(ns))) == 0 {
+			continue // hidden, not refused
+		}
 		if below && (!c.has("max-depth") || depth <= c.num("max-depth", 0)) {
 			rows = append(rows, map[string]any{"ns": ns})
 		}
@@ -190,7 +204,11 @@ func (b *PBS) namespaces(c *call) (any, error) {
 func (b *PBS) groups(c *call) (any, error) {
 	rows := []map[string]any{}
 	byGroup := map[string]map[string]any{}
-	for _, s := range b.listed(c.str("ns")) {
+	seen, err := b.seen(c.token, c.str("ns"))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range seen {
 		row := byGroup[s.Group()]
 		if row == nil {
 			row = map[string]any{"backup-type": s.Type, "backup-id": s.ID, "owner": s.Owner, "backup-count": 0}
@@ -208,7 +226,11 @@ func (b *PBS) groups(c *call) (any, error) {
 
 func (b *PBS) snapshots(c *call) (any, error) {
 	rows := []map[string]any{}
-	for _, s := range b.listed(c.str("ns")) {
+	seen, err := b.seen(c.token, c.str("ns"))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range seen {
 		if (c.has("backup-type") && c.str("backup-type") != s.Type) || (c.has("backup-id") && c.str("backup-id") != s.ID) {
 			continue
 		}
@@ -244,18 +266,22 @@ func snapshotRow(s Snapshot) map[string]any {
 	return row
 }
 
-// one returns the snapshot that a call names.
-func (b *PBS) one(c *call) (*Snapshot, error) {
+// one returns the snapshot that a call names, if the caller may do what needs one privilege on any and
+// another on its own.
+func (b *PBS) one(c *call, forAny, forOwn string) (*Snapshot, error) {
 	s := Snapshot{Type: c.str("backup-type"), ID: c.str("backup-id"), Time: int64(c.num("backup-time", 0))}
 	i := b.index(c.str("ns"), s.Name())
 	if i < 0 {
 		return nil, vendorText("snapshot %s does not exist.", s.Name())
 	}
+	if !b.may(c.token, b.st.Snapshots[i], forAny, forOwn) {
+		return nil, errPermission()
+	}
 	return &b.st.Snapshots[i], nil
 }
 
 func (b *PBS) deleteSnapshot(c *call) (any, error) {
-	s, err := b.one(c)
+	s, err := b.one(c, "Datastore.Modify", "Datastore.Prune")
 	if err != nil {
 		return nil, err
 	}
@@ -263,7 +289,7 @@ func (b *PBS) deleteSnapshot(c *call) (any, error) {
 }
 
 func (b *PBS) getProtected(c *call) (any, error) {
-	s, err := b.one(c)
+	s, err := b.one(c, "Datastore.Audit", "Datastore.Backup")
 	if err != nil {
 		return nil, err
 	}
@@ -271,7 +297,7 @@ func (b *PBS) getProtected(c *call) (any, error) {
 }
 
 func (b *PBS) putProtected(c *call) (any, error) {
-	s, err := b.one(c)
+	s, err := b.one(c, "Datastore.Modify", "Datastore.Backup")
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +306,7 @@ func (b *PBS) putProtected(c *call) (any, error) {
 }
 
 func (b *PBS) getNotes(c *call) (any, error) {
-	s, err := b.one(c)
+	s, err := b.one(c, "Datastore.Audit", "Datastore.Backup")
 	if err != nil {
 		return nil, err
 	}
@@ -288,7 +314,7 @@ func (b *PBS) getNotes(c *call) (any, error) {
 }
 
 func (b *PBS) putNotes(c *call) (any, error) {
-	s, err := b.one(c)
+	s, err := b.one(c, "Datastore.Modify", "Datastore.Backup")
 	if err != nil {
 		return nil, err
 	}

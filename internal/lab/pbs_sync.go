@@ -238,7 +238,8 @@ func (b *PBS) syncJobs(c *call) (any, error) {
 	rows := []map[string]any{}
 	jobs := slices.SortedFunc(slices.Values(b.cfg.Jobs), func(x, y SyncJob) int { return strings.Compare(x.ID, y.ID) })
 	for _, j := range jobs {
-		if (c.has("store") && c.str("store") != b.cfg.Datastore) || c.str("sync-direction") == "push" {
+		if (c.has("store") && c.str("store") != b.cfg.Datastore) || c.str("sync-direction") == "push" ||
+			!b.allowed(c.token, b.storePath(j.NS), "Datastore.Audit") || !b.allowed(c.token, "/remote/"+j.Remote, "Remote.Audit") {
 			continue
 		}
 		row := map[string]any{
@@ -268,6 +269,9 @@ func (b *PBS) runSync(c *call) (any, error) {
 	for _, j := range b.cfg.Jobs {
 		if j.ID != c.vars["id"] {
 			continue
+		}
+		if !b.allowed(c.token, b.storePath(j.NS), "Datastore.Backup") || !b.allowed(c.token, "/remote/"+j.Remote+"/"+j.RemoteStore, "Remote.Read") {
+			return nil, errPermission()
 		}
 		if r := b.run(j.ID); r.pending != nil && r.pending.running() {
 			return nil, errors.New("job already running")

@@ -31,7 +31,8 @@ func (b *PBS) tasks(c *call) (any, error) {
 	rows := []map[string]any{}
 	for _, t := range slices.Backward(b.st.Tasks) {
 		switch {
-		case c.yes("running") && !t.running(),
+		case t.User != c.token && !b.allowed(c.token, "/system/tasks", "Sys.Audit"),
+			c.yes("running") && !t.running(),
 			c.yes("errors") && (t.running() || t.Exit == "OK"),
 			c.has("typefilter") && !strings.Contains(t.Type, c.str("typefilter")),
 			c.has("userfilter") && !strings.Contains(t.User, c.str("userfilter")),
@@ -61,6 +62,9 @@ func (b *PBS) findTask(c *call) (*task, error) {
 	}
 	for _, t := range b.st.Tasks {
 		if t.UPID == upid {
+			if t.User != c.token && !b.allowed(c.token, "/system/tasks", "Sys.Audit") {
+				return nil, errPermission()
+			}
 			return t, nil
 		}
 	}
@@ -99,17 +103,22 @@ func (b *PBS) taskLog(c *call) (any, error) {
 func (b *PBS) verify(c *call) (any, error) {
 	kind, id := "verify", b.cfg.Datastore
 	group := c.str("backup-type") + "/" + c.str("backup-id")
-	name := ""
+	name, own := "", false
 	switch {
 	case c.has("backup-time"):
 		s := Snapshot{Type: c.str("backup-type"), ID: c.str("backup-id"), Time: int64(c.num("backup-time", 0))}
 		kind, name = "verify_snapshot", s.Name()
-		if b.index(c.str("ns"), name) < 0 {
+		i := b.index(c.str("ns"), name)
+		if i < 0 {
 			return nil, vendorText("snapshot %s does not exist.", name)
 		}
+		own = b.st.Snapshots[i].Owner == c.token
 		id += ":" + name
 	case c.has("backup-id"):
 		kind, id = "verify_group", id+":"+group
+	}
+	if path := b.storePath(c.str("ns")); !b.allowed(c.token, path, "Datastore.Verify") && (!own || !b.allowed(c.token, path, "Datastore.Backup")) {
+		return nil, errPermission()
 	}
 	want := verifyRequest{
 		ns: c.str("ns"), name: name, anyNS: !c.has("ns") && !c.has("backup-id"), anyGroup: !c.has("backup-id"), group: group,

@@ -238,7 +238,11 @@ func (p *PVE) content(c *call) (any, error) {
 		return nil, err
 	}
 	rows := []map[string]any{}
-	for _, snap := range b.list(s.Namespace) {
+	seen, err := b.listFor(s.auth(), s.Namespace)
+	if err != nil {
+		return nil, errText("error listing snapshots - 403 Forbidden: %s", err)
+	}
+	for _, snap := range seen {
 		id, err := strconv.Atoi(snap.ID)
 		if err != nil || snap.Type == "host" || (c.has("vmid") && c.num("vmid", 0) != id) || !p.seesBackup(c.token, s.ID, snap.ID) {
 			continue
@@ -338,6 +342,9 @@ func (p *PVE) backupOf(volid string) (StorageConfig, *PBS, Snapshot, error) {
 	snap, ok := b.find(s.Namespace, name)
 	if !ok {
 		return s, b, Snapshot{}, errText("snapshot %s does not exist.", name)
+	}
+	if !b.readable(s.auth(), snap) {
+		return s, b, Snapshot{}, errText("permission check failed")
 	}
 	return s, b, snap, nil
 }

@@ -50,7 +50,9 @@ func newWorld(t testing.TB, change ...func(*lab.PVEConfig, *lab.PBSConfig)) *wor
 	w := &world{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), key: lab.NewKey(rand.New(rand.NewPCG(1, 1)))}
 	w.pbsCfg = lab.PBSConfig{
 		Node: "pbs-moulin", Datastore: "backups", Tokens: map[string]string{pbsToken: secret},
-		Jobs: []lab.SyncJob{{ID: "pull-quai", Remote: "quai", RemoteStore: "backups", FromNS: "quai", NS: "quai"}},
+		Jobs:       []lab.SyncJob{{ID: "pull-quai", Remote: "quai", RemoteStore: "backups", FromNS: "quai", NS: "quai"}},
+		VerifyJobs: []lab.MaintenanceJob{{ID: "all", NS: "moulin"}},
+		PruneJobs:  []lab.MaintenanceJob{{ID: "old", NS: "moulin", Keep: 2}},
 		Remote: func(name string) lab.SyncSource {
 			if name == "quai" {
 				return w.far
