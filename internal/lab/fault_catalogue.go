@@ -34,6 +34,7 @@ const (
 	EffectBackendDown     Effect = "backend-down"     // PVE: pvedaemon is down: 595 for what needs it, nothing is done
 	EffectProxyCut        Effect = "proxy-cut"        // PVE: serve; the proxy gives up on the backend after 30 s: 596
 	EffectBackendClosed   Effect = "backend-closed"   // PVE: do nothing; the backend closed the connection: 599
+	EffectKillTask        Effect = "kill-task"        // before, PVE: every running restore dies as by kill -9: lock and disks stay
 )
 
 // EffectInfo describes one effect. Example is a well-formed fault of it that hits one request; on a fake
@@ -73,6 +74,7 @@ func Catalogue() []EffectInfo {
 		{EffectBackendDown, "pvedaemon is down: 595", "", true, Fault{}},
 		{EffectProxyCut, "serve; the proxy gives up after 30 s: 596", "", true, Fault{}},
 		{EffectBackendClosed, "do nothing; the backend closed the connection: 599", "", true, Fault{}},
+		{EffectKillTask, "running restores die as by kill -9", "", true, Fault{}},
 	}
 	for i := range all {
 		all[i].Example.Effect, all[i].Example.Times = all[i].Effect, 1
@@ -103,7 +105,7 @@ func Effects() []Effect {
 func (e Effect) changesWorld() bool {
 	switch e {
 	case EffectFillStorage, EffectLoseSnapshot, EffectCorruptSnapshot, EffectWrongKey, EffectRevokeToken, EffectLoseKey,
-		EffectSkewClock, EffectStallHost, EffectRevokePrivilege, EffectOfflineStorage, EffectHoldLock, EffectLoseQuorum:
+		EffectSkewClock, EffectStallHost, EffectRevokePrivilege, EffectOfflineStorage, EffectHoldLock, EffectLoseQuorum, EffectKillTask:
 		return true
 	}
 	return false

@@ -40,6 +40,7 @@ func TestFaults(t *testing.T) {
 		{fault: lab.Fault{Effect: lab.EffectBackendDown}, status: 595},
 		{fault: lab.Fault{Effect: lab.EffectProxyCut}, status: 596, hint: lab.Hint{Delay: 30 * time.Second}, tasks: 1},
 		{fault: lab.Fault{Effect: lab.EffectBackendClosed}, status: 599},
+		{fault: lab.Fault{Effect: lab.EffectKillTask}, status: 200, tasks: 1},
 	}
 	seen := map[lab.Effect]bool{}
 	for _, tt := range tests {

@@ -45,6 +45,9 @@ func (p *PVE) load() error {
 		return fmt.Errorf("new PVE %s: %w", p.cfg.Node, err)
 	}
 	p.st.whole()
+	if p.st.Mounted == nil {
+		p.st.Mounted = map[int]bool{}
+	}
 	if p.st.HAGone == nil {
 		p.st.HAGone = map[string]bool{}
 	}

@@ -128,15 +128,16 @@ type sealed struct {
 }
 
 type pveState struct {
-	Now    time.Time       `json:"now"`
-	Booted time.Time       `json:"booted"`
-	Off    bool            `json:"off"`
-	Seq    int             `json:"seq"`
-	Guests map[int]*guest  `json:"guests"`
-	Stray  []disk          `json:"stray"` // volumes that no guest names
-	Tasks  []*task         `json:"tasks"`
-	HAGone map[string]bool `json:"haGone,omitempty"` // HA resources that a delete with purge removed
-	NoACL  map[string]bool `json:"noACL,omitempty"`  // ACL paths that went with their guest
+	Now     time.Time       `json:"now"`
+	Booted  time.Time       `json:"booted"`
+	Off     bool            `json:"off"`
+	Seq     int             `json:"seq"`
+	Guests  map[int]*guest  `json:"guests"`
+	Stray   []disk          `json:"stray"` // volumes that no guest names
+	Tasks   []*task         `json:"tasks"`
+	Mounted map[int]bool    `json:"mounted,omitempty"` // rootfs that dead restores have left mounted
+	HAGone  map[string]bool `json:"haGone,omitempty"`  // HA resources that a delete with purge removed
+	NoACL   map[string]bool `json:"noACL,omitempty"`   // ACL paths that went with their guest
 	wounds
 }
 
@@ -169,7 +170,7 @@ func NewPVE(cfg PVEConfig) (*PVE, error) {
 	}
 	p.zero = sha256.Sum256(make([]byte, ChunkSize))
 	p.wrongKey = NewKey(seededRand("wrong key of " + cfg.Node))
-	p.st = pveState{Guests: map[int]*guest{}, HAGone: map[string]bool{}, wounds: newWounds()}
+	p.st = pveState{Guests: map[int]*guest{}, Mounted: map[int]bool{}, HAGone: map[string]bool{}, wounds: newWounds()}
 	for _, s := range cfg.Storages {
 		if s.Content == "" {
 			s.Content = map[string]string{"pbs": "backup", "dir": "images,rootdir,vztmpl,iso"}[s.Type]
@@ -245,12 +246,11 @@ func (p *PVE) PowerLoss(now time.Time) {
 func (p *PVE) powerLoss() {
 	p.dirty = true
 	p.st.Off = true
+	p.killRestores()
+	p.st.Mounted = map[int]bool{} // a boot mounts nothing
 	for _, t := range p.st.Tasks {
 		if t.running() {
 			t.die(p.wall())
-			if t.job != nil {
-				p.st.Stray = append(p.st.Stray, t.job.written()...)
-			}
 			t.job, t.step = nil, nil
 		}
 	}

@@ -195,7 +195,7 @@ func (p *PVE) configChange(c *call, g *guest) (set map[string]string, remove []s
 	set = map[string]string{}
 	for _, k := range slices.Sorted(maps.Keys(c.args)) {
 		switch {
-		case slices.Contains([]string{"delete", "digest", "background_delay", "force", "revert"}, k):
+		case slices.Contains([]string{"delete", "digest", "background_delay", "force", "revert", "skiplock"}, k):
 			continue
 		case isDiskKey(k):
 			return nil, nil, errText("%s: the lab does not attach disks", k)

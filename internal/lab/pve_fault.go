@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,9 +97,46 @@ func (p *PVE) suffer(f Fault, r *http.Request) {
 		p.st.Held[f.Text] = p.st.Now.Add(f.Delay)
 	case EffectLoseQuorum:
 		p.st.Minority = true
+	case EffectKillTask:
+		p.killRestores()
 	case EffectLoseSnapshot, EffectCorruptSnapshot:
 		p.sufferBackups(f, r)
 	}
+}
+
+// killRestores ends the running restores as kill -9 does: no last line, the lock and the volumes stay, and
+// a container's raw image stays mounted until somebody unmounts it or the host boots.
+func (p *PVE) killRestores() {
+	for _, t := range p.st.Tasks {
+		if !t.running() || t.job == nil {
+			continue
+		}
+		if t.job.kind == lxc && t.job.stage == stageCopy {
+			p.st.Mounted[t.job.guest.ID] = true
+		}
+		t.die(p.wall())
+		p.st.Stray = append(p.st.Stray, t.job.written()...)
+		t.job, t.step = nil, nil
+	}
+}
+
+// Mounted tells whether a dead restore has left a container's raw image mounted on /var/lib/lxc/ID/rootfs.
+func (p *PVE) Mounted(id int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.st.Mounted[id]
+}
+
+// Unmount unmounts what Mounted tells of, as local root's umount does; there is no API call.
+func (p *PVE) Unmount(id int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.st.Mounted[id] {
+		return fmt.Errorf("unmount rootfs of %d: not mounted", id)
+	}
+	delete(p.st.Mounted, id)
+	p.dirty = true
+	return nil
 }
 
 // sufferBackups hands a fault to every PBS that the host's entries reach.

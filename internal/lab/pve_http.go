@@ -64,6 +64,9 @@ func (p *PVE) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if bad := rt.check(args, c.vars); len(bad) > 0 {
 			return nil, c, &apiError{status: http.StatusBadRequest, text: "Parameter verification failed.", params: bad}
 		}
+		if c.yes("skiplock") { // no token is root@pam
+			return nil, c, badParam("skiplock", "Only root may use this option.")
+		}
 		if node, ok := c.vars["node"]; ok && node != p.cfg.Node {
 			return nil, c, errText("hostname lookup '%s' failed - failed to get address info for: %s: Name or service not known", node, node)
 		}

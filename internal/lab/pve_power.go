@@ -11,21 +11,21 @@ import (
 
 func guestRoutes() []route[*PVE] {
 	rs := []route[*PVE]{
-		newRoute("POST", "/nodes/{node}/qemu/{vmid}/config", vmOptions+"delete:string digest:string background_delay:integer", (*PVE).postConfig),
+		newRoute("POST", "/nodes/{node}/qemu/{vmid}/config", vmOptions+"delete:string digest:string background_delay:integer skiplock:boolean", (*PVE).postConfig),
 		newRoute("POST", "/nodes/{node}/qemu/{vmid}/agent/ping", "", (*PVE).agentPing),
 		newRoute("GET", "/nodes/{node}/qemu/{vmid}/agent/network-get-interfaces", "", (*PVE).agentInterfaces),
 		newRoute("GET", "/nodes/{node}/lxc/{vmid}/interfaces", "", (*PVE).ctInterfaces),
 		newRoute("GET", "/nodes/{node}/qemu", "full:boolean", listGuests(qemu)),
 		newRoute("GET", "/nodes/{node}/lxc", "", listGuests(lxc)),
-		newRoute("PUT", "/nodes/{node}/qemu/{vmid}/config", vmOptions+"delete:string digest:string", putConfig(qemu)),
+		newRoute("PUT", "/nodes/{node}/qemu/{vmid}/config", vmOptions+"delete:string digest:string skiplock:boolean", putConfig(qemu)),
 		newRoute("PUT", "/nodes/{node}/lxc/{vmid}/config", ctOptions+"delete:string digest:string", putConfig(lxc)),
-		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/start", "timeout:integer", power(qemu, (*PVE).startGuest)),
-		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/stop", "timeout:integer overrule-shutdown:boolean", power(qemu, (*PVE).stopGuest)),
-		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/shutdown", "timeout:integer forceStop:boolean", power(qemu, (*PVE).shutdownGuest)),
-		newRoute("POST", "/nodes/{node}/lxc/{vmid}/status/start", "debug:boolean", power(lxc, (*PVE).startGuest)),
-		newRoute("POST", "/nodes/{node}/lxc/{vmid}/status/stop", "overrule-shutdown:boolean", power(lxc, (*PVE).stopGuest)),
+		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/start", "timeout:integer skiplock:boolean", power(qemu, (*PVE).startGuest)),
+		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/stop", "timeout:integer overrule-shutdown:boolean skiplock:boolean", power(qemu, (*PVE).stopGuest)),
+		newRoute("POST", "/nodes/{node}/qemu/{vmid}/status/shutdown", "timeout:integer forceStop:boolean skiplock:boolean", power(qemu, (*PVE).shutdownGuest)),
+		newRoute("POST", "/nodes/{node}/lxc/{vmid}/status/start", "debug:boolean skiplock:boolean", power(lxc, (*PVE).startGuest)),
+		newRoute("POST", "/nodes/{node}/lxc/{vmid}/status/stop", "overrule-shutdown:boolean skiplock:boolean", power(lxc, (*PVE).stopGuest)),
 		newRoute("POST", "/nodes/{node}/lxc/{vmid}/status/shutdown", "timeout:integer forceStop:boolean", power(lxc, (*PVE).shutdownGuest)),
-		newRoute("DELETE", "/nodes/{node}/qemu/{vmid}", "purge:boolean destroy-unreferenced-disks:boolean", destroyGuest(qemu)),
+		newRoute("DELETE", "/nodes/{node}/qemu/{vmid}", "purge:boolean destroy-unreferenced-disks:boolean skiplock:boolean", destroyGuest(qemu)),
 		newRoute("DELETE", "/nodes/{node}/lxc/{vmid}", "purge:boolean destroy-unreferenced-disks:boolean force:boolean", destroyGuest(lxc)),
 	}
 	for _, kind := range []string{qemu, lxc} {
