@@ -137,16 +137,18 @@ type pruned struct {
 	keep bool
 }
 
-// plan says what a prune keeps of a namespace, newest first: the newest finished ones of each group, the
-// unfinished and the protected ones. Without a number it keeps everything.
+// plan says what a prune keeps of a namespace, newest first: the newest finished ones of each group, an
+// unfinished one that is the group's newest (it may be under way), the protected ones. Without a number it
+// keeps everything.
 func (b *PBS) plan(ns string, keep int, wants func(Snapshot) bool) (out []pruned) {
-	kept := map[string]int{}
+	kept, newer := map[string]int{}, map[string]bool{}
 	for _, s := range slices.Backward(b.listed(ns)) {
 		if !wants(s) {
 			continue
 		}
-		stays := s.Unfinished || s.Protected || keep == 0
-		if !stays {
+		stays := s.Protected || keep == 0 || (s.Unfinished && !newer[s.Group()])
+		newer[s.Group()] = true
+		if !stays && !s.Unfinished {
 			kept[s.Group()]++
 			stays = kept[s.Group()] <= keep
 		}

@@ -142,22 +142,34 @@ func TestPruneKeepsWhatItMust(t *testing.T) {
 	all := w.pbs.Snapshots("moulin")
 	w.pbsCall("PUT", store+"/protected", pairs("ns", "moulin", "backup-type", "vm", "backup-id", "100", "backup-time", itoa(all[0].Time), "protected", "true"))
 	args := pairs("ns", "moulin", "backup-type", "vm", "backup-id", "100", "keep-last", "1", "dry-run", "true")
+	if err := w.pbs.AddSnapshot(lab.Snapshot{NS: "moulin", Type: "vm", ID: "100", Time: w.now.Unix() + 60, Owner: pbsToken, Unfinished: true}); err != nil {
+		t.Fatal(err)
+	}
 	rows, _ := w.pbsCall("POST", store+"/prune", args).([]any)
 	var kept []any
 	for _, r := range rows {
 		kept = append(kept, r.(map[string]any)["keep"])
 	}
-	if fmt.Sprint(kept) != "[true false false true]" || len(w.pbs.Snapshots("moulin")) != 4 {
-		t.Errorf("dry run keeps %v of %d, want the newest and the protected and nothing removed", kept, len(w.pbs.Snapshots("moulin")))
+	if fmt.Sprint(kept) != "[true true false false true]" || len(w.pbs.Snapshots("moulin")) != 5 {
+		t.Errorf("dry run keeps %v of %d, want the unfinished newest, the newest and the protected and nothing removed", kept, len(w.pbs.Snapshots("moulin")))
 	}
 	w.pbsCall("POST", "/admin/prune/old/run", nil) // keeps 2
 	w.advance(2 * time.Second)
-	if n := len(w.pbs.Snapshots("moulin")); n != 3 {
-		t.Errorf("%d snapshots after the prune job, want the 2 newest and the protected", n)
+	if n := len(w.pbs.Snapshots("moulin")); n != 4 {
+		t.Errorf("%d snapshots after the prune job, want the unfinished, the 2 newest and the protected", n)
 	}
 	jobs, _ := w.pbsCall("GET", "/admin/prune", nil).([]any)
 	if jobs[0].(map[string]any)["last-run-state"] != "OK" {
 		t.Errorf("prune job = %v", jobs[0])
+	}
+	w.advance(2 * time.Minute)
+	w.backup(100) // the unfinished one was broken off: it is no longer the newest
+	w.pbsCall("POST", "/admin/prune/old/run", nil)
+	w.advance(2 * time.Second)
+	for _, s := range w.pbs.Snapshots("moulin") {
+		if s.Unfinished {
+			t.Error("an unfinished snapshot behind a finished one was kept")
+		}
 	}
 	if r := w.pbsTry(pbsToken, "POST", store+"/prune", with(args, "keep-last", "0")); r.status != 400 {
 		t.Errorf("keep-last 0: %d", r.status)

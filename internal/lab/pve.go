@@ -36,7 +36,8 @@ type StorageConfig struct {
 	Server, Datastore, Namespace string
 	Username, Password           string // Password is the token secret; checked only when the PBS has tokens
 	Fingerprint                  string
-	Key                          *Key // nil = backups through this entry are not encrypted
+	Latency                      time.Duration // of a listing of the whole namespace; of one guest a tenth
+	Key                          *Key          // nil = backups through this entry are not encrypted
 }
 
 // BridgeConfig is one bridge of the node.

@@ -238,6 +238,10 @@ func (p *PVE) content(c *call) (any, error) {
 		return nil, err
 	}
 	rows := []map[string]any{}
+	c.delay = s.Latency
+	if c.has("vmid") {
+		c.delay /= 10
+	}
 	seen, err := b.listFor(s.auth(), s.Namespace)
 	if err != nil {
 		return nil, errText("error listing snapshots - 403 Forbidden: %s", err)

@@ -192,6 +192,18 @@ func TestAnEntryShowsItsOwnNamespaceOnly(t *testing.T) {
 	}
 }
 
+// TestSlowListingIsCut: a listing that takes longer than the proxy waits ends 596; of one guest it is quick.
+func TestSlowListingIsCut(t *testing.T) {
+	w := newWorld(t, func(p *lab.PVEConfig, _ *lab.PBSConfig) { p.Storages[2].Latency = 100 * time.Second })
+	w.backup(100)
+	if r := w.try("GET", nodePath("/storage/pbs-local/content"), nil); r.status != 596 || r.raw != "" || w.hint.Delay != 30*time.Second {
+		t.Errorf("whole listing: %d %q after %v, want 596 after 30 s", r.status, r.reason, w.hint.Delay)
+	}
+	if r := w.try("GET", nodePath("/storage/pbs-local/content"), pairs("vmid", "100")); r.status != 200 || w.hint.Delay != 10*time.Second {
+		t.Errorf("listing of one guest: %d after %v, want an answer after 10 s", r.status, w.hint.Delay)
+	}
+}
+
 // TestStoppedRestores: SIGTERM lets a restore clean up, kill -9 does not.
 func TestStoppedRestores(t *testing.T) {
 	w := newWorld(t)
