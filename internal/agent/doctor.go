@@ -18,9 +18,17 @@ const DoctorEvery = 10 * time.Minute
 
 // Machines are the clients of a site's own Proxmox; nil where there is none.
 type Machines struct {
-	PVE *proxmox.PVE
-	PBS *proxmox.PBS
-	Err error // why they cannot be used, though the site declares them
+	PVE    *proxmox.PVE
+	PBS    *proxmox.PBS
+	Err    error // why they cannot be used, though the site declares them
+	Others []Other
+}
+
+// Other is a further PVE of the site, of which only the guests are listed.
+type Other struct {
+	Host network.HostID
+	PVE  *proxmox.PVE
+	Err  error // why it cannot be used
 }
 
 // Doctor reads, for wwwctl doctor, what the checks of this site's machines need.
@@ -125,13 +133,14 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 	d.mu.Unlock()
 	d.round = r
 	ok := false
-	if s.Network != nil {
-		r.id, r.host, ok = s.Network.Target(d.Site)
-	}
-	if !ok {
+	if s.Network == nil {
 		return
 	}
 	r.Machines = d.Machines()
+	r.planOthers()
+	if r.id, r.host, ok = s.Network.Target(d.Site); !ok {
+		return
+	}
 	r.facts.Node = r.host.PVE.Node
 	switch {
 	case r.Err != nil:
@@ -142,6 +151,7 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 		return
 	}
 	r.facts.Token = r.PVE.TokenID()
+	r.facts.Store = doctor.StoreFacts{Token: r.PBS.TokenID(), Datastore: r.PBS.Datastore()}
 	if d.archive == nil {
 		d.archive = map[string]doctor.Archive{}
 	}
@@ -150,7 +160,13 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 	for _, kind := range []proxmox.Kind{proxmox.VM, proxmox.CT} {
 		r.plan(doctor.Guests, func(ctx context.Context) error { return r.readGuests(ctx, kind) })
 	}
+	r.plan(doctor.Restore, r.readHA)
+	r.plan(doctor.Restore, r.readBridges)
+	r.plan(doctor.Restore, r.readProcessor)
+	r.plan(doctor.Restore, r.readMachines)
+	r.plan(doctor.Restore, r.readModels)
 	r.plan(doctor.Backups, r.readJobs)
+	r.plan(doctor.Privileges, r.readStoreVersion)
 }
 
 func (r *doctorRound) plan(about doctor.Category, call func(context.Context) error) {
@@ -218,12 +234,8 @@ func (r *doctorRound) readGuests(ctx context.Context, kind proxmox.Kind) error {
 	if r.facts.Residents == nil {
 		r.facts.Residents = map[doctor.Kind][]doctor.Resident{}
 	}
-	k := doctor.Kind(kind)
-	rows := make([]doctor.Resident, 0, len(list))
-	for _, g := range list {
-		rows = append(rows, doctor.Resident{Kind: k, ID: g.ID, Name: g.Name, Template: g.Template})
-	}
-	r.facts.Residents[k] = rows
+	rows := residents(kind, list)
+	r.facts.Residents[doctor.Kind(kind)] = rows
 	for i, g := range rows {
 		if r.host.Restore.IDs.Contains(g.ID) {
 			r.plan(doctor.Guests, func(ctx context.Context) error { return r.examine(ctx, &rows[i]) })
@@ -232,7 +244,7 @@ func (r *doctorRound) readGuests(ctx context.Context, kind proxmox.Kind) error {
 	return nil
 }
 
-// examine reads whose guest it is, and plans to ask whether HA manages it.
+// examine reads whose guest it is.
 func (r *doctorRound) examine(ctx context.Context, g *doctor.Resident) error {
 	c, err := r.PVE.GuestConfig(ctx, proxmox.Kind(g.Kind), g.ID)
 	if gone(err) {
@@ -245,28 +257,10 @@ func (r *doctorRound) examine(ctx context.Context, g *doctor.Resident) error {
 	if m, ok := c.Marker(); ok {
 		g.Marker = m.Network
 	}
-	r.plan(doctor.Restore, func(ctx context.Context) error {
-		st, err := r.PVE.GuestStatus(ctx, proxmox.Kind(g.Kind), g.ID)
-		if err != nil && !gone(err) {
-			return err
-		}
-		g.HA = st.HA
-		return nil
-	})
 	return nil
 }
 
 func gone(err error) bool { return proxmox.KindOf(err) == proxmox.NotFound }
-
-func (r *doctorRound) readJobs(ctx context.Context) error {
-	jobs, err := r.PBS.SyncJobs(ctx)
-	for _, j := range jobs {
-		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
-			ID: j.ID, Remote: j.Remote, LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished,
-		})
-	}
-	return err
-}
 
 // readArchive opens a backup once: that proves the key and tells what a restore
 // would refuse. A verdict on key or backup is asked for again each round, since
@@ -275,6 +269,9 @@ func (d *Doctor) readArchive(ctx context.Context, r *doctorRound, a doctor.Archi
 	c, err := r.PVE.ExtractConfig(ctx, a.Volid)
 	switch proxmox.KindOf(err) {
 	case "":
+		if c.Kind == proxmox.VM {
+			a.CPU, a.Machine = c.Raw["cpu"], c.Raw["machine"]
+		}
 		for _, w := range c.Warnings {
 			a.Warnings = append(a.Warnings, doctor.Obstacle{What: doctor.ObstacleKind(w.Code), Key: w.Key, Text: w.Text})
 		}

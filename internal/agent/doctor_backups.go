@@ -1,9 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
@@ -35,7 +37,66 @@ func (d *Doctor) readEntries(ctx context.Context, r *doctorRound) error {
 			r.plan(doctor.Backups, func(ctx context.Context) error { return d.readSnapshots(ctx, r, source, ns, spaces[ns]) })
 		}
 	}
+	for _, source := range slices.Sorted(maps.Keys(r.host.Lineages)) {
+		for _, name := range []string{r.host.Lineages[source].Away, r.host.Lineages[source].Sealed} {
+			if e, ok := r.facts.Entries[name]; ok && e.Type == "pbs" && !e.Disabled && !e.Foreign {
+				r.plan(doctor.Backups, func(ctx context.Context) error { return d.readLineage(ctx, r, source, e) })
+			}
+		}
+	}
 	return nil
+}
+
+// readLineage judges and opens the newest snapshot of every line in a namespace
+// of away or sealed copies. Their ids are those of restored guests, so that no
+// declaration tells which guest a line is of.
+func (d *Doctor) readLineage(ctx context.Context, r *doctorRound, source failover.SiteID, e doctor.Entry) error {
+	snaps, err := r.PBS.Snapshots(ctx, e.Namespace, "", 0)
+	if err != nil {
+		return err
+	}
+	r.owned(e.Namespace, snaps)
+	byLine := lines(snaps)
+	for _, g := range order(byLine) {
+		named := doctor.Snapshot{Source: source, Line: string(g.kind) + ":" + strconv.Itoa(g.id) + " in " + e.Namespace}
+		d.judge(r, named, byLine[g], []doctor.Entry{e})
+	}
+	return nil
+}
+
+// lines sorts snapshots by the group that they are in, newest first.
+func lines(snaps []proxmox.Snapshot) map[group][]proxmox.Snapshot {
+	out := map[group][]proxmox.Snapshot{}
+	for _, s := range snaps {
+		g := group{s.Kind, s.ID}
+		out[g] = append(out[g], s)
+	}
+	for g := range out {
+		slices.SortFunc(out[g], func(a, b proxmox.Snapshot) int { return b.Time.Compare(a.Time) })
+	}
+	return out
+}
+
+func order(byLine map[group][]proxmox.Snapshot) []group {
+	return slices.SortedFunc(maps.Keys(byLine), func(a, b group) int { return cmp.Or(a.id-b.id, cmp.Compare(a.kind, b.kind)) })
+}
+
+// owned counts the groups of a namespace by their owner.
+func (r *doctorRound) owned(ns string, snaps []proxmox.Snapshot) {
+	byLine := lines(snaps)
+	for _, g := range order(byLine) {
+		owner := byLine[g][0].Owner
+		i := slices.IndexFunc(r.facts.Store.Owners, func(o doctor.Owner) bool { return o.Namespace == ns && o.Name == owner })
+		switch {
+		case owner == "": // not told
+		case i >= 0:
+			r.facts.Store.Owners[i].Groups++
+		default:
+			r.facts.Store.Owners = append(r.facts.Store.Owners, doctor.Owner{
+				Namespace: ns, Name: owner, Groups: 1, Example: string(g.kind) + "/" + strconv.Itoa(g.id),
+			})
+		}
+	}
 }
 
 // group is one guest's line of backups.
@@ -57,13 +118,10 @@ func (d *Doctor) readSnapshots(ctx context.Context, r *doctorRound, source failo
 			declared[group{proxmox.Kind(g.Type), g.ID}] = id
 		}
 	}
-	lines := map[group][]proxmox.Snapshot{}
-	for _, s := range snaps {
-		g := group{s.Kind, s.ID}
-		lines[g] = append(lines[g], s)
-	}
-	for _, g := range slices.SortedFunc(maps.Keys(lines), func(a, b group) int { return a.id - b.id }) {
-		line := slices.SortedFunc(slices.Values(lines[g]), func(a, b proxmox.Snapshot) int { return b.Time.Compare(a.Time) })
+	r.owned(ns, snaps)
+	byLine := lines(snaps)
+	for _, g := range order(byLine) {
+		line := byLine[g]
 		id, ok := declared[g]
 		if !ok && r.shared(g, ns) {
 			continue
@@ -74,7 +132,7 @@ func (d *Doctor) readSnapshots(ctx context.Context, r *doctorRound, source failo
 			})
 			continue
 		}
-		d.judge(r, id, source, line, entries)
+		d.judge(r, doctor.Snapshot{Guest: id, Source: source}, line, entries)
 	}
 	return nil
 }
@@ -96,8 +154,9 @@ func (r *doctorRound) shared(g group, ns string) bool {
 	return false
 }
 
-// judge looks at a guest's snapshots, newest first.
-func (d *Doctor) judge(r *doctorRound, id failover.GuestID, source failover.SiteID, line []proxmox.Snapshot, entries []doctor.Entry) {
+// judge looks at the snapshots of a guest or a line, newest first. named says
+// whose they are.
+func (d *Doctor) judge(r *doctorRound, named doctor.Snapshot, line []proxmox.Snapshot, entries []doctor.Entry) {
 	newest := true
 	for _, s := range line {
 		entry, why := opener(s, entries)
@@ -106,14 +165,13 @@ func (d *Doctor) judge(r *doctorRound, id failover.GuestID, source failover.Site
 		}
 		if newest {
 			newest = false
-			r.facts.Snapshots = append(r.facts.Snapshots, doctor.Snapshot{
-				Guest: id, Source: source, Storage: entry.ID, Time: s.Time, Reason: doctor.Reason(why), Key: s.Fingerprint,
-			})
+			named.Storage, named.Time, named.Reason, named.Key = entry.ID, s.Time, doctor.Reason(why), s.Fingerprint
+			r.facts.Snapshots = append(r.facts.Snapshots, named)
 		}
 		if why != proxmox.ReasonNone {
 			continue
 		}
-		a := doctor.Archive{Guest: id, Storage: entry.ID, Volid: s.Volid(entry.ID)}
+		a := doctor.Archive{Guest: named.Guest, Line: named.Line, Storage: entry.ID, Volid: s.Volid(entry.ID)}
 		if known, ok := d.archive[a.Volid]; ok {
 			r.facts.Archives = append(r.facts.Archives, known)
 		} else {

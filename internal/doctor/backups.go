@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -66,6 +67,11 @@ func (in Input) guestCopies(r *result, v failover.GuestView, maxLoss time.Durati
 		}
 	}
 	in.points(r, v)
+	if told := in.ages(v); told != "" {
+		f := found(Backups, CodeCopies, "", subject, "guest", string(v.Guest), "count", itoa(len(usable)), "copies", told)
+		f.Severity = OK
+		r.add(f)
+	}
 	switch len(usable) {
 	case 0:
 		r.add(found(Backups, CodeNoCopy, "", subject, "guest", string(v.Guest), "objective", itoa(objective)))
@@ -76,6 +82,18 @@ func (in Input) guestCopies(r *result, v failover.GuestView, maxLoss time.Durati
 	if maxLoss > 0 && v.RPO > maxLoss && v.At == v.Home {
 		r.add(found(Backups, CodeOld, "", subject, "guest", string(v.Guest), "age", round(v.RPO), "objective", round(maxLoss)))
 	}
+}
+
+// ages writes where the usable off-site copies of a guest are and how old:
+// "quai 1h12m, halle 2h".
+func (in Input) ages(v failover.GuestView) string {
+	var out []string
+	for _, c := range v.Copies {
+		if c.Site != v.Home && c.Unusable == "" {
+			out = append(out, string(c.Site)+" "+round(max(0, in.Now.Sub(c.Time))))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // points checks the newest point of each site by itself.

@@ -11,8 +11,12 @@ const (
 	CodeOldFacts    = "WWW-2106" // a site's readiness is old, or was never told
 	CodeNotDeclared = "WWW-2107" // no network is declared
 
-	CodeMissingPrivilege = "WWW-2110"
-	CodeBadRelease       = "WWW-2111"
+	CodeMissingPrivilege    = "WWW-2110"
+	CodeBadRelease          = "WWW-2111"
+	CodeBadReleasePBS       = "WWW-2112"
+	CodeMissingPrivilegePBS = "WWW-2113"
+	CodeForeignOwner        = "WWW-2114" // the agent can protect its own groups only
+	CodeNoPull              = "WWW-2115" // no pull job of a source is to be seen
 
 	CodeNoEntry       = "WWW-2120"
 	CodeNotPBS        = "WWW-2121"
@@ -34,6 +38,7 @@ const (
 	CodeSyncNever      = "WWW-2136"
 	CodeRemoveVanished = "WWW-2137"
 	CodeFuture         = "WWW-2138"
+	CodeCopies         = "WWW-2139" // how many and how old (R35)
 
 	CodeBindMount    = "WWW-2140"
 	CodePrivileged   = "WWW-2141" // refused: PVE 9
@@ -51,9 +56,24 @@ const (
 	CodeForeignInRange   = "WWW-2152"
 	CodeUndeclaredBackup = "WWW-2153"
 	CodeListIncomplete   = "WWW-2154"
+	CodePVENotAsked      = "WWW-2155"
+	CodePVEUnread        = "WWW-2156"
 
 	CodeFewVoters  = "WWW-2160"
 	CodeEvenVoters = "WWW-2161"
+
+	CodeNoBridge     = "WWW-2180"
+	CodeBridgeDown   = "WWW-2181"
+	CodeNoPort       = "WWW-2182" // not VLAN-aware, and without a physical port
+	CodeNotAware     = "WWW-2183"
+	CodeNotAwareIP   = "WWW-2184" // and the host has an address on it
+	CodeOutsideVIDs  = "WWW-2185"
+	CodeMachineNew   = "WWW-2190"
+	CodeMachineOld   = "WWW-2191"
+	CodeModelUnknown = "WWW-2192"
+	CodeFlagsLacking = "WWW-2193"
+	CodeOtherVendor  = "WWW-2194"
+	CodeModelHidden  = "WWW-2195"
 
 	CodeLongTTL   = "WWW-2170"
 	CodeServerOut = "WWW-2171"

@@ -12,7 +12,6 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/message"
 	"github.com/raoull/worldwidewelsh/internal/network"
-	"github.com/raoull/worldwidewelsh/internal/privileges"
 )
 
 const (
@@ -21,97 +20,6 @@ const (
 )
 
 var now = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
-
-// bench is an input in which nothing is wrong; tests spoil it. The agent is quai's.
-type bench struct {
-	state *failover.State
-	facts *doctor.Facts
-	local failover.LocalView
-	now   time.Time
-}
-
-func brique(host network.HostID, first int, sources ...network.SiteID) network.Site {
-	h := network.Host{
-		Owner: network.OwnerRaoull, PVE: &network.PVE{URL: "https://10.0.0.1:8006", Node: string(host)},
-		PBS:     &network.PBS{URL: "https://10.0.0.1:8007", Datastore: "backups"},
-		Restore: &network.Restore{Storage: "local-zfs", Bridge: "vmbr0", IDs: network.IDRange{First: first, Last: first + 99}},
-		Sources: map[network.SiteID][]string{},
-	}
-	for _, s := range sources {
-		h.Sources[s] = []string{"pbs-" + string(s)}
-	}
-	return network.Site{Kind: network.Brique, Hosts: map[network.HostID]network.Host{host: h}}
-}
-
-func newBench() *bench {
-	b := &bench{state: failover.NewState(), now: now, local: failover.LocalView{Site: "quai", HasLeader: true}}
-	spec := network.Spec{
-		Network: "test",
-		Zones:   map[string]network.Zone{"test.example": {Backend: "embedded", TTL: network.Duration(time.Minute)}},
-		Sites: map[network.SiteID]network.Site{
-			"moulin": brique("pve-moulin", 90000), "quai": brique("pve-quai", 91000, "moulin"), "halle": brique("pve-halle", 92000, "moulin"),
-		},
-		Structures: map[network.StructureID]network.Structure{"s": {Home: "moulin", VLAN: 120, OffSite: network.OffSite{Policy: network.ConsentAllowed}}},
-		Guests: map[network.GuestID]network.Guest{
-			"nuage": {ID: 1101, Type: network.VM, Structure: "s", Host: "pve-moulin", Priority: 1, MaxLoss: network.Duration(4 * time.Hour)},
-			"site":  {ID: 1102, Type: network.CT, Structure: "s", Host: "pve-moulin", Priority: 2},
-			"quais": {ID: 1201, Type: network.VM, Structure: "s", Host: "pve-quai", Priority: 4},
-		},
-	}.WithDefaults()
-	b.state.Network = spec
-	for id := range spec.Guests {
-		b.state.Guests[id] = failover.Placement{Phase: failover.PhaseHome, Owner: spec.Home(id)}
-	}
-	for _, id := range []failover.SiteID{"moulin", "quai", "halle"} {
-		b.state.Members[id] = failover.Member{Voter: true}
-		ready := failover.Readiness{Site: id, Points: map[failover.GuestID][]failover.RestorePoint{}}
-		if id != "moulin" {
-			for _, g := range []failover.GuestID{"nuage", "site"} {
-				ready.Points[g] = []failover.RestorePoint{{Volid: "v", Time: now.Add(-time.Hour), Size: 1 << 30, Key: key, Verified: true}}
-			}
-		}
-		b.state.Readiness[id] = failover.StoredReady{Ready: ready, Stamp: failover.Stamp{At: now.Add(-time.Minute)}}
-	}
-	b.state.Zones["test.example"] = failover.ZoneState{Changed: 3, Verified: 3, Servers: map[string]bool{"192.0.2.1:53": true}}
-	b.facts = goodFacts(spec)
-	return b
-}
-
-func goodFacts(spec *network.Spec) *doctor.Facts {
-	f := &doctor.Facts{
-		Ended: now, Node: "pve-quai", Token: "wwwd@pve!agent", Release: "9.2.1", Permissions: map[string]map[string]bool{},
-		Disk: doctor.Disk{Dir: "/var/lib/www", Device: "/dev/mapper/x", Encrypted: doctor.EncryptedYes},
-		Entries: map[string]doctor.Entry{
-			"local-zfs":  {ID: "local-zfs", Type: "zfspool", Content: []string{"images", "rootdir"}},
-			"pbs-moulin": {ID: "pbs-moulin", Type: "pbs", Datastore: "backups", Namespace: "moulin", Key: key},
-		},
-		Residents: map[doctor.Kind][]doctor.Resident{"vm": {{Kind: "vm", ID: 1201, Name: "quais"}}, "ct": {}},
-		Jobs:      []doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", LastState: "OK"}},
-	}
-	for _, g := range []failover.GuestID{"nuage", "site"} {
-		f.Snapshots = append(f.Snapshots, doctor.Snapshot{Guest: g, Source: "moulin", Storage: "pbs-moulin", Key: key})
-		f.Archives = append(f.Archives, doctor.Archive{Guest: g, Storage: "pbs-moulin", Volid: "pbs-moulin:backup/" + string(g)})
-	}
-	grants, err := doctor.Grants(spec, "quai", f.Release)
-	if err != nil {
-		panic(err)
-	}
-	grant(f, grants, privileges.Grant{})
-	return f
-}
-
-// grant gives the token every privilege but one.
-func grant(f *doctor.Facts, grants []privileges.Grant, gone privileges.Grant) {
-	f.Permissions = map[string]map[string]bool{}
-	for _, g := range grants {
-		if f.Permissions[g.Path] == nil {
-			f.Permissions[g.Path] = map[string]bool{}
-		}
-		if g.Path != gone.Path || g.Privilege != gone.Privilege {
-			f.Permissions[g.Path][g.Privilege] = true
-		}
-	}
-}
 
 func (b *bench) examine() doctor.Report {
 	return doctor.Examine(doctor.Input{State: b.state, Local: b.local, Facts: b.facts, Now: b.now})
@@ -169,6 +77,23 @@ func (b *bench) declare(change func(*network.Host)) {
 	b.state.Network.Sites["quai"].Hosts["pve-quai"] = h
 }
 
+func (b *bench) bridge(change func(*doctor.Bridge)) {
+	x := b.facts.Bridges["vmbr0"]
+	change(&x)
+	b.facts.Bridges["vmbr0"] = x
+}
+
+// inventory declares a PVE of the structure's at quai, with one guest; asked is
+// what the agent read there.
+func (b *bench) inventory(asked *doctor.OtherPVE) {
+	b.state.Network.Sites["quai"].Hosts["pve-assos"] = network.Host{Owner: network.OwnerStructure, PVE: &network.PVE{URL: "https://10.0.0.9:8006", Node: "pve-assos"}}
+	b.state.Network.Guests["assos"] = network.Guest{ID: 1301, Type: network.CT, Structure: "s", Host: "pve-assos", Priority: 4}
+	b.state.Guests["assos"] = failover.Placement{Phase: failover.PhaseHome, Owner: "quai"}
+	if asked != nil {
+		b.facts.Others = append(b.facts.Others, *asked)
+	}
+}
+
 // TestChecks spoils one thing at a time: exactly that is told, and what to do.
 func TestChecks(t *testing.T) {
 	obstacle := func(what doctor.ObstacleKind, name string) func(*bench) {
@@ -189,6 +114,21 @@ func TestChecks(t *testing.T) {
 		// Privileges.
 		{"old release", func(b *bench) { b.facts.Release = "7.4-1" }, []string{"ERROR WWW-2111 node pve-quai"}},
 		{"release 8 wants another", func(b *bench) { b.facts.Release = "8.4.1" }, []string{"ERROR WWW-2110 token wwwd@pve!agent"}},
+		// The PBS.
+		{"old PBS", func(b *bench) { b.facts.Store.Release = "3.3.2" }, []string{"ERROR WWW-2112 PBS"}},
+		{"PBS of a version that cannot be read", func(b *bench) { b.facts.Store.Release = "x" }, []string{"ERROR WWW-2112 PBS"}},
+		{"PBS 3.4", func(b *bench) { b.facts.Store.Release = "3.4" }, nil},
+		{"groups of another owner", func(b *bench) {
+			b.facts.Store.Owners = append(b.facts.Store.Owners, doctor.Owner{Namespace: "moulin", Name: "root@pam", Groups: 2, Example: "vm/1101"})
+		}, []string{"ERROR WWW-2114 token wwwd@pbs!agent"}},
+		{"groups of another owner, and a right to them", func(b *bench) {
+			b.facts.Store.Permissions["/datastore/backups/moulin"]["Datastore.Modify"] = true
+			b.facts.Store.Owners = append(b.facts.Store.Owners, doctor.Owner{Namespace: "moulin", Name: "root@pam", Groups: 2, Example: "vm/1101"})
+		}, nil},
+		{"no pull", func(b *bench) { b.facts.Jobs = nil }, []string{"WARNING WWW-2115 token wwwd@pbs!agent"}},
+		{"pull into another namespace", func(b *bench) { b.facts.Jobs[0].NS = "halle" }, []string{"WARNING WWW-2115 token wwwd@pbs!agent"}},
+		{"jobs not read", func(b *bench) { b.facts.Jobs, b.facts.Store.JobsRead = nil, false }, nil},
+		{"PBS not read", func(b *bench) { b.facts.Store = doctor.StoreFacts{} }, nil},
 		// Keys.
 		{"entry missing", func(b *bench) { delete(b.facts.Entries, "pbs-moulin") }, []string{"ERROR WWW-2120 storage pbs-moulin"}},
 		{"entry of another type", func(b *bench) { b.entry("pbs-moulin", func(e *doctor.Entry) { e.Type = "dir" }) }, []string{"ERROR WWW-2121 storage pbs-moulin"}},
@@ -202,6 +142,9 @@ func TestChecks(t *testing.T) {
 			})
 		}, []string{"ERROR WWW-2120 storage pbs-away", "ERROR WWW-2120 storage pbs-sealed"}},
 		{"wrong key", func(b *bench) { b.facts.Snapshots[0].Reason, b.facts.Snapshots[0].Key = doctor.ReasonWrongKey, other }, []string{"ERROR WWW-2125 guest nuage"}},
+		{"wrong key of a lineage", func(b *bench) {
+			b.facts.Snapshots = append(b.facts.Snapshots, doctor.Snapshot{Line: "vm:91001 in away/moulin", Storage: "pbs-away", Reason: doctor.ReasonWrongKey, Key: other})
+		}, []string{"ERROR WWW-2125 backups vm:91001 in away/moulin"}},
 		{"archive shut", func(b *bench) { b.facts.Archives[1].Shut = "wrong key" }, []string{"ERROR WWW-2126 guest site"}},
 		// Restore.
 		{"bind mount", obstacle(doctor.BindMount, "mp0"), []string{"ERROR WWW-2140 guest nuage"}},
@@ -215,10 +158,43 @@ func TestChecks(t *testing.T) {
 		{"target storage gone", func(b *bench) { delete(b.facts.Entries, "local-zfs") }, []string{"ERROR WWW-2127 storage local-zfs"}},
 		{"target storage off", func(b *bench) { b.entry("local-zfs", func(e *doctor.Entry) { e.Disabled = true }) }, []string{"ERROR WWW-2127 storage local-zfs"}},
 		{"target without containers", func(b *bench) { b.entry("local-zfs", func(e *doctor.Entry) { e.Content = []string{"images"} }) }, []string{"ERROR WWW-2128 storage local-zfs"}},
-		{"HA in the range", func(b *bench) {
-			b.facts.Residents["vm"] = append(b.facts.Residents["vm"], doctor.Resident{Kind: "vm", ID: 91005, Examined: true, Marker: "test", HA: true})
-		}, []string{"ERROR WWW-2149 vm:91005"}},
-		{"HA outside the range", func(b *bench) { b.facts.Residents["vm"][0].HA = true }, nil},
+		{"HA in the range", func(b *bench) { b.facts.HA = []string{"vm:91005"} }, []string{"ERROR WWW-2149 vm:91005"}},
+		{"HA of the range's end, no guest", func(b *bench) { b.facts.HA = []string{"ct:91099"} }, []string{"ERROR WWW-2149 ct:91099"}},
+		{"HA outside the range", func(b *bench) { b.facts.HA = []string{"vm:1201", "vm:91100", "group:x"} }, nil},
+		{"bridge missing", func(b *bench) { delete(b.facts.Bridges, "vmbr0") }, []string{"ERROR WWW-2180 bridge vmbr0"}},
+		{"bridge down", func(b *bench) { b.bridge(func(x *doctor.Bridge) { x.Active = false }) }, []string{"ERROR WWW-2181 bridge vmbr0"}},
+		{"bridge not aware, no port", func(b *bench) {
+			b.bridge(func(x *doctor.Bridge) { x.VLANAware, x.Ports, x.Addresses = false, nil, []string{"10.0.0.1/24"} })
+		}, []string{"ERROR WWW-2182 bridge vmbr0"}},
+		{"bridge not aware", func(b *bench) { b.bridge(func(x *doctor.Bridge) { x.VLANAware = false }) }, []string{"WARNING WWW-2183 bridge vmbr0"}},
+		{"bridge not aware, with an address", func(b *bench) {
+			b.bridge(func(x *doctor.Bridge) { x.VLANAware, x.Addresses = false, []string{"10.0.0.1/24"} })
+		}, []string{"ERROR WWW-2184 bridge vmbr0"}},
+		{"VLAN outside the bridge's", func(b *bench) { b.bridge(func(x *doctor.Bridge) { x.VIDs = "10 20-119 121" }) }, []string{"ERROR WWW-2185 bridge vmbr0"}},
+		{"VLAN among the bridge's", func(b *bench) { b.bridge(func(x *doctor.Bridge) { x.VIDs = "10,100-120" }) }, nil},
+		{"a vnet is its VLAN", func(b *bench) { b.bridge(func(x *doctor.Bridge) { *x = doctor.Bridge{Active: true, VNet: true} }) }, nil},
+		{"bridges not read", func(b *bench) { b.facts.Bridges = nil }, nil},
+		{"machine too new", func(b *bench) { b.facts.Archives[0].Machine = "pc-q35-11.0" }, []string{"ERROR WWW-2190 guest nuage"}},
+		{"machine of a newer revision", func(b *bench) { b.facts.Archives[0].Machine = "pc-q35-10.1+pve2" }, []string{"ERROR WWW-2190 guest nuage"}},
+		{"machine dropped", func(b *bench) { b.facts.Archives[0].Machine = "pc-i440fx-2.4" }, []string{"ERROR WWW-2191 guest nuage"}},
+		{"machine of another kind's version", func(b *bench) { b.facts.Archives[0].Machine = "pc-i440fx-10.1" }, []string{"ERROR WWW-2190 guest nuage"}},
+		{"machine known", func(b *bench) {
+			b.facts.Archives[0].Machine = "type=pc-q35-10.1,viommu=virtio"
+			b.facts.Archives[0].Warnings = []doctor.Obstacle{{What: doctor.HostBound, Key: "machine", Text: "pinned"}}
+		}, nil},
+		{"machine unpinned", func(b *bench) { b.facts.Archives[0].Machine = "q35" }, nil},
+		{"machines not read", func(b *bench) {
+			b.facts.Archives[0].Machine = "pc-q35-11.0"
+			b.facts.Hardware.Machines = nil
+			b.facts.Archives[0].Warnings = []doctor.Obstacle{{What: doctor.HostBound, Key: "machine", Text: "pinned"}}
+		}, []string{"INFO WWW-2146 guest nuage"}},
+		{"processor unknown", func(b *bench) { b.facts.Archives[0].CPU = "Icelake-Server,flags=+aes" }, []string{"ERROR WWW-2192 guest nuage"}},
+		{"processor lacks flags", func(b *bench) { b.facts.Archives[0].CPU = "cputype=x86-64-v4" }, []string{"ERROR WWW-2193 guest nuage"}},
+		{"processor has the flags", func(b *bench) { b.facts.Archives[0].CPU = "x86-64-v3" }, nil},
+		{"processor of another vendor", func(b *bench) { b.facts.Archives[0].CPU = "EPYC" }, []string{"WARNING WWW-2194 guest nuage"}},
+		{"processor of this vendor", func(b *bench) { b.facts.Archives[0].CPU = "Haswell" }, nil},
+		{"processor custom", func(b *bench) { b.facts.Archives[0].CPU = "custom-ours" }, []string{"WARNING WWW-2195 guest nuage"}},
+		{"processor of the host itself", func(b *bench) { b.facts.Archives[0].CPU = "host" }, nil},
 		// Backups.
 		{"no copy", func(b *bench) {
 			delete(b.state.Readiness["quai"].Ready.Points, "nuage")
@@ -271,6 +247,17 @@ func TestChecks(t *testing.T) {
 			b.state.Guests["quais"] = failover.Placement{Phase: failover.PhaseAway, Owner: "halle"}
 		}, nil},
 		{"absence not known", func(b *bench) { b.facts.Residents = nil }, nil},
+		{"another PVE not asked", func(b *bench) { b.inventory(nil) }, []string{"INFO WWW-2155 host pve-assos"}},
+		{"another PVE unreadable", func(b *bench) { b.inventory(&doctor.OtherPVE{Host: "pve-assos", Access: "token file: mode is 0644"}) }, []string{"WARNING WWW-2156 host pve-assos"}},
+		{"another PVE shows nothing", func(b *bench) { b.inventory(&doctor.OtherPVE{Host: "pve-assos", Blind: true}) }, []string{"WARNING WWW-2154 host pve-assos"}},
+		{"another PVE's guests", func(b *bench) {
+			b.inventory(&doctor.OtherPVE{Host: "pve-assos", Residents: map[doctor.Kind][]doctor.Resident{
+				"vm": {{Kind: "vm", ID: 91001, Name: "of theirs"}}, "ct": {{Kind: "ct", ID: 1301}},
+			}})
+		}, []string{"WARNING WWW-2150 vm:91001 of theirs"}},
+		{"another PVE's guest is absent", func(b *bench) {
+			b.inventory(&doctor.OtherPVE{Host: "pve-assos", Residents: map[doctor.Kind][]doctor.Resident{"vm": {}, "ct": {}}})
+		}, []string{"ERROR WWW-2151 guest assos"}},
 		{"foreign in the range", func(b *bench) {
 			b.facts.Residents["vm"] = append(b.facts.Residents["vm"], doctor.Resident{Kind: "vm", ID: 91001, Examined: true})
 		}, []string{"WARNING WWW-2152 vm:91001"}},
@@ -330,45 +317,6 @@ func TestPrivilegedBeforeTheUpgrade(t *testing.T) {
 	}
 }
 
-// TestEachMissingPrivilegeIsNamed: with path, and with the command that gives it.
-func TestEachMissingPrivilegeIsNamed(t *testing.T) {
-	for _, release := range []string{"8.4.1", "9.2.1"} {
-		b := newBench()
-		b.facts.Release = release
-		grants, err := doctor.Grants(b.state.Network, "quai", release)
-		if err != nil || len(grants) < 15 {
-			t.Fatalf("Grants: %d, %v", len(grants), err)
-		}
-		for _, gone := range grants {
-			grant(b.facts, grants, gone)
-			var got []doctor.Finding
-			for _, f := range b.examine().Items {
-				if f.Code == doctor.CodeMissingPrivilege {
-					got = append(got, f)
-				}
-			}
-			if len(got) != 1 || got[0].Args["privilege"] != gone.Privilege || got[0].Args["path"] != gone.Path || got[0].Severity != doctor.Error {
-				t.Errorf("%s without %s on %s: got %+v, want it named once", release, gone.Privilege, gone.Path, got)
-				continue
-			}
-			if !strings.Contains(got[0].Remedy, "--privs "+gone.Privilege) || !strings.Contains(got[0].Remedy, "acl modify "+gone.Path+" ") {
-				t.Errorf("%s: remedy %q does not give it", gone.Privilege, got[0].Remedy)
-			}
-		}
-	}
-}
-
-// TestUnreadPathIsNotHeldAgainstTheToken: a question without an answer is told
-// as such, and not as missing rights.
-func TestUnreadPathIsNotHeldAgainstTheToken(t *testing.T) {
-	b := newBench()
-	delete(b.facts.Permissions, "/vms")
-	b.facts.Failed = []doctor.Failure{{doctor.Privileges, "got timeout"}}
-	if d := cmp.Diff([]string{"WARNING WWW-2101"}, told(b.examine())); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-}
-
 func TestNetworkWarningsArePassedOn(t *testing.T) {
 	b := newBench()
 	want := 0
@@ -400,6 +348,25 @@ func codes(r doctor.Report) []string {
 	return out
 }
 
+// TestCopiesAreCounted: per guest the number and age of its off-site copies (R35).
+func TestCopiesAreCounted(t *testing.T) {
+	b := newBench()
+	b.point("halle", "nuage", func(p *failover.RestorePoint) { p.Time = now.Add(-3*time.Hour - 20*time.Minute) })
+	got := map[string]string{}
+	for _, f := range b.examine().Items {
+		if f.Code == doctor.CodeCopies {
+			got[f.Subject] = f.Text
+		}
+	}
+	want := map[string]string{
+		"guest nuage": "2 site(s) hold a usable copy: halle 3h20m, quai 1h0m old",
+		"guest site":  "2 site(s) hold a usable copy: halle 1h0m, quai 1h0m old",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 func TestReportIsSortedWorstFirst(t *testing.T) {
 	b := newBench()
 	b.facts.Jobs[0].RemoveVanished = true
@@ -411,7 +378,7 @@ func TestReportIsSortedWorstFirst(t *testing.T) {
 			got = append(got, f.Severity)
 		}
 	}
-	if d := cmp.Diff([]doctor.Severity{doctor.Error, doctor.Warning, doctor.Info}, got); d != "" {
+	if d := cmp.Diff([]doctor.Severity{doctor.Error, doctor.Warning, doctor.Info, doctor.OK, doctor.OK}, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }

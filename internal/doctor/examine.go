@@ -65,6 +65,8 @@ func (in Input) category(c Category) result {
 		return in.dns()
 	case Network:
 		return in.network()
+	case Guests:
+		return in.guests()
 	case Backups:
 		r := in.replicas()
 		if in.Facts != nil {
@@ -83,10 +85,8 @@ func (in Input) category(c Category) result {
 		return h.privileges()
 	case Keys:
 		return h.keys()
-	case Restore:
-		return h.restore()
 	default:
-		return h.guests()
+		return h.restore()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // Facts are what one agent read of its own machines in one round. They stay
@@ -19,8 +20,13 @@ type Facts struct {
 	ClockOff     time.Duration // this machine's clock minus the log's; 0 = not known
 
 	Permissions map[string]map[string]bool // path → privilege → does it propagate; only the paths asked for
-	Entries     map[string]Entry           // storage configuration by id; nil = not read
-	Residents   map[Kind][]Resident        // guests of the PVE; no key = that kind was not read
+	Store       StoreFacts
+	Entries     map[string]Entry    // storage configuration by id; nil = not read
+	Residents   map[Kind][]Resident // guests of the PVE; no key = that kind was not read
+	HA          []string            // "vm:100", also of guests that do not exist; nil = not read
+	Bridges     map[string]Bridge   // that the token may use; nil = not read
+	Hardware    Hardware
+	Others      []OtherPVE // further PVEs of the site, of which guests are listed only
 	Snapshots   []Snapshot
 	Archives    []Archive
 	Strangers   []Stranger
@@ -51,14 +57,55 @@ type Resident struct {
 	ID       int
 	Name     string
 	Template bool
-	Examined bool   // HA and Marker were read: only for ids in the restore range
-	HA       bool   // managed by the cluster's HA stack
+	Examined bool   // Marker was read: only for ids in the restore range
 	Marker   string // name of the network in our marker; "" = none
 }
 
-// Snapshot is the newest finished snapshot of a declared guest in one namespace.
+// StoreFacts are what the agent's token may do on this site's PBS.
+type StoreFacts struct {
+	Token       string // "user@realm!name"
+	Release     string // "4.2.0"; "" = not read
+	Datastore   string
+	Permissions map[string]map[string]bool // as Facts.Permissions
+	JobsRead    bool
+	Owners      []Owner // of backup groups; those that cannot be seen are missing
+}
+
+// Owner counts the groups of backups in a namespace that belong to one user or token.
+type Owner struct {
+	Namespace, Name string
+	Groups          int
+	Example         string // "vm/1101"
+}
+
+// Bridge is a bridge or vnet of the PVE.
+type Bridge struct {
+	Active, VLANAware, VNet bool
+	Ports, Addresses        []string
+	VIDs                    string // "2-4094", "10 20 30-40"; "" = all
+}
+
+// Hardware is what guests can be given on this PVE.
+type Hardware struct {
+	CPU      string            // "Intel(R) Xeon(R) …"; "" = not read
+	Flags    []string          // of the processor; nil = not read
+	Machines []string          // "pc-q35-10.1+pve1"; nil = not read
+	Models   map[string]string // processor type → vendor; nil = not read
+}
+
+// OtherPVE is a PVE of the site besides the one that restores.
+type OtherPVE struct {
+	Host      network.HostID
+	Access    string // why it cannot be asked; "" = it can
+	Blind     bool   // the token lacks VM.Audit on /vms: the list is short
+	Residents map[Kind][]Resident
+}
+
+// Snapshot is the newest finished snapshot of a declared guest in one
+// namespace, or of a line of backups there.
 type Snapshot struct {
 	Guest   failover.GuestID
+	Line    string // "vm:90001 in away/moulin", where no guest is known
 	Source  failover.SiteID
 	Storage string // the entry that it was judged by
 	Time    time.Time
@@ -81,10 +128,13 @@ const (
 // Archive is what the newest usable snapshot of a guest told when it was opened.
 type Archive struct {
 	Guest    failover.GuestID
+	Line     string // as in Snapshot
 	Storage  string
 	Volid    string
 	Shut     string // why it could not be opened; "" = it was
 	Warnings []Obstacle
+	CPU      string // of a VM: "x86-64-v3", "host", "custom-x"; "" = the default
+	Machine  string // of a VM: "pc-q35-9.2+pve1", "q35"; "" = the default
 }
 
 // Obstacle is one warning about an archive.
@@ -120,9 +170,17 @@ type Stranger struct {
 
 // SyncJob is a sync job of this site's datastore.
 type SyncJob struct {
-	ID, Remote, LastState string
-	LastEnd               time.Time
-	RemoveVanished        bool
+	ID, Remote, RemoteStore, NS, LastState string
+	LastEnd                                time.Time
+	RemoveVanished, Pull                   bool
+}
+
+// subject names what a finding about a guest's or a line's backups is about.
+func subject(guest failover.GuestID, line string) string {
+	if guest == "" {
+		return "backups " + line
+	}
+	return "guest " + string(guest)
 }
 
 // Disk says where the agent keeps its data.

@@ -28,14 +28,14 @@ func (h here) keys() result {
 	for _, s := range f.Snapshots {
 		r.checked++
 		if s.Reason == ReasonWrongKey || s.Reason == ReasonNoKey {
-			r.add(found(Keys, CodeWrongKey, h.Local.Site, "guest "+string(s.Guest),
+			r.add(found(Keys, CodeWrongKey, h.Local.Site, subject(s.Guest, s.Line),
 				"storage", s.Storage, "need", keyName(s.Key), "have", keyName(f.Entries[s.Storage].Key), "source", string(s.Source)))
 		}
 	}
 	for _, a := range f.Archives {
 		r.checked++
 		if a.Shut != "" {
-			r.add(found(Keys, CodeArchiveShut, h.Local.Site, "guest "+string(a.Guest), "volid", a.Volid, "why", a.Shut, "node", f.Node))
+			r.add(found(Keys, CodeArchiveShut, h.Local.Site, subject(a.Guest, a.Line), "volid", a.Volid, "why", a.Shut, "node", f.Node))
 		}
 	}
 	return r

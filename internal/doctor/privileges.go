@@ -61,38 +61,58 @@ func GrantPaths(grants []privileges.Grant) []string {
 	return out
 }
 
+// privileges compares the tokens' rights, on the PVE and on the PBS, with what is needed.
 func (h here) privileges() result {
 	var r result
+	h.node(&r)
+	h.store(&r)
+	return r
+}
+
+func (h here) node(r *result) {
 	f := h.Facts
 	if f.Release == "" || f.Permissions == nil {
-		return r // why stands among the failures
+		return // why stands among the failures
 	}
 	need, err := Grants(h.State.Network, h.Local.Site, f.Release)
 	if err != nil {
 		r.add(found(Privileges, CodeBadRelease, h.Local.Site, "node "+f.Node, "why", err.Error()))
-		return r
+		return
 	}
-	// A path that was not read is not held against the token.
-	need = slices.DeleteFunc(need, func(g privileges.Grant) bool { _, read := f.Permissions[g.Path]; return !read })
-	type pair struct{ path, name string }
-	jobs := map[pair][]string{}
-	var order []pair
-	for _, g := range privileges.Missing(f.Permissions, need) {
-		p := pair{g.Path, g.Privilege}
-		if jobs[p] == nil {
-			order = append(order, p)
-		}
-		jobs[p] = append(jobs[p], string(g.Job))
-		r.checked++
-	}
-	slices.SortFunc(order, func(a, b pair) int { return cmp.Or(cmp.Compare(a.path, b.path), cmp.Compare(a.name, b.name)) })
+	need = read(f.Permissions, need)
+	r.checked += len(need)
 	user, _, _ := strings.Cut(f.Token, "!")
-	for _, p := range order {
+	for _, m := range missing(f.Permissions, need) {
 		r.add(found(Privileges, CodeMissingPrivilege, h.Local.Site, "token "+f.Token,
-			"privilege", p.name, "path", p.path, "jobs", strings.Join(jobs[p], ", "), "token", f.Token, "user", user, "role", roleOf(p.path)))
+			"privilege", m.Privilege, "path", m.Path, "jobs", m.jobs, "token", f.Token, "user", user, "role", roleOf(m.Path)))
 	}
-	r.checked = len(need)
-	return r
+}
+
+// read leaves out the grants on paths that were not read: they are not held
+// against the token.
+func read(have map[string]map[string]bool, need []privileges.Grant) []privileges.Grant {
+	return slices.DeleteFunc(need, func(g privileges.Grant) bool { _, ok := have[g.Path]; return !ok })
+}
+
+// lack is one privilege that is missing, with all that it is needed for.
+type lack struct {
+	privileges.Grant
+	jobs string
+}
+
+// missing returns each missing privilege once, by path and name.
+func missing(have map[string]map[string]bool, need []privileges.Grant) []lack {
+	var out []lack
+	for _, g := range privileges.Missing(have, need) {
+		i := slices.IndexFunc(out, func(l lack) bool { return l.Path == g.Path && l.Privilege == g.Privilege })
+		if i < 0 {
+			out = append(out, lack{g, string(g.Job)})
+		} else if job := string(g.Job); !slices.Contains(strings.Split(out[i].jobs, ", "), job) {
+			out[i].jobs += ", " + job
+		}
+	}
+	slices.SortFunc(out, func(a, b lack) int { return cmp.Or(cmp.Compare(a.Path, b.Path), cmp.Compare(a.Privilege, b.Privilege)) })
+	return out
 }
 
 // roleOf names the role of deploy/proxmox that gives rights on a path.

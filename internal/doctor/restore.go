@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/internal/privileges"
@@ -18,21 +19,32 @@ func (h here) restore() result {
 		}
 		r.checked++
 		for _, o := range a.Warnings {
-			r.add(found(Restore, h.obstacle(o), h.Local.Site, "guest "+string(a.Guest), "key", o.Key, "text", o.Text, "guest", string(a.Guest)))
-		}
-	}
-	for _, kind := range sorted(f.Residents) {
-		for _, g := range f.Residents[kind] {
-			if h.host.Restore.IDs.Contains(g.ID) && g.HA {
-				r.add(found(Restore, CodeHA, h.Local.Site, guestLabel(string(g.Kind), g.ID, g.Name), "sid", string(g.Kind)+":"+itoa(g.ID)))
+			if !h.judged(o) {
+				r.add(found(Restore, h.obstacle(o), h.Local.Site, subject(a.Guest, a.Line), "key", o.Key, "text", o.Text, "guest", string(a.Guest)))
 			}
 		}
+		h.machine(&r, a)
+		h.processor(&r, a)
+	}
+	for _, sid := range f.HA {
+		if _, id, _ := strings.Cut(sid, ":"); h.inRange(id) {
+			r.add(found(Restore, CodeHA, h.Local.Site, sid, "sid", sid, "range", rangeText(h.host.Restore.IDs)))
+		}
+	}
+	if f.Bridges != nil {
+		h.bridge(&r)
 	}
 	if f.Entries != nil {
 		r.checked++
 		h.targetStorage(&r)
 	}
 	return r
+}
+
+// inRange says whether the text of an id lies in the range for restored guests.
+func (h here) inRange(id string) bool {
+	n, err := strconv.Atoi(id)
+	return err == nil && h.host.Restore.IDs.Contains(n)
 }
 
 // obstacle names the code of an archive's warning.

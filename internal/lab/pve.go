@@ -46,6 +46,7 @@ type BridgeConfig struct {
 	Ports     string // physical ports; with VLANAware false a tagged NIC needs one
 	VLANAware bool
 	VIDs      string // "2-4094", "10 20"; "" = 2-4094 when VLANAware
+	Address   string // of the host on the bridge, "10.10.1.20/24"; "" = none
 }
 
 // DiskSpec is a further disk of a guest ("scsi1", "mp0"). NoBackup leaves it out of backups (backup=0).

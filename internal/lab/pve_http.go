@@ -18,7 +18,7 @@ const authDelay = 3 * time.Second
 const lockTimeout = 10 * time.Second
 
 func pveRoutes() []route[*PVE] {
-	return slices.Concat(baseRoutes(), storageRoutes(), guestRoutes(), restoreRoutes(), taskRoutes())
+	return slices.Concat(baseRoutes(), capRoutes(), storageRoutes(), guestRoutes(), restoreRoutes(), taskRoutes())
 }
 
 func baseRoutes() []route[*PVE] {
@@ -252,7 +252,7 @@ func (p *PVE) nodeStatus(c *call) (any, error) {
 		"uptime": p.uptime(), "cpu": 0.02, "wait": 0, "idle": 0, "pveversion": "pve-manager/" + p.cfg.Version + "/0000000000000000",
 		"loadavg": []string{"0.10", "0.10", "0.10"}, "kversion": "Linux 6.14.0-1-pve",
 		"memory":         map[string]any{"total": p.cfg.Memory, "used": used, "free": p.cfg.Memory - used, "available": p.cfg.Memory - used},
-		"cpuinfo":        map[string]any{"cpus": 4, "cores": 4, "sockets": 1, "model": "Lab CPU", "mhz": "2000.000", "hvm": "1"},
+		"cpuinfo":        map[string]any{"cpus": 4, "cores": 4, "sockets": 1, "model": "Lab CPU", "mhz": "2000.000", "hvm": "1", "flags": hostFlags},
 		"rootfs":         map[string]any{"total": int64(root), "used": int64(root / 4), "free": int64(root / 4 * 3), "avail": int64(root / 4 * 3)},
 		"boot-info":      map[string]any{"mode": "efi", "secureboot": 0},
 		"current-kernel": map[string]any{"machine": "x86_64", "release": "6.14.0-1-pve", "sysname": "Linux", "version": "#1 SMP"},
@@ -262,8 +262,7 @@ func (p *PVE) nodeStatus(c *call) (any, error) {
 func (p *PVE) network(c *call) (any, error) {
 	rows := []map[string]any{}
 	for i, b := range p.cfg.Bridges {
-		path := "/sdn/zones/localnetwork/" + b.Name
-		if !p.allowed(c.token, path, "SDN.Audit") && !p.allowed(c.token, path, "SDN.Use") {
+		if !p.seesBridge(c.token, b.Name) {
 			continue // hidden, not refused
 		}
 		if t := c.str("type"); t != "" && t != "bridge" && t != "any_bridge" && t != "any_local_bridge" {
@@ -272,6 +271,9 @@ func (p *PVE) network(c *call) (any, error) {
 		row := map[string]any{
 			"iface": b.Name, "type": "bridge", "active": 1, "autostart": 1, "exists": 1, "method": "manual", "method6": "manual",
 			"bridge_ports": b.Ports, "families": []string{"inet"}, "priority": i + 3,
+		}
+		if b.Address != "" {
+			row["cidr"] = b.Address
 		}
 		if b.VLANAware {
 			row["bridge_vlan_aware"], row["bridge_vids"] = 1, b.vids()

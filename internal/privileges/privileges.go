@@ -39,6 +39,7 @@ const (
 type Grant struct {
 	Job       Job
 	Privilege string // "VM.Allocate"
+	Or        string // a privilege that does as well; "" = none
 	Path      string // ACL path, "/vms"
 	Source    string // where the need is known from
 }
@@ -72,8 +73,8 @@ type NIC struct {
 	Tag    int    // VLAN; 0: the right to all tags and to none
 }
 
-// path is the ACL path (section 8, row NICs).
-func (n NIC) path() string {
+// Path is the ACL path (section 8, row NICs).
+func (n NIC) Path() string {
 	zone := n.Zone
 	if zone == "" {
 		zone = "localnetwork"
@@ -123,7 +124,7 @@ func Needed(release Release, p Paths) []Grant {
 	add(Restore, "/vms", section8+", restore", "VM.Allocate")
 	add(Configure, "/vms", section8+", overrides", "VM.Config.Options", "VM.Config.Network", "VM.Config.Memory", "VM.Config.CPU", "VM.Config.Cloudinit")
 	for _, n := range p.Networks {
-		add(Network, n.path(), section8+", NICs; fact 7", "SDN.Use")
+		add(Network, n.Path(), section8+", NICs; fact 7", "SDN.Use")
 	}
 	add(Power, "/vms", section8+", power", "VM.PowerMgmt")
 	if release < 9 {
@@ -145,6 +146,9 @@ type StorePaths struct {
 // Remote is the source of a pull job.
 type Remote struct{ Name, Datastore string }
 
+// StorePath is the ACL path of a namespace of a datastore; "" is the root namespace.
+func StorePath(datastore, ns string) string { return path.Join("/datastore", datastore, ns) }
+
 // NeededPBS lists what the agent's PBS token needs, and its user with it. The
 // privileges are the same in PBS 3.4 and 4.x.
 //
@@ -152,19 +156,19 @@ type Remote struct{ Name, Datastore string }
 // itself; the pull jobs' owner must be the token. The other way, Datastore.Modify,
 // would let it delete any backup.
 func NeededPBS(p StorePaths) []Grant {
-	store := "/datastore/" + p.Datastore
+	store := StorePath(p.Datastore, "")
 	out := []Grant{{Job: Health, Privilege: "Datastore.Audit", Path: store, Source: section9 + ", privileges; api schema: datastore status, namespaces"}}
 	spaces := []string{store}
 	if len(p.Namespaces) > 0 {
 		spaces = spaces[:0]
 		for _, ns := range p.Namespaces {
-			spaces = append(spaces, path.Join(store, ns))
+			spaces = append(spaces, StorePath(p.Datastore, ns))
 		}
 	}
 	for _, ns := range spaces {
 		out = append(out,
 			Grant{Job: Backups, Privilege: "Datastore.Audit", Path: ns, Source: section9 + ", privileges; api schema: snapshots"},
-			Grant{Job: Protect, Privilege: "Datastore.Backup", Path: ns, Source: section9 + ", prune race; api schema: protected"},
+			Grant{Job: Protect, Privilege: "Datastore.Backup", Or: "Datastore.Modify", Path: ns, Source: section9 + ", prune race; api schema: protected"},
 			Grant{Job: Verify, Privilege: "Datastore.Verify", Path: ns, Source: section9 + ", privileges; api schema: verify"},
 		)
 		if len(p.Remotes) > 0 {
@@ -200,22 +204,22 @@ func PBSRoles() map[string][]string {
 func Missing(have map[string]map[string]bool, need []Grant) []Grant {
 	var out []Grant
 	for _, g := range need {
-		if !holds(have, g) {
+		if !holds(have, g.Path, g.Privilege) && (g.Or == "" || !holds(have, g.Path, g.Or)) {
 			out = append(out, g)
 		}
 	}
 	return out
 }
 
-func holds(have map[string]map[string]bool, g Grant) bool {
-	if own, ok := have[g.Path]; ok {
-		_, granted := own[g.Privilege]
+func holds(have map[string]map[string]bool, on, privilege string) bool {
+	if own, ok := have[on]; ok {
+		_, granted := own[privilege]
 		return granted
 	}
-	for at := g.Path; at != "/" && at != "."; {
+	for at := on; at != "/" && at != "."; {
 		at = path.Dir(at)
 		if above, ok := have[at]; ok {
-			return above[g.Privilege]
+			return above[privilege]
 		}
 	}
 	return false

@@ -63,7 +63,7 @@ func TestVersion(t *testing.T) {
 func TestNodeStatus(t *testing.T) {
 	got, err := pveFor(t, "NodeStatus").NodeStatus(t.Context())
 	check(t, got, err, proxmox.NodeStatus{
-		MemTotal: 33554432, MemUsed: 1024, MemFree: 33553408, CPUs: 8, Load: [3]float64{0.1, 0.2, 0.3}, Uptime: time.Hour, PVEVersion: "pve-manager/9.2.1/x",
+		MemTotal: 33554432, MemUsed: 1024, MemFree: 33553408, CPUs: 8, CPUModel: "Intel(R) Xeon(R)", CPUFlags: []string{"fpu", "avx"}, Load: [3]float64{0.1, 0.2, 0.3}, Uptime: time.Hour, PVEVersion: "pve-manager/9.2.1/x",
 	})
 }
 
@@ -150,6 +150,43 @@ func TestPermissions(t *testing.T) {
 	if !got.Has("/vms/100", "VM.Audit") || got.Has("/vms/100", "VM.Console") || got.Has("/", "VM.Audit") {
 		t.Errorf("Has is wrong for %v", got)
 	}
+}
+
+func TestHost(t *testing.T) {
+	bridges, err := pveFor(t, "Bridges").Bridges(t.Context())
+	check(t, bridges, err, []proxmox.Bridge{
+		{Name: "vmbr0", Active: true, Ports: []string{"eno1"}, VLANAware: true, VIDs: "2-4094", Addresses: []string{"10.9.0.2/24"}},
+		{Name: "vmbr1", Ports: []string{}},
+	})
+	bridges, err = pveAnswering(t, 200, data(`[{"iface":"ovs0","type":"OVSBridge","active":1,"ovs_ports":"eno1 bond0"},{"iface":"dr1","type":"vnet","active":1}]`)).Bridges(t.Context())
+	check(t, bridges, err, []proxmox.Bridge{
+		{Name: "ovs0", Active: true, Ports: []string{"eno1", "bond0"}, VLANAware: true}, {Name: "dr1", Active: true, Ports: []string{}, VNet: true},
+	})
+	machines, err := pveFor(t, "Machines").Machines(t.Context())
+	check(t, machines, err, []string{"pc-i440fx-10.1", "pc-q35-10.1+pve1"})
+	models, err := pveFor(t, "CPUModels").CPUModels(t.Context())
+	check(t, models, err, []proxmox.CPUModel{{Name: "x86-64-v2-AES", Vendor: "default"}, {Name: "EPYC", Vendor: "AuthenticAMD"}})
+	sids, err := pveFor(t, "HAResources").HAResources(t.Context())
+	check(t, sids, err, []string{"vm:100", "ct:101"})
+	for name, err := range map[string]error{
+		"bridges":  second(pveAnswering(t, 200, data(`[{"type":"bridge"}]`)).Bridges(t.Context())),
+		"machines": second(pveAnswering(t, 200, data(`[{}]`)).Machines(t.Context())),
+		"models":   second(pveAnswering(t, 200, data(`[{"vendor":"x"}]`)).CPUModels(t.Context())),
+		"HA":       second(pveAnswering(t, 200, data(`null`)).HAResources(t.Context())),
+	} {
+		if proxmox.KindOf(err) != proxmox.BadAnswer {
+			t.Errorf("%s without their name: got %v, want kind bad answer", name, err)
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func TestPBSPermissions(t *testing.T) {
+	got, err := pbsAnswering(t, answerOf(t, "PBS Permissions")).Permissions(t.Context(), "/datastore/backups")
+	check(t, got, err, proxmox.Permissions{"/datastore/backups": {"Datastore.Audit": true, "Datastore.Backup": false}})
+	got, err = pbsAnswering(t, data(`{}`)).Permissions(t.Context(), "/datastore/backups")
+	check(t, got, err, proxmox.Permissions{})
 }
 
 func TestInterfaces(t *testing.T) {

@@ -100,6 +100,20 @@ func (b *PBS) Version(ctx context.Context) (Version, error) {
 	return w.version(c)
 }
 
+// Permissions asks for the token's own effective privileges on path; any token may ask. An empty path asks for all. A
+// path on which it has none is left out.
+func (b *PBS) Permissions(ctx context.Context, path string) (Permissions, error) {
+	query := url.Values{}
+	if path != "" {
+		query.Set("path", path)
+	}
+	var w map[string]map[string]wireBool
+	if _, err := b.get(ctx, "read pbs permissions on "+path, "/access/permissions", query, &w); err != nil {
+		return nil, err
+	}
+	return permissions(w), nil
+}
+
 // DatastoreStatus is the room in a datastore, in bytes.
 type DatastoreStatus struct{ Total, Used, Avail int64 }
 
@@ -288,6 +302,7 @@ type SyncJob struct {
 	RemoteNS       string
 	Direction      string // "pull" or "push"
 	Schedule       string
+	Owner          string // of what it pulls; "" = root@pam
 	RemoveVanished bool
 	LastState      string // "OK", an error text, or "" when it never ran
 	LastEnd        time.Time
@@ -305,6 +320,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		RemoteNS       wireString `json:"remote-ns"`
 		Direction      wireString `json:"sync-direction"`
 		Schedule       wireString
+		Owner          wireString
 		RemoveVanished wireBool   `json:"remove-vanished"`
 		LastState      wireString `json:"last-run-state"`
 		LastEnd        wireInt    `json:"last-run-endtime"`
@@ -322,7 +338,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		}
 		j := SyncJob{
 			ID: w.ID.V, NS: w.NS.V, Remote: w.Remote.V, RemoteStore: w.RemoteStore.V, RemoteNS: w.RemoteNS.V, Direction: w.Direction.V,
-			Schedule: w.Schedule.V, RemoveVanished: w.RemoveVanished.V, LastState: w.LastState.V, LastEnd: unix(w.LastEnd),
+			Schedule: w.Schedule.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, LastState: w.LastState.V, LastEnd: unix(w.LastEnd),
 			LastUPID: w.LastUPID.V, Next: unix(w.Next),
 		}
 		if j.Direction == "" {

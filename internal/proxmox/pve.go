@@ -185,6 +185,8 @@ func (p *PVE) Version(ctx context.Context) (Version, error) {
 type NodeStatus struct {
 	MemTotal, MemUsed, MemFree int64
 	CPUs                       int
+	CPUModel                   string     // "Intel(R) Xeon(R) ..."; "" = not told
+	CPUFlags                   []string   // as /proc/cpuinfo names them; nil = not told
 	Load                       [3]float64 // 1, 5 and 15 minutes
 	Uptime                     time.Duration
 	PVEVersion                 string // "pve-manager/9.2.1/..."
@@ -195,7 +197,8 @@ func (p *PVE) NodeStatus(ctx context.Context) (NodeStatus, error) {
 	var w struct {
 		Memory struct{ Total, Used, Free wireInt }
 		CPU    struct {
-			CPUs wireInt `json:"cpus"`
+			CPUs         wireInt `json:"cpus"`
+			Model, Flags wireString
 		} `json:"cpuinfo"`
 		Load    []wireFloat `json:"loadavg"`
 		Uptime  wireInt
@@ -210,7 +213,7 @@ func (p *PVE) NodeStatus(ctx context.Context) (NodeStatus, error) {
 	}
 	s := NodeStatus{
 		MemTotal: w.Memory.Total.V, MemUsed: w.Memory.Used.V, MemFree: w.Memory.Free.V,
-		CPUs: int(w.CPU.CPUs.V), Uptime: seconds(w.Uptime), PVEVersion: w.Version.V,
+		CPUs: int(w.CPU.CPUs.V), CPUModel: w.CPU.Model.V, CPUFlags: strings.Fields(w.CPU.Flags.V), Uptime: seconds(w.Uptime), PVEVersion: w.Version.V,
 	}
 	if !w.Memory.Free.Set {
 		s.MemFree = s.MemTotal - s.MemUsed
@@ -241,6 +244,10 @@ func (p *PVE) Permissions(ctx context.Context, path string) (Permissions, error)
 	if _, err := p.get(ctx, "read permissions on "+path, "/access/permissions"+query, &w); err != nil {
 		return nil, err
 	}
+	return permissions(w), nil
+}
+
+func permissions(w map[string]map[string]wireBool) Permissions {
 	all := make(Permissions, len(w))
 	for path, privileges := range w {
 		all[path] = make(map[string]bool, len(privileges))
@@ -248,7 +255,7 @@ func (p *PVE) Permissions(ctx context.Context, path string) (Permissions, error)
 			all[path][name] = propagate.V
 		}
 	}
-	return all, nil
+	return all
 }
 
 // AgentPing asks whether the QEMU guest agent of a VM answers: nil, or an error of kind NoAgent, NotRunning, ...

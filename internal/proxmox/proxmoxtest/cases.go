@@ -78,7 +78,7 @@ func readCases() []Case {
 		{Name: "Version", Answer: `{"version":"9.2.1","release":"9.2","repoid":"abc"}`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Version(c)) }},
 		{
 			Name:   "NodeStatus",
-			Answer: `{"memory":{"total":33554432,"used":"1024","free":33553408},"cpuinfo":{"cpus":8},"loadavg":["0.10","0.20","0.30"],"uptime":3600,"pveversion":"pve-manager/9.2.1/x"}`,
+			Answer: `{"memory":{"total":33554432,"used":"1024","free":33553408},"cpuinfo":{"cpus":8,"model":"Intel(R) Xeon(R)","flags":"fpu avx"},"loadavg":["0.10","0.20","0.30"],"uptime":3600,"pveversion":"pve-manager/9.2.1/x"}`,
 			Run:    func(c ctxt, p pveC, _ pbsC) error { return last(p.NodeStatus(c)) },
 		},
 		{
@@ -101,6 +101,20 @@ func readCases() []Case {
 			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.ExtractConfig(c, vmVolid)) },
 		},
 		{Name: "Permissions", Answer: `{"/vms/100":{"VM.Allocate":1,"VM.Audit":0}}`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Permissions(c, "/vms/100")) }},
+		{
+			Name:   "Bridges",
+			Answer: `[{"iface":"vmbr0","type":"bridge","active":1,"bridge_ports":"eno1","bridge_vlan_aware":1,"bridge_vids":"2-4094","cidr":"10.9.0.2/24"},{"iface":"vmbr1","type":"bridge","bridge_ports":""}]`,
+			Run:    func(c ctxt, p pveC, _ pbsC) error { return last(p.Bridges(c)) },
+		},
+		{
+			Name: "Machines", Answer: `[{"id":"pc-i440fx-10.1","type":"i440fx","version":"10.1"},{"id":"pc-q35-10.1+pve1","type":"q35","version":"10.1+pve1","changes":"x"}]`,
+			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Machines(c)) },
+		},
+		{
+			Name: "CPUModels", Answer: `[{"name":"x86-64-v2-AES","vendor":"default","custom":0},{"name":"EPYC","vendor":"AuthenticAMD","custom":0}]`,
+			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.CPUModels(c)) },
+		},
+		{Name: "HAResources", Answer: `[{"sid":"vm:100"},{"sid":"ct:101"}]`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.HAResources(c)) }},
 	}
 }
 
@@ -189,6 +203,7 @@ func taskCases() []Case {
 func pbsCases() []Case {
 	return []Case{
 		{Name: "PBS Version", Answer: `{"version":"4.2.0","release":"1","repoid":"abc"}`, Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.Version(c)) }},
+		{Name: "PBS Permissions", Answer: `{"/datastore/backups":{"Datastore.Audit":true,"Datastore.Backup":false}}`, Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.Permissions(c, "/datastore/backups")) }},
 		{Name: "PBS Status", Answer: `{"total":100,"used":40,"avail":60}`, Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.Status(c)) }},
 		{Name: "PBS Namespaces", Answer: `[{"ns":""},{"ns":"moulin"}]`, Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.Namespaces(c)) }},
 		{
