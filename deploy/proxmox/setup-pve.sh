@@ -54,7 +54,7 @@ case $release in
 esac
 
 role WWWHealth "Sys.Audit"
-role WWWGuests "VM.Allocate VM.Audit VM.Backup VM.Config.CPU VM.Config.Cloudinit VM.Config.Memory VM.Config.Network VM.Config.Options VM.PowerMgmt $agent"
+role WWWGuests "VM.Allocate VM.Audit VM.Backup VM.Config.Network VM.Config.Options VM.PowerMgmt $agent"
 role WWWStorage "Datastore.AllocateSpace Datastore.Audit"
 role WWWNetwork "SDN.Use"
 

@@ -56,7 +56,7 @@ func newClinic(t *testing.T, version string, change ...func(*lab.PVEConfig, *lab
 	clock := func() time.Time { return c.now }
 	var err error
 	store := lab.PBSConfig{
-		Node: "pbs-quai", Version: map[bool]string{true: "3.4.1", false: "4.2.0"}[strings.HasPrefix(version, "8")], Datastore: "backups", Clock: clock,
+		Node: "pbs-quai", Version: storeOf(version), Datastore: "backups", Clock: clock,
 		Namespaces: []string{"moulin"}, Tokens: map[string]string{token: pass, "www@pbs!other": pass}, ACL: c.storeACL,
 		Jobs: []lab.SyncJob{{ID: "pull-moulin", NS: "moulin", Remote: "moulin", RemoteStore: "src", Owner: token}},
 	}

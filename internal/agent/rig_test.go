@@ -73,6 +73,8 @@ type rig struct {
 	pve      *lab.PVE
 	pbs      *lab.PBS
 	faults   *lab.Faults
+	acl      map[string]map[string][]string // of the PVE
+	storeACL map[string]map[string][]string // of the PBS
 	executor *agent.Executor
 	requests []request
 	checked  func(url string) error
@@ -114,18 +116,24 @@ func spec() *network.Spec {
 	}.WithDefaults()
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T) *rig { return newRigOf(t, "9.2.1") }
+
+// newRigOf makes a target of a version of PVE ("8.4.1", "9.2.1"); its PBS is of the same age.
+func newRigOf(t *testing.T, version string) *rig {
 	t.Helper()
-	r := &rig{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), faults: &lab.Faults{}}
+	r := &rig{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), faults: &lab.Faults{}, acl: map[string]map[string][]string{}, storeACL: map[string]map[string][]string{}}
 	r.log = &log{state: failover.NewState(), now: r.now}
 	clock := func() time.Time { return r.now }
 	var err error
-	r.pbs, err = lab.NewPBS(lab.PBSConfig{Node: "pbs-quai", Datastore: "backups", Clock: clock, Namespaces: []string{"moulin"}, Tokens: map[string]string{token: pass}})
+	r.pbs, err = lab.NewPBS(lab.PBSConfig{
+		Node: "pbs-quai", Version: storeOf(version), Datastore: "backups", Clock: clock, Namespaces: []string{"moulin"},
+		Tokens: map[string]string{token: pass}, ACL: r.storeACL,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.pve, err = lab.NewPVE(lab.PVEConfig{
-		Site: string(away), Node: "pve-quai", Clock: clock, RestoreRate: 64 << 10, Tokens: map[string]string{token: pass},
+		Site: string(away), Node: "pve-quai", Version: version, Clock: clock, RestoreRate: 64 << 10, Tokens: map[string]string{token: pass}, ACL: r.acl,
 		Storages: []lab.StorageConfig{
 			{ID: "local-zfs", Type: "zfspool", Size: 1 << 30},
 			{ID: "pbs-moulin", Type: "pbs", Server: "10.30.1.20", Datastore: "backups", Namespace: "moulin", Username: token, Password: pass},
@@ -139,6 +147,14 @@ func newRig(t *testing.T) *rig {
 	r.backup()
 	r.restart()
 	return r
+}
+
+// storeOf is the version of the PBS beside a version of PVE.
+func storeOf(version string) string {
+	if strings.HasPrefix(version, "8") {
+		return "3.4.1"
+	}
+	return "4.2.0"
 }
 
 // backup leaves a backup of the guest in the target's PBS, and no guest.

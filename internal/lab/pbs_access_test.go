@@ -50,11 +50,11 @@ func TestPBSHoldsTokensAgainstTheirRights(t *testing.T) {
 		if _, err := pbs.Verify(ctx, snap); (err == nil) != tt.verify {
 			t.Errorf("%s: Verify: %v, want allowed: %v", tt.name, err, tt.verify)
 		}
-		want := proxmox.Permissions{ns: {}}
+		want := proxmox.Permissions{}
 		if have := tt.rights[ns]; len(have) > 0 {
-			want[ns][have[0]] = true
+			want[ns] = map[string]bool{have[0]: true}
 		} else if _, replaced := tt.rights[ns]; !replaced && len(tt.rights) > 0 {
-			want[ns]["Datastore.Audit"] = true
+			want[ns] = map[string]bool{"Datastore.Audit": true}
 		}
 		got, err := pbs.Permissions(ctx, ns)
 		if d := cmp.Diff(want, got); d != "" || err != nil {

@@ -113,8 +113,12 @@ func (b *PBS) permissions(c *call) (any, error) {
 	}
 	out := map[string]map[string]bool{}
 	for _, path := range paths {
+		have := b.granted(c.token, path)
+		if len(have) == 0 {
+			continue // the real one does not tell that such a path exists
+		}
 		out[path] = map[string]bool{}
-		for _, priv := range b.granted(c.token, path) {
+		for _, priv := range have {
 			out[path][priv] = true
 		}
 	}

@@ -10,6 +10,7 @@ package privileges
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -24,7 +25,7 @@ const (
 	Backups   Job = "backups"   // list restore points, read the configuration in them
 	Disks     Job = "disks"     // see the target storage, allocate disks on it
 	Restore   Job = "restore"   // make a guest from a backup
-	Configure Job = "configure" // give a restored guest our name, tags, NICs, sizes
+	Configure Job = "configure" // give a restored guest our name, tags, NICs
 	Network   Job = "network"   // connect a guest to its bridge and VLAN
 	Power     Job = "power"     // start and stop guests
 	Agent     Job = "agent"     // ping the QEMU guest agent, read addresses
@@ -99,8 +100,9 @@ const (
 // deletes the ACLs on its id, and the leftover of a failed restore is not in
 // the pool yet (sections 3, 5).
 //
-// Not in the table, since the agent does without: VM.Config.Disk and
-// VM.Config.HWType (it overrides no disk, boot order or machine), Pool.*,
+// Not in the table, since the agent does without: VM.Config.Disk, .HWType, .CPU,
+// .Memory and .Cloudinit (it overrides name, tags, description, onboot and NICs
+// only; what the archive has of the others needs no right), Pool.*,
 // Sys.Modify on / for privileged containers (make them unprivileged).
 func Needed(release Release, p Paths) []Grant {
 	var out []Grant
@@ -122,7 +124,7 @@ func Needed(release Release, p Paths) []Grant {
 		add(Disks, "/storage/"+s, section8+", allocate disks", "Datastore.Audit", "Datastore.AllocateSpace")
 	}
 	add(Restore, "/vms", section8+", restore", "VM.Allocate")
-	add(Configure, "/vms", section8+", overrides", "VM.Config.Options", "VM.Config.Network", "VM.Config.Memory", "VM.Config.CPU", "VM.Config.Cloudinit")
+	add(Configure, "/vms", section8+", overrides", "VM.Config.Options", "VM.Config.Network")
 	for _, n := range p.Networks {
 		add(Network, n.Path(), section8+", NICs; fact 7", "SDN.Use")
 	}
@@ -193,6 +195,18 @@ func PBSRoles() map[string][]string {
 		"DatastoreBackup":    {"Datastore.Backup"},
 		"RemoteSyncOperator": {"Remote.Audit", "Remote.Read"},
 	}
+}
+
+// ACL writes grants as the rights of one token by path, each privilege once: what
+// the set-up gives it, and nothing else.
+func ACL(grants []Grant) map[string][]string {
+	out := map[string][]string{}
+	for _, g := range grants {
+		if !slices.Contains(out[g.Path], g.Privilege) {
+			out[g.Path] = append(out[g.Path], g.Privilege)
+		}
+	}
+	return out
 }
 
 // Missing returns the grants of need that have does not give, in their order.

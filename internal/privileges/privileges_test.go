@@ -32,7 +32,7 @@ func TestNeeded(t *testing.T) {
 		"/sdn/zones/dr/vnet1 SDN.Use", "/sdn/zones/localnetwork/vmbr1 SDN.Use", "/sdn/zones/localnetwork/vmbr9/120 SDN.Use",
 		"/storage/local-zfs Datastore.AllocateSpace", "/storage/local-zfs Datastore.Audit",
 		"/storage/pbs-quai Datastore.AllocateSpace", "/storage/pbs-quai Datastore.Audit",
-		"/vms VM.Allocate", "/vms VM.Audit", "/vms VM.Backup", "/vms VM.Config.CPU", "/vms VM.Config.Cloudinit", "/vms VM.Config.Memory",
+		"/vms VM.Allocate", "/vms VM.Audit", "/vms VM.Backup",
 		"/vms VM.Config.Network", "/vms VM.Config.Options", "/vms VM.PowerMgmt",
 	}
 	for version, agent := range map[string]string{"8.4.1": "/vms VM.Monitor", "9.2": "/vms VM.GuestAgent.Audit", "10.0.3": "/vms VM.GuestAgent.Audit"} {

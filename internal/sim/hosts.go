@@ -6,8 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/privileges"
 )
 
 // The simulated machines restore so slowly that there is time for trouble.
@@ -15,6 +17,7 @@ const (
 	restoreRate = 48 << 10 // bytes/s, shared
 	hostMemory  = 16 << 30
 	hostStorage = 1 << 30
+	pveVersion  = "9.2.1"
 )
 
 // Site is one simulated place: its machines, and who runs on them.
@@ -62,7 +65,11 @@ func (w *World) openHosts() error {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
 			}
 		}
-		if s.raoull, err = lab.NewPVE(w.pveConfig(s, 1, sources)); err != nil {
+		target := w.pveConfig(s, 1, sources)
+		if target.ACL, err = w.nodeRights(p.name); err != nil {
+			return err
+		}
+		if s.raoull, err = lab.NewPVE(target); err != nil {
 			return err
 		}
 		if err := w.populate(s); err != nil {
@@ -80,6 +87,7 @@ func (w *World) pbsConfig(i int) lab.PBSConfig {
 		Node: "pbs-" + string(p.name), Datastore: datastore, Rand: w.rand("pbs " + string(p.name)), Clock: w.loop.Now,
 		Store:  w.chunks,
 		Tokens: map[string]string{pbsToken: secret, backupUser: secret},
+		ACL:    map[string]map[string][]string{pbsToken: w.storeRights(p.name)},
 	}
 	for _, o := range w.places {
 		if o.kind == network.Brique {
@@ -87,6 +95,22 @@ func (w *World) pbsConfig(i int) lab.PBSConfig {
 		}
 	}
 	return c
+}
+
+// nodeRights are what the set-up gives an agent's token on the PVE that restores, and
+// storeRights those on its site's PBS: a simulated agent has no right more.
+func (w *World) nodeRights(site network.SiteID) (map[string]map[string][]string, error) {
+	grants, err := doctor.Grants(w.spec, site, pveVersion)
+	return map[string]map[string][]string{pveToken: privileges.ACL(grants)}, err
+}
+
+func (w *World) storeRights(site network.SiteID) map[string][]string {
+	_, host, _ := w.spec.Target(site)
+	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: datastore}, Entries: map[string]doctor.Entry{}}
+	for _, of := range w.spec.SiteIDs() {
+		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
+	}
+	return privileges.ACL(doctor.StoreGrants(host, facts))
 }
 
 func (w *World) entry(i int, id string, of network.SiteID, keys map[network.SiteID]*lab.Key) lab.StorageConfig {
@@ -102,7 +126,7 @@ func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVECo
 		node = string(raoullHost(s.name))
 	}
 	return lab.PVEConfig{
-		Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate,
+		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate,
 		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
 		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{pveToken: secret},
@@ -161,7 +185,8 @@ func (w *World) backup() {
 				continue
 			}
 			job := lab.SyncJob{
-				ID: "pull-" + string(id), Remote: string(id), RemoteStore: datastore, FromNS: string(id), NS: string(id), Owner: backupUser,
+				ID: "pull-" + string(id), Remote: string(id), RemoteStore: datastore, FromNS: string(id), NS: string(id),
+				Owner: pbsToken, // so that the agent may protect what it restores
 			}
 			if _, _, err := o.pbs.Sync(s.pbs, job, now); err != nil {
 				w.tell("sync %s to %s: %v", id, other, err)

@@ -13,8 +13,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/privileges"
 )
 
 // How large the lab's machines are. Nothing of it exists: only the guests' disks do.
@@ -94,8 +96,8 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	}
 	cfg := lab.PBSConfig{
 		Node: h.Name, Version: p.lab.PBS, Datastore: Datastore, Size: pbsSize, Fingerprint: print,
-		Tokens: map[string]string{},
-		Rand:   p.lab.rand("pbs " + h.Name), Clock: time.Now, Dir: p.stateDir("pbs", h.Name),
+		Tokens: map[string]string{}, ACL: map[string]map[string][]string{PBSToken: p.storeRights()},
+		Rand: p.lab.rand("pbs " + h.Name), Clock: time.Now, Dir: p.stateDir("pbs", h.Name),
 	}
 	for _, token := range []string{PBSToken, backupToken, syncToken} {
 		cfg.Tokens[token] = p.lab.TokenSecret(p.name, token)
@@ -110,7 +112,8 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 		cfg.Namespaces = append(cfg.Namespaces, other)
 		p.jobs = append(p.jobs, lab.SyncJob{
 			ID: "pull-" + other, Remote: other, RemoteStore: Datastore, FromNS: other, NS: other,
-			Owner: backupToken, EncryptedOnly: true, Every: p.lab.Timing.Sync.D(),
+			Owner:         PBSToken, // so that the agent may protect what it restores
+			EncryptedOnly: true, Every: p.lab.Timing.Sync.D(),
 		})
 	}
 	if p.lab.Sites[p.index].Kind == network.Brique {
@@ -119,6 +122,21 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	cfg.Jobs = p.jobs
 	cfg.Remote = func(name string) lab.SyncSource { return p.sources[name] }
 	return lab.NewPBS(cfg)
+}
+
+// pveVersion is that of the hosts that restore.
+const pveVersion = "9.2.1"
+
+// storeRights are what the set-up gives the agent's token on its site's PBS; on a
+// machine of the lab, too, it has no right more.
+func (p *process) storeRights() map[string][]string {
+	_, host, _ := p.lab.Spec().Target(network.SiteID(p.name))
+	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: Datastore}, Entries: map[string]doctor.Entry{}}
+	for _, other := range p.lab.others(p.index, network.Brique) {
+		facts.Entries[sourceEntry(other)] = doctor.Entry{Type: "pbs", Datastore: Datastore, Namespace: other}
+		facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: other, RemoteStore: Datastore, Pull: true})
+	}
+	return privileges.ACL(doctor.StoreGrants(host, facts))
 }
 
 // How long a pull waits for another site: sync jobs run one after another, and a dead
@@ -201,6 +219,12 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		for _, other := range p.lab.others(p.index, network.Brique) {
 			cfg.Storages = append(cfg.Storages, entry(sourceEntry(other), other))
 		}
+		cfg.Version = pveVersion
+		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), pveVersion)
+		if err != nil {
+			return nil, err
+		}
+		cfg.ACL = map[string]map[string][]string{PVEToken: privileges.ACL(grants)}
 	}
 	pve, err := lab.NewPVE(cfg)
 	if err != nil {
