@@ -46,7 +46,8 @@ type Readiness struct {
 	failed  bool
 }
 
-// archived is what an archive's configuration told once: it never changes.
+// archived is what an archive's configuration told, which never changes, or why
+// it could not be opened.
 type archived struct {
 	memory   int64
 	unusable string
@@ -213,7 +214,9 @@ func (r *Readiness) point(e proxmox.StorageEntry, snap proxmox.Snapshot) failove
 }
 
 // keep merges points of a guest, newest first, and plans a look into the
-// newest archive that was never read: that proves the key and tells memory.
+// newest archive if it was never read: that proves the key and tells memory. One
+// that could not be opened is tried again each round, since its key may have been
+// mended, and the next older one with it, which would take its place.
 func (r *Readiness) keep(g failover.GuestID, points []failover.RestorePoint) {
 	all := append(slices.Clone(r.round.Points[g]), points...)
 	slices.SortStableFunc(all, func(a, b failover.RestorePoint) int {
@@ -236,15 +239,18 @@ func (r *Readiness) keep(g failover.GuestID, points []failover.RestorePoint) {
 		if p.Unusable != "" {
 			continue
 		}
-		if _, known := r.archive[p.Volid]; !known {
+		a, known := r.archive[p.Volid]
+		if !known || a.unusable != "" {
 			r.queue = append(r.queue, func(ctx context.Context) error { return r.readArchive(ctx, p.Volid) })
 		}
-		break
+		if a.unusable == "" {
+			break
+		}
 	}
 }
 
-// readArchive opens an archive once. Only a verdict on the key or the backup
-// is remembered; any other trouble is tried again next round.
+// readArchive opens an archive. A verdict on the key or the backup is a fact of
+// this round; any other trouble fails the round.
 func (r *Readiness) readArchive(ctx context.Context, volid string) error {
 	a, err := r.PVE.ExtractConfig(ctx, volid)
 	switch proxmox.KindOf(err) {

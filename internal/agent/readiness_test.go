@@ -2,6 +2,8 @@ package agent_test
 
 import (
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +43,7 @@ func (r *rig) told() (n int) {
 }
 
 func declared(t *testing.T) *rig {
-	r := newRig(t)
+	r := newRigOf(t, "9.2.1", encrypted)
 	r.must(failover.Bootstrap{Generation: 1})
 	r.must(failover.ApplyNetwork{Spec: spec()})
 	return r
@@ -99,17 +101,77 @@ func TestFailedReadErasesNothing(t *testing.T) {
 	}
 }
 
+// TestUnusableArchivesAreSeenBefore: the listing can look right and the archive
+// be shut. Once the key is mended the same backup is usable again.
 func TestUnusableArchivesAreSeenBefore(t *testing.T) {
 	r := declared(t)
-	if err := r.faults.Add(lab.Fault{Where: "pve", Effect: lab.EffectWrongKey, Times: 1}); err != nil {
+	fault := lab.Fault{Where: "pve", Match: lab.Match{Path: "*extractconfig*"}, Effect: lab.EffectWrongKey, Times: 1}
+	if err := r.faults.Add(fault); err != nil {
 		t.Fatal(err)
 	}
-	r.pass(r.readiness(), time.Minute)
-	for _, p := range r.log.state.Readiness[away].Ready.Points[guest] {
-		if p.Unusable == "" {
-			t.Errorf("point %s is usable, and the key does not open it", p.Volid)
-		}
+	s := r.readiness()
+	r.pass(s, 10*time.Second)
+	points := r.log.state.Readiness[away].Ready.Points[guest]
+	if len(points) != 1 || !strings.Contains(points[0].Unusable, "key") {
+		t.Fatalf("points %+v, want one that the key does not open", points)
 	}
+	if v := failover.ExplainGuests(r.log.state, r.now); v[0].Ready || len(v[0].Copies) != 1 || v[0].Copies[0].Unusable == "" {
+		t.Errorf("guest %+v, want it not ready and its copy with the reason", v[0])
+	}
+	r.pve.Heal()
+	r.pass(s, time.Minute)
+	if points = r.log.state.Readiness[away].Ready.Points[guest]; len(points) != 1 || points[0].Unusable != "" {
+		t.Errorf("points %+v after the key was mended, want one usable", points)
+	}
+}
+
+// TestUnusablePointsAreTold: what cannot be restored is left out of plans and
+// told with its reason; an older one takes its place.
+func TestUnusablePointsAreTold(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(*lab.Snapshot)
+		want  string
+	}{
+		{"unfinished", func(s *lab.Snapshot) { s.Unfinished = true }, "unfinished"},
+		{"without its manifest", func(s *lab.Snapshot) { drop(s, "index.json.blob") }, "unfinished"},
+		{"without its configuration", func(s *lab.Snapshot) { drop(s, "qemu-server.conf.blob") }, "missing data"},
+		{"without a disk", func(s *lab.Snapshot) { drop(s, "drive-scsi0.img.fidx") }, "missing data"},
+		{"failed verification", func(s *lab.Snapshot) {
+			s.Verification = &lab.Verification{State: "failed", UPID: "UPID:far:1:1:1:1:verify:x:a@pbs:"}
+		}, "verify failed"},
+		{"another key", func(s *lab.Snapshot) { s.Fingerprint = "aa:bb" }, "wrong key"},
+		{"plain", func(s *lab.Snapshot) {
+			for i := range s.Files {
+				s.Files[i].CryptMode = "none"
+			}
+			s.Fingerprint = ""
+		}, "not encrypted"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := declared(t)
+			r.now = r.now.Add(time.Minute)
+			newer := r.pbs.Snapshots("moulin")[0]
+			newer.Time, newer.Files = r.now.Unix(), slices.Clone(newer.Files)
+			tt.spoil(&newer)
+			if err := r.pbs.AddSnapshot(newer); err != nil {
+				t.Fatal(err)
+			}
+			r.pass(r.readiness(), 10*time.Second)
+			points := r.log.state.Readiness[away].Ready.Points[guest]
+			if len(points) != 2 || points[0].Unusable != tt.want || points[1].Unusable != "" {
+				t.Fatalf("points %+v, want the newest with reason %q, then a usable one", points, tt.want)
+			}
+			plan := failover.PlanFor(r.log.state, failover.Loss{Site: home, ByHand: true}, r.now)
+			if len(plan.Assignments) != 1 || plan.Assignments[0].Point.Volid != points[1].Volid {
+				t.Errorf("plan %+v, want the older point", plan)
+			}
+		})
+	}
+}
+
+func drop(s *lab.Snapshot, file string) {
+	s.Files = slices.DeleteFunc(s.Files, func(f lab.SnapshotFile) bool { return f.Name == file })
 }
 
 func TestSuspicionHurriesReadiness(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"strings"
 	"testing"
@@ -119,7 +120,7 @@ func spec() *network.Spec {
 func newRig(t *testing.T) *rig { return newRigOf(t, "9.2.1") }
 
 // newRigOf makes a target of a version of PVE ("8.4.1", "9.2.1"); its PBS is of the same age.
-func newRigOf(t *testing.T, version string) *rig {
+func newRigOf(t *testing.T, version string, change ...func(*lab.PVEConfig)) *rig {
 	t.Helper()
 	r := &rig{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), faults: &lab.Faults{}, acl: map[string]map[string][]string{}, storeACL: map[string]map[string][]string{}}
 	r.log = &log{state: failover.NewState(), now: r.now}
@@ -132,7 +133,7 @@ func newRigOf(t *testing.T, version string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.pve, err = lab.NewPVE(lab.PVEConfig{
+	conf := lab.PVEConfig{
 		Site: string(away), Node: "pve-quai", Version: version, Clock: clock, RestoreRate: 64 << 10, Tokens: map[string]string{token: pass}, ACL: r.acl,
 		Storages: []lab.StorageConfig{
 			{ID: "local-zfs", Type: "zfspool", Size: 1 << 30},
@@ -140,14 +141,20 @@ func newRigOf(t *testing.T, version string) *rig {
 		},
 		Bridges: []lab.BridgeConfig{{Name: "vmbr0", Ports: "eno1", VLANAware: true}},
 		DialPBS: func(string) *lab.PBS { return r.pbs },
-	})
-	if err != nil {
+	}
+	for _, f := range change {
+		f(&conf)
+	}
+	if r.pve, err = lab.NewPVE(conf); err != nil {
 		t.Fatal(err)
 	}
 	r.backup()
 	r.restart()
 	return r
 }
+
+// encrypted gives the storage entry of the backups a key.
+func encrypted(c *lab.PVEConfig) { c.Storages[1].Key = lab.NewKey(rand.New(rand.NewPCG(1, 2))) }
 
 // storeOf is the version of the PBS beside a version of PVE.
 func storeOf(version string) string {
