@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
@@ -94,14 +95,14 @@ func (a *app) doctorScreen(d api.Doctor) string {
 	if d.Stale {
 		read += "; the new round has not ended, ask again"
 	}
-	p.line("%s  by the agent of %s, %s", s.paint(strong, "doctor"), d.Site, read)
+	p.wrap(s.paint(strong, "doctor")+"  ", "        ", fmt.Sprintf("by the agent of %s, %s", d.Site, read))
 	count := map[doctor.Severity]int{}
 	last := doctor.Category("")
 	for _, f := range d.Items {
 		count[f.Severity]++
 		if f.Category != last {
 			p.blank()
-			p.line("%s", s.paint(strong, categoryTitle(f.Category)))
+			p.raw(s.paint(strong, categoryTitle(f.Category)))
 			last = f.Category
 		}
 		a.findingLines(p, f)
@@ -111,26 +112,67 @@ func (a *app) doctorScreen(d api.Doctor) string {
 	return p.b.String()
 }
 
-// findingLines writes one finding: sentence, then what to type. Remedies are
-// never cut: people copy them.
+// findingLines writes one finding: what it is about, the sentence, then what to
+// type. Nothing is cut: people copy it, also from a phone.
 func (a *app) findingLines(p *page, f doctor.Finding) {
 	s := a.show
 	mark := s.paint(severityTone(f.Severity), fmt.Sprintf("%-9s", "["+string(f.Severity)+"]"))
-	if f.Severity == doctor.OK {
-		p.line("%s %s", mark, s.text(a.findingText(f)))
-		return
-	}
 	head := f.Subject
 	if f.Site != "" {
 		head = strings.TrimPrefix(head+" at "+string(f.Site), " ")
 	}
-	if head != "" {
-		head += ": "
+	if f.Severity == doctor.OK {
+		if head != "" {
+			head += ": "
+		}
+		p.wrap(mark+" ", "          ", s.text(head+a.findingText(f)))
+		return
 	}
-	p.raw(strings.TrimRight(fmt.Sprintf("%s %s  %s%s", mark, f.Code, s.text(head), s.text(a.findingText(f))), " "))
-	if f.Remedy != "" {
-		p.raw("          " + s.glyph("arrow") + " " + s.text(f.Remedy))
+	p.wrap(mark+" ", "          ", strings.TrimSpace(f.Code+"  "+s.text(head)))
+	p.wrap("  - ", "    ", s.text(a.findingText(f)))
+	for _, line := range remedies(f.Remedy) {
+		if line.command {
+			p.command("  $ ", "      ", s.text(line.text))
+		} else {
+			p.wrap("  "+s.glyph("arrow")+" ", strings.Repeat(" ", 3+utf8.RuneCountInString(s.glyph("arrow"))), s.text(line.text))
+		}
 	}
+}
+
+// remedy is a sentence, or a command that can be copied.
+type remedy struct {
+	text    string
+	command bool
+}
+
+// programs are the first words of the catalogue's remedies that are commands.
+var programs = []string{
+	"cat", "chmod", "chronyc", "dig", "ha-manager", "ifup", "ip", "journalctl", "lsblk", "pct", "proxmox-backup-client",
+	"proxmox-backup-manager", "pvesh", "pvesm", "pveum", "qm", "systemctl", "timedatectl", "vzdump", "wwwctl", "zfs",
+}
+
+// remedies takes the commands of a remedy apart, which "; " separates.
+func remedies(text string) []remedy {
+	commands, note, _ := strings.Cut(text, "   ") // a remark stands after three blanks
+	parts := strings.Split(commands, "; ")
+	isCommand := func(part string) bool {
+		first, _, _ := strings.Cut(part, " ")
+		return slices.Contains(programs, first)
+	}
+	switch {
+	case text == "":
+		return nil
+	case !isCommand(parts[0]):
+		return []remedy{{text: text}}
+	}
+	var out []remedy
+	for _, part := range parts {
+		out = append(out, remedy{text: part, command: isCommand(part)})
+	}
+	if note != "" {
+		out = append(out, remedy{text: note})
+	}
+	return out
 }
 
 func categoryTitle(c doctor.Category) string {

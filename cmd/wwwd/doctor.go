@@ -26,10 +26,12 @@ func newSiteDoctor(h *siteHands) *siteDoctor {
 			Site: d.conf.Site, Log: d.node, Clock: d.clock, Every: agent.DoctorEvery, Logger: d.log.With("component", "doctor"),
 			Disk: func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
 			Machines: func() agent.Machines {
-				if m := h.machines.Load(); m != nil {
-					return *m
+				m := agent.Machines{}
+				if own := h.machines.Load(); own != nil {
+					m = *own
 				}
-				return agent.Machines{}
+				m.Others = h.others()
+				return m
 			},
 		},
 	}

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -145,22 +147,51 @@ func (h *siteHands) transport(t proxmox.TLS) (*http.Transport, error) {
 }
 
 func (h *siteHands) openPVE(at endpoints) (*proxmox.PVE, error) {
-	c := h.d.conf.PVE
-	id, secret, err := proxmox.ReadTokenFile(c.TokenFile)
+	conf, err := h.pveConfig(h.d.conf.PVE, at.pveURL, at.node)
 	if err != nil {
 		return nil, err
 	}
-	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
-	if err != nil {
-		return nil, err
-	}
-	conf := proxmox.Config{URL: at.pveURL, Node: at.node, TokenID: id, Secret: secret, Transport: t}
 	if h.d.conf.Listen.Mesh.Addr().IsLoopback() {
 		// A lab on one machine: its guests have loopback addresses, too, but not
 		// the one that every service of the machine listens on.
 		conf.Reachable = func(a netip.Addr) bool { return a.IsLoopback() && a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
 	}
 	return proxmox.NewPVE(conf)
+}
+
+// others opens the site's further PVEs that wwwd.yaml has a token for.
+func (h *siteHands) others() []agent.Other {
+	s := h.d.node.State()
+	if s.Network == nil {
+		return nil
+	}
+	var out []agent.Other
+	for _, id := range slices.Sorted(maps.Keys(h.d.conf.Inventory)) {
+		host, ok := s.Network.Sites[h.d.conf.Site].Hosts[id]
+		if !ok || host.PVE == nil {
+			h.d.log.Warn("inventory names no PVE of this site", "host", id, "site", h.d.conf.Site)
+			continue
+		}
+		o := agent.Other{Host: id}
+		var conf proxmox.Config
+		if conf, o.Err = h.pveConfig(h.d.conf.Inventory[id], host.PVE.URL, host.PVE.Node); o.Err == nil {
+			o.PVE, o.Err = proxmox.NewPVE(conf)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+func (h *siteHands) pveConfig(c config.PVE, url, node string) (proxmox.Config, error) {
+	id, secret, err := proxmox.ReadTokenFile(c.TokenFile)
+	if err != nil {
+		return proxmox.Config{}, err
+	}
+	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
+	if err != nil {
+		return proxmox.Config{}, err
+	}
+	return proxmox.Config{URL: url, Node: node, TokenID: id, Secret: secret, Transport: t}, nil
 }
 
 func (h *siteHands) openPBS(at endpoints) (*proxmox.PBS, error) {

@@ -25,16 +25,18 @@ const refreshReady = 10 * time.Minute
 
 // Readiness reads what this site could restore, and tells the log when it has
 // changed. A round makes one call per step; rounds begin every Every, and at
-// once when a site is suspected, so that a plan rests on fresh facts.
+// once when a site is suspected, so that a plan rests on fresh facts. Between
+// rounds it has the points that a plan would take verified.
 type Readiness struct {
 	Site    failover.SiteID
 	Log     failover.Log
 	PVE     *proxmox.PVE
 	PBS     *proxmox.PBS
-	PBSNode string // node name of this PBS, to tell its verifications from copied ones
+	PBSNode string // node name of this PBS, to tell its verifications from copied ones; "" or "localhost": learned
 	Every   time.Duration
 	Logger  *slog.Logger
 
+	node    string // of the PBS, as its tasks carry it
 	queue   []func(context.Context) error
 	round   failover.Readiness
 	entries map[string]proxmox.StorageEntry
@@ -44,6 +46,8 @@ type Readiness struct {
 	toldAt  time.Time
 	hurried bool
 	failed  bool
+
+	verifying verification
 }
 
 // archived is what an archive's configuration told, which never changes, or why
@@ -68,7 +72,11 @@ func (r *Readiness) Step(ctx context.Context, now time.Time) time.Time {
 	r.hurried = suspect
 	if len(r.queue) == 0 {
 		if !r.begun.IsZero() && now.Sub(r.begun) < r.Every && !hurry {
-			return r.begun.Add(r.Every)
+			due := r.begun.Add(r.Every)
+			if next := r.verify(ctx, s, now); !next.IsZero() && next.Before(due) {
+				return next
+			}
+			return due
 		}
 		r.begin(s, host, now)
 	}
@@ -109,6 +117,12 @@ func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 		r.readNode,
 		func(ctx context.Context) error { return r.readStorage(ctx, host.Restore.Storage) },
 	}
+	switch {
+	case r.PBSNode != "" && r.PBSNode != "localhost":
+		r.node = r.PBSNode
+	case r.node == "":
+		r.queue = append([]func(context.Context) error{r.readPBSNode}, r.queue...)
+	}
 	for _, kind := range []proxmox.Kind{proxmox.VM, proxmox.CT} {
 		r.queue = append(r.queue, func(ctx context.Context) error {
 			guests, err := r.PVE.Guests(ctx, kind)
@@ -145,6 +159,22 @@ func (r *Readiness) readEntries(ctx context.Context, s *failover.State, host net
 				continue
 			}
 			r.queue = append(r.queue, func(ctx context.Context) error { return r.readPoints(ctx, s, site, e) })
+		}
+	}
+	return nil
+}
+
+// readPBSNode learns under which name this PBS signs its tasks: its own sync jobs
+// tell. Every PBS takes "localhost" in paths, but none calls itself so. Until it is
+// known no snapshot counts as verified here.
+func (r *Readiness) readPBSNode(ctx context.Context) error {
+	jobs, err := r.PBS.SyncJobs(ctx)
+	if err != nil { // what could be restored is known without
+		r.Logger.Debug("node name of the PBS not learned", "err", err)
+	}
+	for _, j := range jobs {
+		if u, err := proxmox.ParsePBSUPID(j.LastUPID); err == nil {
+			r.node = u.Node
 		}
 	}
 	return nil
@@ -205,7 +235,7 @@ func (r *Readiness) otherKey(e proxmox.StorageEntry, snap proxmox.Snapshot) bool
 func (r *Readiness) point(e proxmox.StorageEntry, snap proxmox.Snapshot) failover.RestorePoint {
 	p := failover.RestorePoint{
 		Storage: e.ID, Volid: snap.Volid(e.ID), Namespace: snap.NS, Time: snap.Time, Size: snap.Size,
-		Key: snap.Fingerprint, Verified: proxmox.VerifiedHere(snap, r.PBSNode),
+		Key: snap.Fingerprint, Verified: proxmox.VerifiedHere(snap, r.node),
 	}
 	if usable, why := proxmox.Usable(snap, e.Key); !usable {
 		p.Unusable = why.String()
@@ -279,6 +309,9 @@ func memoryOf(a proxmox.ArchiveConfig) int64 {
 // what was known.
 func (r *Readiness) finish(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	next := r.begun.Add(r.Every)
+	if r.verifying.asked != nil { // there may be more to verify
+		next = now.Add(min(r.Every, verifyPoll))
+	}
 	if r.failed {
 		return now.Add(min(r.Every, 5*time.Second))
 	}

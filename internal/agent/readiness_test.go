@@ -185,3 +185,79 @@ func TestSuspicionHurriesReadiness(t *testing.T) {
 		t.Error("nothing was read at once when a site is suspected")
 	}
 }
+
+// TestPointsAreVerifiedFromPrepareA: the points that a failover would take are
+// verified by this site's own PBS, and one that is bad gives way to an older one.
+func TestPointsAreVerifiedFromPrepareA(t *testing.T) {
+	r := declared(t)
+	newer := r.pbs.Snapshots("moulin")[0]
+	newer.Time = r.now.Unix() + 60
+	newer.Files = slices.Clone(newer.Files)
+	newer.Verification = &lab.Verification{State: "ok", UPID: "UPID:pbs-moulin:0000C0DE:0001E240:00000007:65A0B1C2:verificationjob:x:a@pbs:"}
+	for i, f := range newer.Files {
+		if strings.HasSuffix(f.Name, ".img.fidx") {
+			newer.Files[i].Chunks = []lab.ChunkID{{1, 2, 3}} // lost
+		}
+	}
+	if err := r.pbs.AddSnapshot(newer); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(2 * time.Minute)
+	s := r.readiness()
+	r.pass(s, 10*time.Second)
+	points := func() []failover.RestorePoint { return r.log.state.Readiness[away].Ready.Points[guest] }
+	if p := points(); len(p) != 2 || p[0].Verified || p[0].Unusable != "" {
+		t.Fatalf("points %+v, want two that were not verified here", p)
+	}
+	assess := func(level failover.Level) {
+		r.must(failover.Assess{Domain: failover.SiteDomain(home), Cause: failover.CauseLost, Level: level})
+	}
+	assess(failover.LevelSuspect)
+	r.pass(s, 10*time.Second)
+	if n := r.count("POST", "/verify"); n != 0 {
+		t.Fatalf("%d verifications before prepare A", n)
+	}
+	assess(failover.LevelPrepareA)
+	r.pass(s, 20*time.Second)
+	p := points()
+	if len(p) != 2 || p[0].Unusable != "verify failed" || !p[1].Verified {
+		t.Fatalf("points %+v, want the newest found bad and the older one verified", p)
+	}
+	r.pass(s, time.Minute)
+	if n := r.count("POST", "/verify"); n != 2 {
+		t.Errorf("%d verifications, want one of each point", n)
+	}
+	plan := failover.PlanFor(r.log.state, failover.Loss{Site: home}, r.now)
+	if len(plan.Assignments) != 1 || plan.Assignments[0].Point.Volid != p[1].Volid {
+		t.Errorf("plan %+v, want the older point", plan)
+	}
+}
+
+// TestReadinessLearnsTheNameOfItsPBS: without it nothing counts as verified here.
+func TestReadinessLearnsTheNameOfItsPBS(t *testing.T) {
+	r := declared(t)
+	s := r.readiness()
+	s.PBSNode = "localhost"
+	snap := r.pbs.Snapshots("moulin")[0]
+	snap.Time++
+	snap.Verification = &lab.Verification{State: "ok", UPID: "UPID:pbs-quai:0000C0DE:0001E240:00000007:65A0B1C2:verificationjob:x:a@pbs:"}
+	if err := r.pbs.AddSnapshot(snap); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(s, 10*time.Second)
+	newest := func() failover.RestorePoint { return r.log.state.Readiness[away].Ready.Points[guest][0] }
+	if newest().Verified {
+		t.Error("verified here, and no name is known yet")
+	}
+	far, err := lab.NewPBS(lab.PBSConfig{Node: "pbs-moulin", Datastore: "backups"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := r.pbs.Sync(far, pullJob, r.now); err != nil {
+		t.Fatal(err)
+	}
+	r.pass(s, time.Minute)
+	if !newest().Verified {
+		t.Error("not verified here, though its own sync job tells the name")
+	}
+}

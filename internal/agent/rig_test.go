@@ -128,7 +128,7 @@ func newRigOf(t *testing.T, version string, change ...func(*lab.PVEConfig)) *rig
 	var err error
 	r.pbs, err = lab.NewPBS(lab.PBSConfig{
 		Node: "pbs-quai", Version: storeOf(version), Datastore: "backups", Clock: clock, Namespaces: []string{"moulin"},
-		Tokens: map[string]string{token: pass}, ACL: r.storeACL,
+		Tokens: map[string]string{token: pass}, ACL: r.storeACL, Jobs: []lab.SyncJob{pullJob},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +155,8 @@ func newRigOf(t *testing.T, version string, change ...func(*lab.PVEConfig)) *rig
 
 // encrypted gives the storage entry of the backups a key.
 func encrypted(c *lab.PVEConfig) { c.Storages[1].Key = lab.NewKey(rand.New(rand.NewPCG(1, 2))) }
+
+var pullJob = lab.SyncJob{ID: "pull-moulin", NS: "moulin", Remote: "moulin", RemoteStore: "backups", Owner: token}
 
 // storeOf is the version of the PBS beside a version of PVE.
 func storeOf(version string) string {

@@ -55,6 +55,10 @@ type Config struct {
 	WireGuard WireGuard `json:"wireguard,omitzero"`
 	// Router is how the agent reads this site's router, if that is a MikroTik.
 	Router Router `json:"router,omitzero"`
+	// Inventory are further PVEs of this site, by host, whose guests the agent
+	// lists for wwwctl doctor and never touches: a structure's own. The token
+	// needs VM.Audit on /vms.
+	Inventory map[network.HostID]PVE `json:"inventory,omitempty"`
 	// TSIG are the keys of zones with the back end rfc2136, by name.
 	TSIG map[string]TSIGKey `json:"tsig,omitempty"`
 	// ProbeFingerprints pin the certificates that probes expect of other

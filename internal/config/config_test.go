@@ -102,6 +102,7 @@ func TestRefused(t *testing.T) {
 		{"router-fingerprint", minimal + "router: {url: \"https://10.66.1.1\", user: ww-ro, password_file: router.password, fingerprint: xyz}\n"},
 		{"router-unheld", minimal + "router: {url: \"https://10.66.1.1\", user: ww-ro, password_file: /p}\n"},
 		{"wireguard", minimal + "wireguard: {interface: a-name-far-too-long}\n"},
+		{"inventory", minimal + "inventory: {Host: {token_file: /t}, h: {ca_file: x}, i: {}}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
 		{"level", minimal + "log: {level: loud, format: xml}\n"},
 		{"ready", minimal + "ready_every: 1ms\n"},

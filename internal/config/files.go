@@ -39,6 +39,14 @@ func (c *Config) CheckFiles() []network.Problem {
 	for _, name := range slices.Sorted(maps.Keys(c.TSIG)) {
 		files = append(files, namedFile{"tsig." + name + ".secret_file", c.TSIG[name].SecretFile, true, network.Error, "make the key (tsig-keygen " + name + ") and write its secret into the file"})
 	}
+	for _, host := range slices.Sorted(maps.Keys(c.Inventory)) {
+		path := "inventory." + string(host)
+		files = append(
+			files,
+			namedFile{path + ".token_file", c.Inventory[host].TokenFile, true, network.Warning, "on that host make a token with PVEAuditor on /vms and write USER@REALM!NAME=SECRET into the file"},
+			namedFile{path + ".ca_file", c.Inventory[host].CAFile, false, network.Warning, "copy that host's /etc/pve/pve-root-ca.pem there"},
+		)
+	}
 	var out []network.Problem
 	for _, f := range files {
 		if p, bad := f.check(); bad {

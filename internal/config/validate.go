@@ -41,6 +41,15 @@ func (c *Config) Validate() []network.Problem {
 	k.proxmox("pbs", PVE{TokenFile: c.PBS.TokenFile, CAFile: c.PBS.CAFile, Fingerprint: c.PBS.Fingerprint})
 	k.router(c.Router)
 	k.interfaceName("wireguard.interface", c.WireGuard.Interface)
+	for _, host := range slices.Sorted(maps.Keys(c.Inventory)) {
+		path := "inventory." + string(host)
+		if !network.IsLabel(string(host)) {
+			k.fail(path, network.CodeBadName, "write the host's name as in network.yaml", "host name %s is not usable as a DNS label", network.Quote(host))
+		}
+		if k.proxmox(path, c.Inventory[host]); c.Inventory[host] == (PVE{}) {
+			k.fail(path+".token_file", network.CodeMissing, "write token_file: PATH, or remove the section", "%s has no token file", path)
+		}
+	}
 	k.keys(c)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
 		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)

@@ -19,6 +19,7 @@ import (
 	"os"
 	"strings"
 	"sync/atomic"
+	"time"
 	"unicode"
 )
 
@@ -67,6 +68,7 @@ func Transport(t TLS, dial func(ctx context.Context, network, addr string) (net.
 		TLSClientConfig:        conf,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    2,
+		IdleConnTimeout:        90 * time.Second,
 		MaxResponseHeaderBytes: 64 << 10,
 	}, nil
 }
