@@ -46,8 +46,17 @@ func agentConfig(l *site.Lab, dir string, i int) (string, error) {
 // proxmoxConfig writes how the agent reaches its site's own Proxmox.
 func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) error {
 	name := l.Sites[i].Name
+	var inventory []string
 	for _, h := range l.Hosts(i) {
 		if h.Owner != network.OwnerRaoull {
+			if !h.PVE {
+				continue
+			}
+			print, err := site.Fingerprint(dir, name, "pve", h.Name)
+			if err != nil {
+				return err
+			}
+			inventory = append(inventory, fmt.Sprintf("  %s: {token_file: %q, fingerprint: %q}", h.Name, secretFile(dir, name, "pve.token"), print))
 			continue
 		}
 		for kind, has := range map[string]bool{"pve": h.PVE, "pbs": h.PBS} {
@@ -63,6 +72,9 @@ func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) er
 			}
 			line("%s: {token_file: %q, fingerprint: %q}", kind, secretFile(dir, name, kind+".token"), print)
 		}
+	}
+	if len(inventory) > 0 {
+		line("inventory:\n%s", strings.Join(inventory, "\n"))
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ func (in Input) replicas() result {
 		r.checked++
 		in.guestCopies(&r, v, guest.MaxLoss.D())
 	}
+	in.unverified(&r)
 	return r
 }
 
@@ -111,13 +112,45 @@ func (in Input) points(r *result, v failover.GuestView) {
 			r.add(found(Backups, CodePlain, site, subject, args...))
 		case p.Unusable != "":
 			r.add(found(Backups, CodeUnusable, site, subject, append(args, "why", p.Unusable)...))
-		case !p.Verified:
-			r.add(found(Backups, CodeUnverified, site, subject, args...))
 		}
 		if ahead := p.Time.Sub(in.Now); ahead > clockWarn {
 			r.add(found(Backups, CodeFuture, site, subject, append(args, "ahead", round(ahead))...))
 		}
 	}
+}
+
+// unverified tells per site and namespace of the newest points that this site's
+// server did not verify itself.
+func (in Input) unverified(r *result) {
+	for _, site := range sorted(in.State.Readiness) {
+		_, store, _ := in.State.Network.Store(site)
+		byNS := map[string][]string{}
+		for _, g := range sorted(in.State.Readiness[site].Ready.Points) {
+			guest := in.State.Network.Guests[g]
+			points := in.State.Readiness[site].Ready.Points[g]
+			if in.State.Network.Home(g) == site || guest.Priority == 4 || len(points) == 0 || points[0].Unusable != "" || points[0].Key == "" || points[0].Verified {
+				continue
+			}
+			byNS[points[0].Namespace] = append(byNS[points[0].Namespace], string(g))
+		}
+		for _, ns := range sorted(byNS) {
+			name := "DATASTORE"
+			if store.PBS != nil {
+				name = store.PBS.Datastore
+			}
+			r.add(found(Backups, CodeUnverified, site, "site "+string(site),
+				"count", itoa(len(byNS[ns])), "guests", few(byNS[ns]), "ns", ns, "store", name, "site", string(site)))
+		}
+	}
+}
+
+// few lists the first of many names.
+func few(names []string) string {
+	const most = 5
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return strings.Join(names[:most], ", ") + ", …"
 }
 
 // syncJobs checks the jobs that bring copies to this site.

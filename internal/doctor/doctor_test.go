@@ -220,7 +220,7 @@ func TestChecks(t *testing.T) {
 		{"plain and refused", func(b *bench) {
 			b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Unusable = "not encrypted" })
 		}, []string{"ERROR WWW-2132 guest nuage", "WARNING WWW-2131 guest nuage"}},
-		{"unverified", func(b *bench) { b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Verified = false }) }, []string{"INFO WWW-2133 guest nuage"}},
+		{"unverified", func(b *bench) { b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Verified = false }) }, []string{"INFO WWW-2133 site quai"}},
 		{"newest unusable", func(b *bench) {
 			list := b.state.Readiness["quai"].Ready.Points["nuage"]
 			b.state.Readiness["quai"].Ready.Points["nuage"] = []failover.RestorePoint{{Time: now, Unusable: "verify failed", Key: key}, list[0]}
@@ -359,8 +359,8 @@ func TestCopiesAreCounted(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"guest nuage": "2 site(s) hold a usable copy: halle 3h20m, quai 1h0m old",
-		"guest site":  "2 site(s) hold a usable copy: halle 1h0m, quai 1h0m old",
+		"guest nuage": "2 site(s) hold a copy: halle 3h20m, quai 1h0m",
+		"guest site":  "2 site(s) hold a copy: halle 1h0m, quai 1h0m",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

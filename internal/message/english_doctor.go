@@ -86,9 +86,10 @@ var preflight = map[string]Message{
 	"WWW-2132": finding(Error, "backup not encrypted", "the backup of {time} at {site} is not encrypted",
 		"Backups leave their site only encrypted.", "Whoever has that server can read the guest's data.",
 		"at home: the storage entry of the backup job · sync job: encrypted-only", "pvesm set STORAGE --encryption-key autogen   (at the guest's home; then back it up again)"),
-	"WWW-2133": finding(Info, "not verified there", "the backup of {time} at {site} was not verified by that site's own server",
-		"A verification that came along with the copy says nothing of this copy.", "A damaged copy would be noticed only when it is needed.",
-		"on that PBS: proxmox-backup-manager verify-job list", "proxmox-backup-manager verify DATASTORE[ --ns {ns}]"),
+	"WWW-2133": finding(Info, "not verified there", "its own server has not verified the newest backups of {count} guest(s)[ of namespace {ns}]: {guests}",
+		"A verification that came along with a copy says nothing of this copy. What a failover would take is verified when a loss is suspected.",
+		"A damaged copy would be noticed late.", "on that PBS: proxmox-backup-manager verify-job list",
+		"proxmox-backup-manager verify {store}[ --ns {ns}]"),
 	"WWW-2134": finding(Error, "newest copy unusable", "the backup of {time} at {site} cannot be restored: {why}",
 		"The newest snapshot there is incomplete, damaged, or locked with another key.", "An older one is taken, if there is one.",
 		"on that PBS: the task log of the sync and of the verification", "wwwctl guests {guest}"),
@@ -104,7 +105,7 @@ var preflight = map[string]Message{
 		"The clock of the host that made it, or of this site, is wrong.", "Ages and choices of restore points are wrong.",
 		"timedatectl", "chronyc tracking"),
 
-	"WWW-2139": finding(Info, "off-site copies", "{count} site(s) hold a usable copy: {copies} old",
+	"WWW-2139": finding(Info, "off-site copies", "{count} site(s) hold a copy: {copies}",
 		"Counted are sites other than the home that could restore the guest; the age is that of the newest usable copy there.", "None.",
 		"wwwctl guests GUEST", "wwwctl guests {guest}"),
 
@@ -219,7 +220,7 @@ var preflight = map[string]Message{
 var machine = map[string]Message{
 	"WWW-2401": finding(Error, "data on an unencrypted device", "lies on {device}, which is not encrypted",
 		"The agent's data holds the keys with which it proves who it is.", "Whoever takes the disk can act as this site.",
-		"lsblk -o NAME,TYPE,MOUNTPOINTS", "systemctl stop wwwd, move the directory to an encrypted volume, mount it there, systemctl start wwwd"),
+		"lsblk -o NAME,TYPE,MOUNTPOINTS", "Stop wwwd, move the directory to an encrypted volume, mount it there, and start wwwd again."),
 	"WWW-2403": finding(Info, "encryption not known", "whether the device[ {device}] is encrypted cannot be told: {why}",
 		"The kernel does not tell for this kind of file system.", "None, if it is encrypted.", "lsblk · zfs get encryption,keystatus",
 		"lsblk -o NAME,TYPE,FSTYPE,MOUNTPOINTS; zfs get -r encryption,keystatus"),

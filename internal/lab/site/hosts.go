@@ -214,6 +214,7 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		},
 	}
 	if h.Owner == network.OwnerStructure {
+		cfg.ACL = map[string]map[string][]string{PVEToken: {"/vms": {"VM.Audit", "VM.GuestAgent.Audit"}}} // only to look
 		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
 	} else {
 		for _, other := range p.lab.others(p.index, network.Brique) {
