@@ -96,11 +96,12 @@ type RestorePoint struct {
 	Volid     string    `json:"volid"`
 	Namespace string    `json:"ns,omitempty"` // of the PBS datastore
 	Time      time.Time `json:"time"`
-	Size      int64     `json:"size"`               // bytes of the provisioned disks
-	Memory    int64     `json:"memory,omitempty"`   // bytes, from the archived configuration
-	Key       string    `json:"key,omitempty"`      // fingerprint of the encryption key
-	Verified  bool      `json:"verified,omitempty"` // by this site's PBS
-	Unusable  string    `json:"unusable,omitempty"` // why it must not be restored
+	Size      int64     `json:"size"`                // bytes of the provisioned disks
+	Memory    int64     `json:"memory,omitempty"`    // bytes, from the archived configuration
+	Key       string    `json:"key,omitempty"`       // fingerprint of the encryption key
+	Verified  bool      `json:"verified,omitempty"`  // by this site's PBS
+	Unusable  string    `json:"unusable,omitempty"`  // why it must not be restored
+	Protected bool      `json:"protected,omitempty"` // from pruning, by a person: it stays so when an operation releases it
 }
 
 // IsZero says whether no point is set.

@@ -214,7 +214,9 @@ func (r *Readiness) readPoints(ctx context.Context, s *failover.State, source fa
 		if usable, why := proxmox.Usable(snap, e.Key); !usable && (why == proxmox.ReasonWrongKey || why == proxmox.ReasonNoKey) && r.otherKey(e, snap) {
 			continue // another entry of this site opens it
 		}
-		found[g] = append(found[g], r.point(e, snap))
+		p := r.point(e, snap)
+		p.Protected = snap.Protected && !pinned(s, p)
+		found[g] = append(found[g], p)
 	}
 	for _, g := range slices.Sorted(maps.Keys(found)) {
 		r.keep(g, found[g])
@@ -227,6 +229,19 @@ func (r *Readiness) otherKey(e proxmox.StorageEntry, snap proxmox.Snapshot) bool
 	for _, o := range r.entries {
 		if o.ID != e.ID && o.Namespace == e.Namespace && o.Datastore == e.Datastore && o.Key == snap.Fingerprint && o.Key != "" {
 			return true
+		}
+	}
+	return false
+}
+
+// pinned says whether an operation under way protects a point, and not somebody else.
+func pinned(s *failover.State, p failover.RestorePoint) bool {
+	for _, op := range s.Ops {
+		for _, run := range op.Guests {
+			chosen := run.Assignment.Point
+			if !op.Phase.Ended() && chosen.Volid == p.Volid && !chosen.Protected {
+				return true
+			}
 		}
 	}
 	return false

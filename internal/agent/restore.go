@@ -60,6 +60,9 @@ func (j *job) release(ctx context.Context) (time.Time, *outcome) {
 	if err != nil || j.w.e.PBS == nil {
 		return j.now, &outcome{note: "nothing to release"}
 	}
+	if j.run.Assignment.Point.Protected {
+		return j.now, &outcome{note: "it was protected before: left so"}
+	}
 	j.call("unprotect snapshot")
 	err = j.w.e.PBS.Unprotect(ctx, snap)
 	switch proxmox.KindOf(err) {
