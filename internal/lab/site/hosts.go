@@ -1,6 +1,7 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -124,7 +125,7 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	return lab.NewPBS(cfg)
 }
 
-// pveVersion is that of the hosts that restore.
+// pveVersion is that of the hosts that restore, unless the lab says otherwise.
 const pveVersion = "9.2.1"
 
 // storeRights are what the set-up gives the agent's token on its site's PBS; on a
@@ -220,8 +221,8 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		for _, other := range p.lab.others(p.index, network.Brique) {
 			cfg.Storages = append(cfg.Storages, entry(sourceEntry(other), other))
 		}
-		cfg.Version = pveVersion
-		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), pveVersion)
+		cfg.Version = cmp.Or(cfg.Version, pveVersion)
+		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), cfg.Version)
 		if err != nil {
 			return nil, err
 		}
