@@ -138,7 +138,11 @@ func (in Input) unverified(r *result) {
 			if store.PBS != nil {
 				name = store.PBS.Datastore
 			}
-			r.add(found(Backups, CodeUnverified, site, "site "+string(site),
+			subject := "namespace " + ns
+			if ns == "" {
+				subject = "root namespace"
+			}
+			r.add(found(Backups, CodeUnverified, site, subject,
 				"count", itoa(len(byNS[ns])), "guests", few(byNS[ns]), "ns", ns, "store", name, "site", string(site)))
 		}
 	}

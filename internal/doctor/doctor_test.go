@@ -220,7 +220,12 @@ func TestChecks(t *testing.T) {
 		{"plain and refused", func(b *bench) {
 			b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Unusable = "not encrypted" })
 		}, []string{"ERROR WWW-2132 guest nuage", "WARNING WWW-2131 guest nuage"}},
-		{"unverified", func(b *bench) { b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Verified = false }) }, []string{"INFO WWW-2133 site quai"}},
+		{"unverified", func(b *bench) { b.point("quai", "nuage", func(p *failover.RestorePoint) { p.Verified = false }) }, []string{"INFO WWW-2133 root namespace"}},
+		{"unverified in a namespace", func(b *bench) {
+			for _, g := range []failover.GuestID{"nuage", "site"} {
+				b.point("quai", g, func(p *failover.RestorePoint) { p.Verified, p.Namespace = false, "moulin" })
+			}
+		}, []string{"INFO WWW-2133 namespace moulin"}},
 		{"newest unusable", func(b *bench) {
 			list := b.state.Readiness["quai"].Ready.Points["nuage"]
 			b.state.Readiness["quai"].Ready.Points["nuage"] = []failover.RestorePoint{{Time: now, Unusable: "verify failed", Key: key}, list[0]}

@@ -86,7 +86,7 @@ var preflight = map[string]Message{
 	"WWW-2132": finding(Error, "backup not encrypted", "the backup of {time} at {site} is not encrypted",
 		"Backups leave their site only encrypted.", "Whoever has that server can read the guest's data.",
 		"at home: the storage entry of the backup job · sync job: encrypted-only", "pvesm set STORAGE --encryption-key autogen   (at the guest's home; then back it up again)"),
-	"WWW-2133": finding(Info, "not verified there", "its own server has not verified the newest backups of {count} guest(s)[ of namespace {ns}]: {guests}",
+	"WWW-2133": finding(Info, "not verified there", "its own server has not verified the newest backups of {count} guest(s): {guests}",
 		"A verification that came along with a copy says nothing of this copy. What a failover would take is verified when a loss is suspected.",
 		"A damaged copy would be noticed late.", "on that PBS: proxmox-backup-manager verify-job list",
 		"proxmox-backup-manager verify {store}[ --ns {ns}]"),
