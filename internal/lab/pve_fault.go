@@ -61,27 +61,12 @@ func (p *PVE) suffer(f Fault, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dirty = true
-	backup := func(s StorageConfig) bool { return s.Type == "pbs" }
-	local := func(s StorageConfig) bool { return s.Type != "pbs" }
-	mark := func(m map[string]bool, kind func(StorageConfig) bool) {
-		for _, s := range p.named(f.Text, kind) {
-			m[s.ID] = true
-		}
-	}
 	token, _, _ := pveToken(r)
 	switch f.Effect {
 	case EffectCrashHost:
 		p.powerLoss()
-	case EffectFillStorage:
-		for _, s := range p.named(f.Text, local) {
-			p.st.Fill[s.ID] = s.Size
-		}
-	case EffectWrongKey:
-		mark(p.st.BadKey, backup)
-	case EffectLoseKey:
-		mark(p.st.NoKey, backup)
-	case EffectOfflineStorage:
-		mark(p.st.Offline, local)
+	case EffectKillTask:
+		p.killRestores()
 	case EffectRevokeToken:
 		if f.Text != "" {
 			token = f.Text
@@ -97,10 +82,33 @@ func (p *PVE) suffer(f Fault, r *http.Request) {
 		p.st.Held[f.Text] = p.st.Now.Add(f.Delay)
 	case EffectLoseQuorum:
 		p.st.Minority = true
-	case EffectKillTask:
-		p.killRestores()
 	case EffectLoseSnapshot, EffectCorruptSnapshot:
 		p.sufferBackups(f, r)
+	default:
+		p.sufferStorages(f)
+	}
+}
+
+// sufferStorages changes the storage entries that a fault names.
+func (p *PVE) sufferStorages(f Fault) {
+	mark := func(m map[string]bool, kind func(StorageConfig) bool) {
+		for _, s := range p.named(f.Text, kind) {
+			m[s.ID] = true
+		}
+	}
+	backup := func(s StorageConfig) bool { return s.Type == "pbs" }
+	local := func(s StorageConfig) bool { return s.Type != "pbs" }
+	switch f.Effect {
+	case EffectFillStorage:
+		for _, s := range p.named(f.Text, local) {
+			p.st.Fill[s.ID] = s.Size
+		}
+	case EffectWrongKey:
+		mark(p.st.BadKey, backup)
+	case EffectLoseKey:
+		mark(p.st.NoKey, backup)
+	case EffectOfflineStorage:
+		mark(p.st.Offline, local)
 	}
 }
 
