@@ -182,7 +182,7 @@ func TestAnotherSchemaIsReallyChecked(t *testing.T) {
 				t.Fatal(err)
 			}
 			c := newContract(t, one, two)
-			c.foreign = true
+			c.foreign, c.only = true, map[bool]string{false: "PVE", true: "PBS"}[tt.pbs]
 			c.run(playing(lab.PVE9, lab.PBS4))
 			got := strings.Join(c.problems, "\n")
 			if (tt.want == "") != (got == "") || !strings.Contains(got, tt.want) {

@@ -68,6 +68,7 @@ type contract struct {
 	used     map[string]map[string]bool // by the clients: operation -> parameters
 	answers  map[string]int             // operation -> good answers checked
 	unfit    map[string]bool            // operations of the clients with a problem
+	only     string                     // "PVE" or "PBS": exercise this fake alone
 	foreign  bool                       // the schemas are not those that the fakes were written after
 }
 
@@ -97,7 +98,7 @@ func (c *contract) run(option func(*lab.PVEConfig, *lab.PBSConfig)) {
 	c.runClients(option)
 	c.runFakes(option)
 	for op := range c.used {
-		if c.answers[op] == 0 {
+		if c.answers[op] == 0 && strings.HasPrefix(op, c.only) {
 			c.fail("%s: the clients use it, and no answer of the fake was checked", op)
 		}
 	}
@@ -207,13 +208,20 @@ func (c *contract) runFakes(option func(*lab.PVEConfig, *lab.PBSConfig)) {
 	pve := c.party("PVE", w, false)
 	pve.checkRoutes()
 	w.pveRT = pve
-	exercisePVE(w)
+	if c.only != "PBS" {
+		exercisePVE(w)
+	}
 	w = newWorld(c.t, option, quick)
 	pbs := c.party("PBS", w, false)
 	pbs.checkRoutes()
 	w.pbsRT = pbs
-	exercisePBS(w)
+	if c.only != "PVE" {
+		exercisePBS(w)
+	}
 	for _, p := range []*party{pve, pbs} {
+		if c.only != "" && c.only != p.name {
+			continue
+		}
 		for _, r := range p.routes {
 			if op := p.name + " " + r.Method + " " + r.Path; c.answers[op] == 0 && p.knows(r.Method+" "+r.Path) {
 				c.fail("%s: no request of this test reached it", op)
@@ -375,7 +383,7 @@ func (c *contract) report() string {
 		names := slices.Sorted(maps.Keys(c.used[op]))
 		params += len(names)
 		state := "checked"
-		if c.unfit[op] || c.answers[op] == 0 {
+		if c.unfit[op] || (c.answers[op] == 0 && strings.HasPrefix(op, c.only)) {
 			state = "DOES NOT FIT"
 		} else {
 			good += 1 + len(names)
