@@ -6,8 +6,8 @@ import (
 
 func capRoutes() []route[*PVE] {
 	return []route[*PVE]{
-		newRoute("GET", "/nodes/{node}/capabilities/qemu/machines", "arch:string=x86_64|aarch64", (*PVE).machines),
-		newRoute("GET", "/nodes/{node}/capabilities/qemu/cpu", "arch:string=x86_64|aarch64", (*PVE).cpuModels),
+		newRoute("GET", "/nodes/{node}/capabilities/qemu/machines", "#unprotected arch:string=x86_64|aarch64", (*PVE).machines),
+		newRoute("GET", "/nodes/{node}/capabilities/qemu/cpu", "#unprotected arch:string=x86_64|aarch64", (*PVE).cpuModels),
 	}
 }
 
