@@ -140,6 +140,25 @@ func TestEntriesComeBack(t *testing.T) {
 	}
 }
 
+// TestEarlierEntriesAreRead: what was written before a command had its newest
+// fields still means the same.
+func TestEarlierEntriesAreRead(t *testing.T) {
+	for _, tt := range []struct {
+		number byte
+		body   string
+		want   failover.Command
+	}{
+		{0x15, `{"op":"op-7","hash":"p-2e1fb0cb"}`, failover.Approve{Op: "op-7", Hash: "p-2e1fb0cb"}},
+		{0x17, `{"site":"moulin"}`, failover.EndPause{Site: "moulin"}},
+	} {
+		entry := append([]byte{1, 0, tt.number}, `{"id":"x","actor":"a","at":"2026-11-22T03:07:09Z","body":`+tt.body+`}`...)
+		got, err := cluster.Decode(entry)
+		if err != nil || got.Command != tt.want {
+			t.Errorf("%s: got %+v, %v; want %+v", tt.body, got.Command, err, tt.want)
+		}
+	}
+}
+
 func TestLargeEntriesAreDeflated(t *testing.T) {
 	c := failover.SetPause{Reason: strings.Repeat("maintenance of the whole network ", 1<<14)}
 	b, err := cluster.Encode(cluster.Entry{ID: "id", Command: c})

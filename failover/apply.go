@@ -159,7 +159,6 @@ func (c Assess) apply(s *State, st Stamp) error {
 		return err
 	}
 	d := s.Domains[c.Domain]
-	changed := d.Cause != c.Cause || d.Level != c.Level
 	if d.Cause != c.Cause {
 		d.Since = st
 	}
@@ -173,18 +172,29 @@ func (c Assess) apply(s *State, st Stamp) error {
 		}
 		d.Lost = Stamp{}
 	}
-	first := d.Cause == "" && c.Cause == CauseUp
-	newlyHeld := c.Held.Code != d.Held.Code && c.worthTelling()
+	news := c.news(d)
 	d.Cause, d.Level, d.Silence, d.Held = c.Cause, c.Level, c.Silence, c.Held
 	s.Domains[c.Domain] = d
-	site := s.SiteOfDomain(c.Domain)
-	if said := c.reason(); changed && !first && (!newlyHeld || said.Code != c.Held.Code) {
-		s.event(st, said, Event{Site: site})
-	}
-	if newlyHeld {
-		s.event(st, c.Held, Event{Site: site})
+	for _, r := range news {
+		s.event(st, r, Event{Site: s.SiteOfDomain(c.Domain)})
 	}
 	return nil
+}
+
+// news is what an assessment tells that was not known of a domain.
+func (c Assess) news(d Domain) []Reason {
+	var news []Reason
+	first := d.Cause == "" && c.Cause == CauseUp
+	if changed := d.Cause != c.Cause || d.Level != c.Level; changed && !first {
+		news = append(news, c.reason())
+	}
+	if c.Held.Code != d.Held.Code && c.worthTelling() {
+		if len(news) > 0 && news[0].Code == c.Held.Code {
+			news = nil // the hold says the same, and more
+		}
+		news = append(news, c.Held)
+	}
+	return news
 }
 
 // worthTelling says whether what holds a decision is an event. That the votes

@@ -21,10 +21,8 @@ func (d *decider) held(v Verdict) Reason {
 	switch {
 	case !v.Hold.IsZero():
 		return v.Hold
-	case kind == "host" && v.Cause == CauseLocked:
-		return d.lockedHost(v)
-	case kind == "host" && v.Cause == CauseHostDown:
-		return because(CodeHostByHand, name...)
+	case kind == "host":
+		return d.heldHost(v)
 	case v.Cause == CauseMeshDown:
 		return because(CodeMeshDown, name...)
 	case v.Cause == CauseAsymmetric:
@@ -34,28 +32,37 @@ func (d *decider) held(v Verdict) Reason {
 	case v.Cause != CauseLost || d.dealtWith(v.Domain) && d.emptied(v.Site):
 		return Reason{}
 	}
-	op, running := d.s.OpFor(v.Domain)
-	if running && op.Phase != OpReleasing && !op.admits() && !d.leaves(op, v.Site) {
-		return Reason{} // nothing of it waits for automation or a person
+	if op, running := d.s.OpFor(v.Domain); running {
+		return d.heldOp(op, v)
 	}
-	if r := d.brake(v); !r.IsZero() {
+	if r := d.brake(v); !r.IsZero() || v.Level < LevelPrepareB {
 		return r
-	}
-	switch {
-	case running && !op.Resumable() && !op.admits():
-		return because(CodeCleaning, append(name, "op", string(op.ID))...)
-	case running && d.restHolds(op, v):
-		return because(CodeMaintenance, append(name, "op", string(op.ID))...)
-	case running && len(op.Waiting()) > 0 && v.Silence >= d.shortestDelay(op):
-		return because(CodeWaitApproval, append(name, "op", string(op.ID))...)
-	case running || v.Level < LevelPrepareB:
-		return Reason{}
 	}
 	if ended, ok := d.endedFor(v.Domain); ok {
 		return because(CodeBlocked, append(name, "op", string(ended.ID))...)
 	}
 	if len(d.automatic(v).Assignments) == 0 {
 		return because(CodeNothing, name...)
+	}
+	return Reason{}
+}
+
+// heldOp says what an operation that answers to a lost domain waits for.
+func (d *decider) heldOp(op Operation, v Verdict) Reason {
+	name := []string{"domain", string(v.Domain), "site", string(v.Site), "op", string(op.ID)}
+	if op.Phase != OpReleasing && !op.admits() && !d.leaves(op, v.Site) {
+		return Reason{} // nothing of it waits for automation or a person
+	}
+	if r := d.brake(v); !r.IsZero() {
+		return r
+	}
+	switch {
+	case !op.Resumable() && !op.admits():
+		return because(CodeCleaning, name...)
+	case d.restHolds(op, v):
+		return because(CodeMaintenance, name...)
+	case len(op.Waiting()) > 0 && v.Silence >= d.shortestDelay(op):
+		return because(CodeWaitApproval, name...)
 	}
 	return Reason{}
 }
@@ -83,12 +90,15 @@ func (d *decider) restHolds(op Operation, v Verdict) bool {
 	return false
 }
 
-// lockedHost gives people time to type the passphrase; then the host is one
-// that is down.
-func (d *decider) lockedHost(v Verdict) Reason {
+// heldHost gives people time to type the passphrase of a host that waits for
+// it; then it is one that is down, which a person decides about.
+func (d *decider) heldHost(v Verdict) Reason {
 	_, host := splitDomain(v.Domain)
 	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
-	if left := d.s.unlockGrace(HostID(host)) - v.Silence; left > 0 {
+	if v.Cause != CauseLocked && v.Cause != CauseHostDown {
+		return Reason{}
+	}
+	if left := d.s.unlockGrace(HostID(host)) - v.Silence; v.Cause == CauseLocked && left > 0 {
 		return because(CodeUnlockGrace, append(name, "until", clockText(d.now.Add(left)))...)
 	}
 	return because(CodeHostByHand, name...)

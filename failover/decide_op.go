@@ -36,18 +36,10 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
-		case d.resting(run.Assignment.Target):
-			if !run.Owned() && run.State == RunActive {
-				return d.elsewhere(op, run, because(CodeMaintenance, "domain", string(SiteDomain(run.Assignment.Target))))
+		case d.resting(run.Assignment.Target) || d.targetGone(run.Assignment.Target):
+			if c := d.withoutTarget(op, run); c != nil {
+				return c
 			}
-		case op.Kind == KindTidy && d.targetGone(run.Assignment.Target):
-			// It waits for the target to come back.
-		case d.targetGone(run.Assignment.Target):
-			why := because(CodeLost, "domain", string(SiteDomain(run.Assignment.Target)))
-			if !run.Owned() && run.State == RunActive {
-				return d.elsewhere(op, run, why)
-			}
-			return Stick{Op: op.ID, Guest: g, Reason: why}
 		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target):
 			return Own{Token: token}
 		case step.ID == StepServe:
@@ -59,6 +51,25 @@ func (d *decider) nextFor(op Operation) Command {
 		}
 	}
 	return nil
+}
+
+// withoutTarget says what becomes of a run whose target cannot work; nil: it
+// waits for the target to come back.
+func (d *decider) withoutTarget(op Operation, run GuestRun) Command {
+	target := run.Assignment.Target
+	movable := !run.Owned() && run.State == RunActive
+	code, waits := CodeLost, op.Kind == KindTidy
+	if d.resting(target) {
+		code, waits = CodeMaintenance, !movable
+	}
+	why := because(code, "domain", string(SiteDomain(target)))
+	switch {
+	case waits:
+		return nil
+	case movable:
+		return d.elsewhere(op, run, why)
+	}
+	return Stick{Op: op.ID, Guest: run.Assignment.Guest, Reason: why}
 }
 
 // targetGone says whether a target is lost itself, or was unable to work for

@@ -53,11 +53,16 @@ func (j judge) contradictions(id SiteID, begun time.Time) []SiteID {
 			who = append(who, observer)
 		}
 	}
-	own, ok := j.s.Reports[id]
-	if ok && j.s.believes(id) && own.Stamp.Term == j.s.Term && own.Stamp.At.After(after) {
+	if j.ownWord(id, after) {
 		who = append(who, id)
 	}
 	return who
+}
+
+// ownWord says whether a site's own agent has reported since.
+func (j judge) ownWord(id SiteID, since time.Time) bool {
+	own, ok := j.s.Reports[id]
+	return ok && j.s.believes(id) && own.Stamp.Term == j.s.Term && own.Stamp.At.After(since)
 }
 
 // LoneSightingAfter is how long one observer may contradict a majority of all

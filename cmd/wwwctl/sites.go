@@ -213,19 +213,24 @@ func (a *app) siteScreen(site api.Site) string {
 	for _, problem := range site.Problem {
 		field("problem", a.sentence(problem))
 	}
+	a.siteTables(p, site)
+	return p.b.String()
+}
+
+// siteTables are the evidence, and the guests that belong or run there.
+func (a *app) siteTables(p *page, site api.Site) {
 	if len(site.Seen) > 0 {
 		p.blank()
 		p.raw(a.matrix(site.Seen)...)
 	}
 	if len(site.Guests) > 0 {
 		p.blank()
-		if s.columns() < narrow {
+		if a.show.columns() < narrow {
 			for _, g := range site.Guests {
 				p.line("%s  %s", g.Guest, g.Phase)
 			}
 		} else {
-			p.raw(a.guestTable(site.Guests).lines(s, a.g.noHeaders)...)
+			p.raw(a.guestTable(site.Guests).lines(a.show, a.g.noHeaders)...)
 		}
 	}
-	return p.b.String()
 }

@@ -260,9 +260,21 @@ func TestWhoMayDoWhat(t *testing.T) {
 		unix, agent, nobody error
 		do                  func(context.Context, *api.Client) error
 	}{
-		"read":    {nil, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Status(ctx); return err }},
-		"health":  {nil, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Health(ctx); return err }},
-		"write":   {nil, api.ErrNotAllowed, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Pause(ctx, api.PauseRequest{}); return err }},
+		"read":   {nil, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Status(ctx); return err }},
+		"health": {nil, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Health(ctx); return err }},
+		"write":  {nil, api.ErrNotAllowed, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Pause(ctx, api.PauseRequest{}); return err }},
+		"maintenance": {nil, api.ErrNotAllowed, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error {
+			_, err := c.BeginMaintenance(ctx, api.LimitRequest{Name: "host:pve-quai", Seconds: 60})
+			return err
+		}},
+		"exclude": {nil, api.ErrNotAllowed, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error {
+			_, err := c.ExcludeObserver(ctx, api.LimitRequest{Name: "quai", Seconds: 60})
+			return err
+		}},
+		"simulate": {nil, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error {
+			_, err := c.Simulate(ctx, "quai", "mesh")
+			return err
+		}},
 		"propose": {api.ErrNotAllowed, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error { _, err := c.Propose(ctx, []byte("x")); return err }},
 		"confirm": {api.ErrNotAllowed, nil, api.ErrNotAllowed, func(ctx context.Context, c *api.Client) error {
 			return c.Confirm(ctx, failover.Token{Op: "op-1", Guest: "g", Step: failover.StepStart})
