@@ -146,6 +146,10 @@ func tweakStructure(s *network.Structure, field, value string) (err error) {
 		s.OffSite.Policy = network.Consent(value)
 	case "split":
 		s.Split = value
+	case "prepare_b":
+		err = s.Policy.PrepareB.UnmarshalText([]byte(value))
+	case "commit":
+		err = s.Policy.Commit.UnmarshalText([]byte(value))
 	case "vlan":
 		s.VLAN, err = strconv.Atoi(value)
 	default:

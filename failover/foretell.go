@@ -105,10 +105,10 @@ func (f *foreteller) silenced() bool {
 
 // interesting lists the durations of silence at which anything is decided.
 func (f *foreteller) interesting() []time.Duration {
-	p := f.s.Network.Policy
+	p := newJudge(f.s, f.now).levels(f.lost.Site)
 	out := []time.Duration{
 		time.Duration(p.SuspectMisses) * time.Second, SettledAfter(p), p.PrepareA.D(), p.Alert.D(), p.PrepareB.D(),
-		uselessPrepareB, LoneSightingAfter, p.UnlockGrace.D(),
+		UselessPrepareB, LoneSightingAfter, p.UnlockGrace.D(),
 	}
 	for _, g := range sortedKeys(f.s.Guests) {
 		if f.s.Guests[g].Owner == f.lost.Site {

@@ -86,10 +86,11 @@ type judge struct {
 	observers []SiteID                            // that are members, have reported and are believed
 	excluded  []SiteID                            // of those that have reported
 	seen      map[SiteID]map[SiteID][]Observation // site → observer
+	policies  map[SiteID]network.Policy           // see levels
 }
 
 func newJudge(s *State, now time.Time) judge {
-	j := judge{s: s, now: now, majority: s.Majority(), seen: map[SiteID]map[SiteID][]Observation{}}
+	j := judge{s: s, now: now, majority: s.Majority(), seen: map[SiteID]map[SiteID][]Observation{}, policies: map[SiteID]network.Policy{}}
 	for _, observer := range sortedKeys(s.Reports) {
 		if _, member := s.Members[observer]; !member {
 			continue
@@ -398,7 +399,7 @@ func (j judge) darkSite(id SiteID, v Verdict, views, dark []view) Verdict {
 	}
 	v.Silence = votes[j.majority-1].vote.Silence
 	v.Hold = j.proof(id, votes, &v.Silence)
-	v.Level = j.levelOf(v.Silence, v.Domain)
+	v.Level = j.levelOf(id, v.Silence)
 	if !j.s.Network.CanBeLost(id) {
 		v.Cause, v.Level, v.Hold = CauseUnreachable, min(v.Level, LevelAlert), Reason{}
 		return v
@@ -442,37 +443,6 @@ func (j judge) proof(id SiteID, votes []view, silence *time.Duration) Reason {
 // twoPaths keeps the views that are dark over at least two kinds of path (S4).
 func twoPaths(views []view) []view {
 	return slices.DeleteFunc(slices.Clone(views), func(v view) bool { return len(v.vote.Paths) < 2 })
-}
-
-// uselessPrepareB is the later level after two useless preparations in a day.
-const uselessPrepareB = 90 * time.Second
-
-// levelOf returns the level of a suspected domain.
-func (j judge) levelOf(silence time.Duration, d DomainID) Level {
-	p := j.s.Network.Policy
-	prepareB := p.PrepareB.D()
-	if j.recentUseless(d) >= 2 {
-		prepareB = max(prepareB, min(uselessPrepareB, p.Commit.D()))
-	}
-	switch {
-	case silence >= prepareB:
-		return LevelPrepareB
-	case silence >= p.Alert.D():
-		return LevelAlert
-	case silence >= p.PrepareA.D():
-		return LevelPrepareA
-	}
-	return LevelSuspect
-}
-
-func (j judge) recentUseless(d DomainID) int {
-	n := 0
-	for _, t := range j.s.Domains[d].Useless {
-		if j.now.Sub(t) < 24*time.Hour {
-			n++
-		}
-	}
-	return n
 }
 
 // back says whether most of those present have seen the domain without a

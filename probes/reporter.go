@@ -55,7 +55,7 @@ func Levels(spec *network.Spec, site network.SiteID, every time.Duration) []time
 	add(spec.Policy)
 	if spec.Policy.SuspectMisses > 0 {
 		// A cause other than loss is named, and a lone sighting alarmed, at once and not at the next refresh.
-		out = append(out, failover.SettledAfter(spec.Policy), failover.LoneSightingAfter)
+		out = append(out, failover.SettledAfter(spec.Policy), failover.LoneSightingAfter, failover.UselessPrepareB)
 	}
 	out = append(out, spec.Policy.Commit.D())
 	if spec.Sites[site].Dual() {

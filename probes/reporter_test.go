@@ -165,7 +165,7 @@ func TestReports(t *testing.T) {
 
 func TestLevels(t *testing.T) {
 	spec := threeSites()
-	if got, want := probes.Levels(spec, "temoin", time.Second), seconds(5, 8, 13, 30, 45, 60, 300); !slices.Equal(got, want) {
+	if got, want := probes.Levels(spec, "temoin", time.Second), seconds(5, 8, 13, 30, 45, 60, 90, 300); !slices.Equal(got, want) {
 		t.Errorf("levels of a witness: %s, want %s", got, want)
 	}
 	moulin := spec.Sites["moulin"]
@@ -353,5 +353,5 @@ func TestReportingProperties(t *testing.T) {
 
 func ExampleLevels() {
 	fmt.Println(probes.Levels(threeSites(), "temoin", time.Second))
-	// Output: [5s 8s 13s 30s 45s 1m0s 5m0s]
+	// Output: [5s 8s 13s 30s 45s 1m0s 1m30s 5m0s]
 }
