@@ -188,11 +188,11 @@ func TestFilesOfAnAgent(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
-	if err := writeFiles(l, dir, time.Now()); err != nil {
+	if err := l.WriteFiles(dir, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	for i, name := range l.Names() {
-		c, problems := config.Load(agentFile(dir, name))
+		c, problems := config.Load(site.AgentFile(dir, name))
 		for _, p := range problems {
 			t.Errorf("%s: %s: %s", name, p.Path, p.Message)
 		}

@@ -5,86 +5,16 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"github.com/raoull/worldwidewelsh/cluster"
-	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
-	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
 )
 
-// certLifetime of the agents' certificates: longer than any lab is kept.
-const certLifetime = 30 * 24 * time.Hour
-
-// Where things stand in the lab's directory.
-func networkFile(dir string) string { return filepath.Join(dir, "network.yaml") }
-
-func agentFile(dir, name string) string { return filepath.Join(site.SiteDir(dir, name), "wwwd.yaml") }
-
-func agentSocket(dir, name string) string { return filepath.Join(site.SiteDir(dir, name), "wwwd.sock") }
-
-func agentLog(dir, name string) string { return filepath.Join(site.SiteDir(dir, name), "wwwd.log") }
-
-func hostsLog(dir, name string) string      { return filepath.Join(site.SiteDir(dir, name), "site.log") }
-func controlSocket(dir string) string       { return filepath.Join(dir, "wwwlab.sock") }
-func secretFile(dir, name, f string) string { return filepath.Join(site.SiteDir(dir, name), f) }
-
-// writeFiles fills the lab's directory: lab.json, network.yaml, and for each site its
-// certificates, token files and wwwd.yaml. Whatever is secret has mode 0600.
-func writeFiles(l *site.Lab, dir string, now time.Time) error {
-	if err := l.CheckDir(dir); err != nil {
-		return err
-	}
-	text, err := netyaml.Marshal(l.Spec())
-	if err != nil {
-		return err
-	}
-	ca, err := cluster.NewCA(l.Network, now)
-	if err != nil {
-		return err
-	}
-	errs := []error{
-		l.Save(dir), l.MakeCerts(dir, now),
-		os.WriteFile(networkFile(dir), text, 0o600),
-	}
-	for i := range l.Sites {
-		errs = append(errs, writeAgent(l, dir, i, ca, now))
-	}
-	return errors.Join(errs...)
-}
-
-// writeAgent writes what one agent needs.
-func writeAgent(l *site.Lab, dir string, i int, ca *cluster.CA, now time.Time) error {
-	name := l.Sites[i].Name
-	id, err := cluster.ServerID(secretFile(dir, name, "data"))
-	if err != nil {
-		return err
-	}
-	plan := l.Plan()
-	pair, err := ca.Issue(failover.SiteID(name), id, []netip.Addr{plan.Mesh(i)}, now, certLifetime)
-	if err != nil {
-		return err
-	}
-	conf, err := agentConfig(l, dir, i)
-	if err != nil {
-		return err
-	}
-	files := map[string]string{
-		"agent.crt": string(pair.Cert), "agent.key": string(pair.Key), "ca.crt": string(ca.CertPEM()), "wwwd.yaml": conf,
-		"pve.token": fmt.Sprintf("%s=%s\n", site.PVEToken, l.TokenSecret(name, site.PVEToken)),
-		"pbs.token": fmt.Sprintf("%s:%s\n", site.PBSToken, l.TokenSecret(name, site.PBSToken)),
-	}
-	var errs []error
-	for file, text := range files {
-		errs = append(errs, os.WriteFile(secretFile(dir, name, file), []byte(text), 0o600))
-	}
-	return errors.Join(errs...)
-}
+// controlSocket is where the supervisor of a directory is asked.
+func controlSocket(dir string) string { return filepath.Join(dir, "wwwlab.sock") }
 
 // tail returns the last lines of a file, indented.
 func tail(file string, lines int) string {

@@ -254,9 +254,9 @@ func logs(_ context.Context, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
-	file := agentLog(c.dir, rest[0])
+	file := site.AgentLog(c.dir, rest[0])
 	if *hosts {
-		file = hostsLog(c.dir, rest[0])
+		file = site.HostsLog(c.dir, rest[0])
 	}
 	b, err := readEnd(file, 4<<20)
 	if err != nil {

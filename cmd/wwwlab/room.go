@@ -74,7 +74,7 @@ func (r *room) lay(ctx context.Context, c roomConfig, plan fabric.Plan) error {
 	if err := plan.CheckPorts(ctx, site.Ports()...); err != nil {
 		return err
 	}
-	if err := writeFiles(r.lab, r.dir, time.Now()); err != nil {
+	if err := r.lab.WriteFiles(r.dir, time.Now()); err != nil {
 		return err
 	}
 	out, err := os.OpenFile(filepath.Join(r.dir, "wwwlab.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
@@ -128,31 +128,33 @@ func agentOf(site string) string { return "wwwd/" + site }
 
 func (r *room) startHosts(ctx context.Context, name string) error {
 	cmd := exec.Command(r.bins.lab, "site", "--dir", r.dir, "--site", name)
-	if err := r.children.Start(hostsOf(name), cmd, hostsLog(r.dir, name)); err != nil {
+	if err := r.children.Start(hostsOf(name), cmd, site.HostsLog(r.dir, name)); err != nil {
 		return err
 	}
 	client := site.NewClient(r.dir, name)
-	return r.await(ctx, name, hostsOf(name), hostsLog(r.dir, name), func(ctx context.Context) error {
+	return r.await(ctx, name, hostsOf(name), site.HostsLog(r.dir, name), func(ctx context.Context) error {
 		_, err := client.Status(ctx)
 		return err
 	})
 }
 
 func (r *room) startAgent(ctx context.Context, name string) error {
-	cmd := exec.Command(r.bins.wwwd, "--config", agentFile(r.dir, name))
-	if err := r.children.Start(agentOf(name), cmd, agentLog(r.dir, name)); err != nil {
+	cmd := exec.Command(r.bins.wwwd, "--config", site.AgentFile(r.dir, name))
+	if err := r.children.Start(agentOf(name), cmd, site.AgentLog(r.dir, name)); err != nil {
 		return err
 	}
 	client := r.agent(name)
 	defer client.Close()
-	return r.await(ctx, name, agentOf(name), agentLog(r.dir, name), func(ctx context.Context) error {
+	return r.await(ctx, name, agentOf(name), site.AgentLog(r.dir, name), func(ctx context.Context) error {
 		_, err := client.Health(ctx)
 		return err
 	})
 }
 
 // agent returns a client of a site's agent over its local socket. Close it.
-func (r *room) agent(name string) *api.Client { return api.NewSocketClient(agentSocket(r.dir, name)) }
+func (r *room) agent(name string) *api.Client {
+	return api.NewSocketClient(site.AgentSocket(r.dir, name))
+}
 
 // await waits until a process that was just started answers.
 func (r *room) await(ctx context.Context, name, child, log string, ask func(context.Context) error) error {

@@ -39,12 +39,12 @@ func (r *room) start(ctx context.Context) error {
 		return err
 	}
 	first := r.lab.Names()[0]
-	if err := r.tell(ctx, r.bins.wwwd, "bootstrap", "--config", agentFile(r.dir, first)); err != nil {
+	if err := r.tell(ctx, r.bins.wwwd, "bootstrap", "--config", site.AgentFile(r.dir, first)); err != nil {
 		return err
 	}
 	to := fmt.Sprintf("%s:%d", r.lab.Plan().Mesh(0), site.MeshPort)
 	for i, name := range r.lab.Names()[1:] {
-		args := []string{"join", "--config", agentFile(r.dir, name), "--to", to}
+		args := []string{"join", "--config", site.AgentFile(r.dir, name), "--to", to}
 		if i+1 >= voters(len(r.lab.Sites)) {
 			args = append(args, "--nonvoter")
 		}
@@ -52,7 +52,7 @@ func (r *room) start(ctx context.Context) error {
 			return err
 		}
 	}
-	out, err := r.wwwctl(ctx, first, "config", "apply", "--yes", networkFile(r.dir))
+	out, err := r.wwwctl(ctx, first, "config", "apply", "--yes", site.NetworkFile(r.dir))
 	if err != nil {
 		return err
 	}
@@ -81,7 +81,7 @@ func (r *room) tell(ctx context.Context, program string, args ...string) error {
 
 // wwwctl asks a site's agent with the person's own tool.
 func (r *room) wwwctl(ctx context.Context, name string, args ...string) (string, error) {
-	return output(ctx, r.bins.wwwctl, append([]string{"--socket", agentSocket(r.dir, name), "--color", "never"}, args...)...)
+	return output(ctx, r.bins.wwwctl, append([]string{"--socket", site.AgentSocket(r.dir, name), "--color", "never"}, args...)...)
 }
 
 // output runs a program and returns what it prints; its complaint is in the error.

@@ -150,7 +150,7 @@ The network is up: %d sites, %d guests, on 127.%d.0.0/16. Ctrl-C or "wwwlab down
 
 Sites: %v
 `, len(r.lab.Sites), len(r.lab.Guests), r.lab.Block,
-		r.bins.wwwctl, agentSocket(rel, r.lab.Names()[0]),
+		r.bins.wwwctl, site.AgentSocket(rel, r.lab.Names()[0]),
 		dns.Addr(), dns.Port(), g.Names[0],
 		site.EntryCA(rel), g.Names[0], entry.Port(), entry.Addr(), g.Names[0], entry.Port(),
 		rel, r.lab.Names())

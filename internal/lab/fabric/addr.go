@@ -18,8 +18,13 @@ const (
 	MaxVLANs  = 16
 	MaxGuests = 30 // per site and VLAN
 
+	MaxRoutedHosts = 20 // per site of a routed plan
+
 	firstBlock, lastBlock = 77, 126
 	guestsBase            = 2 // third octet of the first guest, relative to the site's
+
+	// Last octets within a site.
+	lastMesh, lastPublic, lastManagement, lastRouter, firstHost = 1, 2, 3, 4, 100
 
 	minPort, maxPort = 10000, 32767 // above lie the ports that the kernel gives to callers
 )
@@ -44,34 +49,37 @@ const (
 //
 // A method returns the zero netip.Addr for what lies outside the plan (an index too
 // high, a VLAN that is not listed).
+//
+// A routed plan is that of sites with networks of their own; see routed.go.
 type Plan struct {
-	Block byte  // second octet
-	VLANs []int // VLAN ids that guests may be in; at most MaxVLANs
+	Block  byte  // second octet
+	VLANs  []int // VLAN ids that guests may be in; at most MaxVLANs
+	Routed bool  // real addresses instead of loopback ones; Block means nothing
 }
 
 // Mesh is the declared mesh address of site i: agent, and source of its calls.
-func (p Plan) Mesh(i int) netip.Addr { return p.at(i, 0, 1) }
+func (p Plan) Mesh(i int) netip.Addr { return p.at(i, 0, lastMesh) }
 
 // Public is the public address of site i: entry, DNS, and source of calls to public addresses.
-func (p Plan) Public(i int) netip.Addr { return p.at(i, 0, 2) }
+func (p Plan) Public(i int) netip.Addr { return p.at(i, 0, lastPublic) }
 
 // Management is where the agent of site i serves its metrics; there is no front.
-func (p Plan) Management(i int) netip.Addr { return p.at(i, 0, 3) }
+func (p Plan) Management(i int) netip.Addr { return p.at(i, 0, lastManagement) }
 
 // Router is the address of the router of site i.
-func (p Plan) Router(i int) netip.Addr { return p.at(i, 0, 4) }
+func (p Plan) Router(i int) netip.Addr { return p.at(i, 0, lastRouter) }
 
 // Host is the address of the h-th host of site i as other sites reach it.
 func (p Plan) Host(i, h int) netip.Addr { return p.host(i, 0, h) }
 
 // MeshBackend is where the agent of site i listens.
-func (p Plan) MeshBackend(i int) netip.Addr { return p.at(i, 1, 1) }
+func (p Plan) MeshBackend(i int) netip.Addr { return p.at(i, 1, lastMesh) }
 
 // PublicBackend is where the public entry and the DNS server of site i listen.
-func (p Plan) PublicBackend(i int) netip.Addr { return p.at(i, 1, 2) }
+func (p Plan) PublicBackend(i int) netip.Addr { return p.at(i, 1, lastPublic) }
 
 // RouterBackend is where what plays the router of site i listens.
-func (p Plan) RouterBackend(i int) netip.Addr { return p.at(i, 1, 4) }
+func (p Plan) RouterBackend(i int) netip.Addr { return p.at(i, 1, lastRouter) }
 
 // HostBackend is where the h-th host of site i listens.
 func (p Plan) HostBackend(i, h int) netip.Addr { return p.host(i, 1, h) }
@@ -90,12 +98,15 @@ func (p Plan) host(i, row, h int) netip.Addr {
 	if h < 0 || h >= MaxHosts {
 		return netip.Addr{}
 	}
-	return p.at(i, row, 100+h)
+	return p.at(i, row, firstHost+h)
 }
 
 func (p Plan) at(i, row, last int) netip.Addr {
 	if i < 0 || i >= MaxSites {
 		return netip.Addr{}
+	}
+	if p.Routed {
+		return routed(i, row, last)
 	}
 	return netip.AddrFrom4([4]byte{127, p.Block, byte(4*i + row), byte(last)})
 }

@@ -1,4 +1,4 @@
-// Package site runs one site of the loopback lab as a process of its own: the
+// Package site runs one site of a lab as a process of its own: the
 // passive fakes of internal/lab behind real sockets, with real time.
 //
 //	lab.go       what the lab is made of, as lab.json keeps it
@@ -7,6 +7,7 @@
 //	guests.go    guests as web servers     entry.go     its public entry and router
 //	leases.go    the guests' addresses     store.go     backups and sync jobs
 //	control.go   its control socket        certs.go     certificates
+//	files.go     a lab's directory         agentfile.go wwwd.yaml of an agent
 //
 // A site listens on its backend addresses only; what others dial are the
 // forwarders of internal/lab/fabric, which a supervisor holds. A site that is

@@ -19,8 +19,12 @@ import (
 // routerBanner is what the router's SSH says first.
 const routerBanner = "SSH-2.0-ROSSSH\r\n"
 
-// serveRouter plays the site's router: a service that speaks first.
+// serveRouter plays the site's router: a service that speaks first. A routed site has
+// a real one, that answers ping.
 func (p *process) serveRouter(ctx context.Context) error {
+	if p.lab.Routed {
+		return nil
+	}
 	ln, err := p.listen(ctx, netip.AddrPortFrom(p.lab.Plan().RouterBackend(p.index), RouterPort))
 	if err != nil {
 		return err

@@ -59,7 +59,7 @@ func (p *process) running() map[netip.AddrPort]*guestServer {
 		}
 		for _, v := range m.pve.Guests() {
 			addr, ok := p.addressOf(v)
-			at := netip.AddrPortFrom(addr, GuestPort)
+			at := netip.AddrPortFrom(addr, p.lab.Ports().Guest)
 			if _, taken := want[at]; ok && v.Serving && !taken {
 				want[at] = &guestServer{host: m.Name, view: v}
 			}

@@ -180,7 +180,7 @@ func (p *process) source(ctx context.Context, from Host, other string) (lab.Sync
 		},
 	}
 	context.AfterFunc(ctx, transport.CloseIdleConnections)
-	base := fmt.Sprintf("https://%s/sync", netip.AddrPortFrom(plan.Host(j, h.Index), PBSPort))
+	base := fmt.Sprintf("https://%s/sync", netip.AddrPortFrom(plan.Host(j, h.Index), p.lab.Ports().PBS))
 	return lab.RemoteSource(ctx, transport, base, syncToken+":"+p.lab.TokenSecret(other, syncToken)), nil
 }
 
@@ -275,7 +275,7 @@ func (p *process) serveHosts(ctx context.Context) error {
 		if m.pve != nil {
 			h := leases{next: m.pve, address: func(id int) (netip.Addr, bool) { return p.leased(m.pve, id) }}
 			api := p.restores.watch(m.Name, lab.WithFaults("pve:"+m.Name, faulty{leases: h, PVE: m.pve}, p.faults))
-			if err := p.serveAPI(ctx, m, "pve", netip.AddrPortFrom(addr, PVEPort), api); err != nil {
+			if err := p.serveAPI(ctx, m, "pve", netip.AddrPortFrom(addr, p.lab.Ports().PVE), api); err != nil {
 				return err
 			}
 		}
@@ -283,7 +283,7 @@ func (p *process) serveHosts(ctx context.Context) error {
 			mux := http.NewServeMux()
 			mux.Handle("/sync/", http.StripPrefix("/sync", m.pbs.SyncHandler()))
 			mux.Handle("/", lab.WithFaults("pbs:"+m.Name, m.pbs, p.faults))
-			if err := p.serveAPI(ctx, m, "pbs", netip.AddrPortFrom(addr, PBSPort), mux); err != nil {
+			if err := p.serveAPI(ctx, m, "pbs", netip.AddrPortFrom(addr, p.lab.Ports().PBS), mux); err != nil {
 				return err
 			}
 		}

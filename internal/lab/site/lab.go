@@ -19,7 +19,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
-// Ports of the lab, the same on every address.
+// Ports of a lab on loopback, the same on every address; see Lab.Ports.
 const (
 	MeshPort    = network.DefaultMeshPort
 	MetricsPort = 9978
@@ -47,16 +47,19 @@ const (
 // Lab is a whole network on one machine. Everything else follows from it: addresses
 // from the block, passwords and keys from the secret. It is kept as lab.json, mode 0600.
 type Lab struct {
-	Network string   `json:"network"`
-	Zone    string   `json:"zone"`
-	Block   byte     `json:"block"`  // second octet of every address
-	Secret  string   `json:"secret"` // passwords and backup keys are derived from it
-	Timing  Timing   `json:"timing"`
-	Rate    int64    `json:"rate"`          // of restores, bytes per second and host
-	PVE     string   `json:"pve,omitempty"` // release of the Proxmox VE hosts, "" = the newest
-	PBS     string   `json:"pbs,omitempty"` // release of the Proxmox Backup Servers
-	Sites   []Site   `json:"sites"`
-	Guests  []Member `json:"guests"`
+	Network string `json:"network"`
+	Zone    string `json:"zone"`
+	Block   byte   `json:"block"` // second octet of every address
+	// Routed says that each site has a network of its own with real addresses and
+	// ports (internal/lab/netns) instead of a share of the loopback.
+	Routed bool     `json:"routed,omitempty"`
+	Secret string   `json:"secret"` // passwords and backup keys are derived from it
+	Timing Timing   `json:"timing"`
+	Rate   int64    `json:"rate"`          // of restores, bytes per second and host
+	PVE    string   `json:"pve,omitempty"` // release of the Proxmox VE hosts, "" = the newest
+	PBS    string   `json:"pbs,omitempty"` // release of the Proxmox Backup Servers
+	Sites  []Site   `json:"sites"`
+	Guests []Member `json:"guests"`
 }
 
 // Timing says how often copies are made.
@@ -133,13 +136,28 @@ func Load(dir string) (*Lab, error) {
 
 // Plan returns the lab's addresses.
 func (l *Lab) Plan() fabric.Plan {
-	p := fabric.Plan{Block: l.Block}
+	p := fabric.Plan{Block: l.Block, Routed: l.Routed}
 	for _, s := range l.Sites {
 		if s.VLAN != 0 {
 			p.VLANs = append(p.VLANs, s.VLAN)
 		}
 	}
 	return p
+}
+
+// PortPlan says where a lab's services listen, on every address alike.
+type PortPlan struct{ Mesh, Metrics, Router, Guest, Entry, DNS, PVE, PBS uint16 }
+
+// Ports returns the lab's ports: those of the trade where every site has addresses of
+// its own, else high ones that need no privilege.
+func (l *Lab) Ports() PortPlan {
+	if l.Routed {
+		return PortPlan{Mesh: MeshPort, Metrics: MetricsPort, Guest: 80, Entry: 443, DNS: 53, PVE: 8006, PBS: 8007}
+	}
+	return PortPlan{
+		Mesh: MeshPort, Metrics: MetricsPort, Router: RouterPort, Guest: GuestPort,
+		Entry: EntryPort, DNS: DNSPort, PVE: PVEPort, PBS: PBSPort,
+	}
 }
 
 // Names returns the sites' names in the order of their numbers.
@@ -232,11 +250,11 @@ func (l *Lab) address(i int, g Member) netip.Addr {
 
 // Entry is the declared public entry of site i; a witness has none.
 func (l *Lab) Entry(i int) (netip.AddrPort, bool) {
-	return netip.AddrPortFrom(l.Plan().Public(i), EntryPort), l.Sites[i].Kind != network.Witness
+	return netip.AddrPortFrom(l.Plan().Public(i), l.Ports().Entry), l.Sites[i].Kind != network.Witness
 }
 
 // DNS is the declared address of the authoritative server of site i.
-func (l *Lab) DNS(i int) netip.AddrPort { return netip.AddrPortFrom(l.Plan().Public(i), DNSPort) }
+func (l *Lab) DNS(i int) netip.AddrPort { return netip.AddrPortFrom(l.Plan().Public(i), l.Ports().DNS) }
 
 // TokenSecret returns the secret of an API token at a site, in the form of a UUID as
 // the vendor makes them.

@@ -42,10 +42,13 @@ func (l *Lab) site(i int) network.Site {
 	p := l.Plan()
 	out := network.Site{
 		Kind: l.Sites[i].Kind, Upstreams: []string{fmt.Sprintf("line-%d", i+1)},
-		Mesh:   netip.AddrPortFrom(p.Mesh(i), MeshPort),
+		Mesh:   netip.AddrPortFrom(p.Mesh(i), l.Ports().Mesh),
 		DNS:    l.DNS(i),
-		Router: network.Router{Type: "tcp", Address: p.Router(i), Port: RouterPort},
+		Router: network.Router{Type: "tcp", Address: p.Router(i), Port: l.Ports().Router},
 		Hosts:  map[network.HostID]network.Host{},
+	}
+	if l.Routed { // it answers ping as a real one does
+		out.Router = network.Router{Type: "routeros", Address: p.Router(i)}
 	}
 	// What an agent asks to know that its own line works: two resolvers elsewhere.
 	for _, n := range []int{1, 2} {
@@ -64,10 +67,10 @@ func (l *Lab) host(i int, h Host) network.Host {
 	addr := l.Plan().Host(i, h.Index)
 	out := network.Host{Owner: h.Owner}
 	if h.PVE {
-		out.PVE = &network.PVE{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, PVEPort)), Node: h.Name}
+		out.PVE = &network.PVE{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, l.Ports().PVE)), Node: h.Name}
 	}
 	if h.PBS {
-		out.PBS = &network.PBS{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, PBSPort)), Datastore: Datastore}
+		out.PBS = &network.PBS{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, l.Ports().PBS)), Datastore: Datastore}
 	}
 	if h.PVE && h.PBS {
 		out.Restore = &network.Restore{
@@ -103,7 +106,7 @@ func (l *Lab) guest(g Member) network.Guest {
 		Host: network.HostID(l.Hosts(i)[0].Name), Priority: g.Priority, Names: g.Names,
 		Memory: network.Bytes(g.Memory), Disk: network.Bytes(g.Disk),
 		Check: &network.Check{
-			URL: fmt.Sprintf("http://{address}:%d/status", GuestPort), Expect: "installed",
+			URL: fmt.Sprintf("http://{address}:%d/status", l.Ports().Guest), Expect: "installed",
 			Within: network.Duration(time.Minute),
 		},
 	}

@@ -1,50 +1,51 @@
-package main
+package site
 
 import (
 	"fmt"
 	"strings"
 
-	"github.com/raoull/worldwidewelsh/internal/lab/site"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // agentConfig returns the wwwd.yaml of a site's agent. The agent listens on the
 // backend addresses and shows the forwarders' to the others; it dials from the
 // addresses that the forwarders know as its own.
-func agentConfig(l *site.Lab, dir string, i int) (string, error) {
-	p, name := l.Plan(), l.Sites[i].Name
+func (l *Lab) agentConfig(dir string, i int) (string, error) {
+	p, ports, name := l.Plan(), l.Ports(), l.Sites[i].Name
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
-	line("# Agent of site %s of a lab; wwwlab wrote it.", name)
+	line("# Agent of site %s of a lab; the lab wrote it.", name)
 	line("network: %s", l.Network)
 	line("site: %s", name)
 	line("data_dir: %q", secretFile(dir, name, "data"))
-	line("socket: %q", agentSocket(dir, name))
+	line("socket: %q", AgentSocket(dir, name))
 	line("listen:")
-	line("  mesh: \"%s:%d\"", p.MeshBackend(i), site.MeshPort)
-	line("  metrics: \"%s:%d\"", p.Management(i), site.MetricsPort)
-	line("  dns: [\"%s:%d\"]", p.PublicBackend(i), site.DNSPort)
-	line("advertise: \"%s:%d\"", p.Mesh(i), site.MeshPort)
+	line("  mesh: \"%s:%d\"", p.MeshBackend(i), ports.Mesh)
+	line("  metrics: \"%s:%d\"", p.Management(i), ports.Metrics)
+	line("  dns: [\"%s:%d\"]", p.PublicBackend(i), ports.DNS)
+	line("advertise: \"%s:%d\"", p.Mesh(i), ports.Mesh)
 	line("dial: {mesh: %s, public: %s}", p.Mesh(i), p.Public(i))
 	line("tls: {ca: %q, cert: %q, key: %q}", secretFile(dir, name, "ca.crt"), secretFile(dir, name, "agent.crt"), secretFile(dir, name, "agent.key"))
 	if l.Sites[i].Kind != network.Witness {
-		if err := proxmoxConfig(line, l, dir, i); err != nil {
+		if err := l.proxmoxConfig(line, dir, i); err != nil {
 			return "", err
 		}
 	}
-	pins, err := pinConfig(l, dir)
+	pins, err := l.pinConfig(dir)
 	if err != nil {
 		return "", err
 	}
 	line("probe_fingerprints:\n%s", pins)
 	line("ready_every: 2s")
 	line("log: {level: info, format: text}")
-	line("lab: {startup_grace: 3s}")
+	if !l.Routed { // refused on addresses that others can reach
+		line("lab: {startup_grace: 3s}")
+	}
 	return b.String(), nil
 }
 
 // proxmoxConfig writes how the agent reaches its site's own Proxmox.
-func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) error {
+func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error {
 	name := l.Sites[i].Name
 	var inventory []string
 	for _, h := range l.Hosts(i) {
@@ -63,7 +64,7 @@ func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) er
 			if !has {
 				continue
 			}
-			print, err := site.Fingerprint(dir, name, kind, h.Name)
+			print, err := Fingerprint(dir, name, kind, h.Name)
 			if err != nil {
 				return err
 			}
@@ -80,7 +81,7 @@ func proxmoxConfig(line func(string, ...any), l *site.Lab, dir string, i int) er
 }
 
 // pinConfig writes the certificates that probes expect of every host.
-func pinConfig(l *site.Lab, dir string) (string, error) {
+func (l *Lab) pinConfig(dir string) (string, error) {
 	var out []string
 	for i, s := range l.Sites {
 		for _, h := range l.Hosts(i) {
@@ -89,7 +90,7 @@ func pinConfig(l *site.Lab, dir string) (string, error) {
 				if !has {
 					continue
 				}
-				print, err := site.Fingerprint(dir, s.Name, kind, h.Name)
+				print, err := Fingerprint(dir, s.Name, kind, h.Name)
 				if err != nil {
 					return "", err
 				}
