@@ -84,33 +84,41 @@ func meshOnly() []fault {
 }
 
 func oneWay() []fault {
-	f := faultAt("moulin", "one way", failover.CauseAsymmetric, func(ctx context.Context, r *room, site string) error {
+	f := faultAt("moulin", "one way to some", failover.CauseAsymmetric, func(ctx context.Context, r *room, site string) error {
 		return r.World.CutSending(ctx, site, "fabrique", "quai")
 	})
 	f.held, f.down, f.sees = failover.CodeVeto, "entry", 2
 	return []fault{f}
 }
 
-// TestRealNetwork breaks a network of real processes, real addresses, real ICMP and a
+// TestRealNetwork breaks networks of real processes, real addresses, real ICMP and a
 // real WireGuard mesh in every way that the design names. Each case ends in a verdict
-// and in what was done, both read with wwwctl at a site that is well.
+// and in what was done, both read with wwwctl at a site that is well. Two networks run
+// side by side, since most of the time is waiting.
 func TestRealNetwork(t *testing.T) {
 	need(t)
-	r := open(t, programs(t), 1)
-	t.Logf("%s leads", r.leader())
-	for _, group := range []struct {
-		name   string
-		faults []fault
-	}{
-		{"services", services()}, {"agents", agents()}, {"mesh", meshOnly()}, {"line", oneWay()},
-	} {
-		if !t.Run(group.name, func(t *testing.T) { r.on(t).nothingMoves(group.faults) }) {
-			return // what comes after would begin in a broken network
-		}
-	}
-	if t.Run("clock jump", func(t *testing.T) { r.on(t).clockJump() }) {
-		t.Run("cut both ways", func(t *testing.T) { r.on(t).cutBothWays("moulin") })
-	}
+	bin := programs(t)
+	t.Run("parts", func(t *testing.T) {
+		t.Parallel()
+		r := open(t, bin, 1)
+		_ = t.Run("services", func(t *testing.T) { r.on(t).nothingMoves(services()) }) &&
+			t.Run("agents", func(t *testing.T) { r.on(t).nothingMoves(agents()) }) &&
+			t.Run("cut one way", func(t *testing.T) {
+				// Whoever is heard by nobody serves nobody, though it hears them all.
+				r.on(t).loses("quai", func(ctx context.Context) error { return r.World.CutSending(ctx, "quai", r.others("quai")...) })
+			})
+	})
+	t.Run("lines", func(t *testing.T) {
+		t.Parallel()
+		r := open(t, bin, 2)
+		_ = t.Run("mesh", func(t *testing.T) { r.on(t).nothingMoves(meshOnly()) }) &&
+			t.Run("some", func(t *testing.T) { r.on(t).nothingMoves(oneWay()) }) &&
+			t.Run("clock jump", func(t *testing.T) { r.on(t).clockJump() }) &&
+			t.Run("cut both ways", func(t *testing.T) {
+				r.on(t).loses("moulin", func(ctx context.Context) error { return r.World.CutLine(ctx, "moulin") })
+			}) &&
+			t.Run("return", func(t *testing.T) { r.on(t).returns("moulin") })
+	})
 }
 
 // on returns the room for a part of the test.
@@ -144,6 +152,7 @@ func (r *room) nothingMoves(faults []fault) {
 			r.t.Errorf("%s, %s after it began: %v", f.name, stillFor, err)
 		}
 	}
+	r.expectOthersUp(at, hit)
 	r.expectStill(r.t, at)
 	for _, f := range faults {
 		if err := f.end(r.t.Context(), r, f.site); err != nil {
@@ -152,6 +161,20 @@ func (r *room) nothingMoves(faults []fault) {
 	}
 	r.awaitSound("the healed network")
 	r.expectStill(r.t, at)
+}
+
+// expectOthersUp checks that what fails at some sites is no news of the others, although
+// a site that is hit may itself miss them.
+func (r *room) expectOthersUp(at string, hit []string) {
+	st, err := r.status(at)
+	if err != nil {
+		r.t.Errorf("status at %s: %v", at, err)
+	}
+	for _, s := range st.Sites {
+		if !slices.Contains(hit, string(s.Site)) && s.Cause != failover.CauseUp {
+			r.t.Errorf("%s is %s (%s), want up: only %v are hit", s.Site, s.State, s.Cause, hit)
+		}
+	}
 }
 
 // witness returns a site that is not hit, or, when most are, the last.
@@ -223,19 +246,25 @@ func (r *room) clockJump() {
 	})
 	r.t.Logf("%s, which leads, calls itself unwell after %.1f s", leader, time.Since(begun).Seconds())
 	r.wait(time.Until(begun.Add(stillFor)))
+	r.expectOthersUp(at, nil)
 	st, err := r.status(at)
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	left := 0
 	for _, s := range st.Sites {
-		if s.Cause != failover.CauseUp {
-			r.t.Errorf("%s is %s (%s) to the others, want up", s.Site, s.State, s.Cause)
-		}
 		for _, v := range s.Evidence {
-			if counted := len(v.Unwell) == 0; counted == (string(v.Observer) == leader) {
-				r.t.Errorf("the word of %s on %s counts: %v (%v), want only those with a sound clock to count", v.Observer, s.Site, counted, v.Unwell)
+			counts, sound := len(v.Unwell) == 0, string(v.Observer) != leader
+			if counts != sound {
+				r.t.Errorf("the word of %s on %s counts: %v (unwell: %v), want %v", v.Observer, s.Site, counts, v.Unwell, sound)
+			}
+			if !counts {
+				left++
 			}
 		}
+	}
+	if want := len(r.lab.Sites) - 1; left != want {
+		r.t.Errorf("the word of %s is left out on %d sites, want %d", leader, left, want)
 	}
 	if late := time.Since(st.At).Abs(); late > 30*time.Second {
 		r.t.Errorf("the network's clock is off by %s, want it to go on as before the jump", late)
@@ -243,11 +272,12 @@ func (r *room) clockJump() {
 	r.expectStill(r.t, at)
 }
 
-// cutBothWays takes a site's line away. It is lost; its guests run elsewhere from
-// their copies, and who asks on the internet finds them.
-func (r *room) cutBothWays(name string) {
+// loses cuts a site off. It is lost; its guests run elsewhere from their copies, and
+// who asks on the internet finds them. The site itself knows that it is alone, and
+// leaves its guests to whoever reaches them.
+func (r *room) loses(name string, cut func(context.Context) error) {
 	begun := time.Now()
-	if err := r.World.CutLine(r.t.Context(), name); err != nil {
+	if err := cut(r.t.Context()); err != nil {
 		r.t.Fatal(err)
 	}
 	at := r.witness([]string{name})
@@ -274,6 +304,81 @@ func (r *room) cutBothWays(name string) {
 	}
 	r.t.Logf("done after %.1f s", time.Since(begun).Seconds())
 	r.expectMoved(name, op)
+	r.expectAlone(name)
+}
+
+// expectAlone checks what the cut-off site makes of it: it decides nothing, says that
+// it is isolated, and stops no guest.
+func (r *room) expectAlone(name string) {
+	st, err := r.status(name)
+	if err != nil || st.Headline != failover.HeadIsolated {
+		r.t.Errorf("%s, asked itself, says %q (%v), want %q", name, st.Headline, err, failover.HeadIsolated)
+	}
+	r.expectRunning(name)
+}
+
+// expectRunning checks that every guest runs at its home.
+func (r *room) expectRunning(name string) {
+	hosts, err := r.Hosts(name).Status(r.t.Context())
+	if err != nil {
+		r.t.Fatalf("hosts of %s: %v", name, err)
+	}
+	running := map[string]bool{}
+	for _, h := range hosts.Hosts {
+		for _, g := range h.Guests {
+			running[g.Name] = running[g.Name] || g.Running
+		}
+	}
+	for _, g := range r.lab.GuestsOf(name) {
+		if !running[g.Name] {
+			r.t.Errorf("%s does not run at %s, want it left alone", g.Name, name)
+		}
+	}
+}
+
+// returns heals a site whose guests were failed over. Both copies of each guest have
+// run: neither may be stopped or chosen by a machine, and the names stay where they are.
+func (r *room) returns(name string) {
+	begun := time.Now()
+	if err := r.World.Heal(r.t.Context(), name); err != nil {
+		r.t.Fatal(err)
+	}
+	at := r.witness([]string{name})
+	r.eventually(verdictLimit, name+" is back", func() error {
+		s, err := r.siteOf(at, name)
+		if err == nil && s.Site.Cause != failover.CauseUp {
+			err = fmt.Errorf("it is %s (%s)", s.Site.State, s.Site.Cause)
+		}
+		return err
+	})
+	var list api.GuestList
+	r.eventually(verdictLimit, "its guests are known to be diverged", func() error {
+		var err error
+		if list, err = read[api.GuestList](r, at, api.KindGuests, "guests"); err != nil {
+			return err
+		}
+		var errs []error
+		for _, g := range list.Items {
+			if m, ok := r.lab.Guest(string(g.Guest)); ok && string(g.Home) == name && m.Priority < 4 && g.Phase != failover.PhaseDiverged {
+				errs = append(errs, fmt.Errorf("%s is %s", g.Guest, g.Phase))
+			}
+		}
+		return errors.Join(errs...)
+	})
+	r.t.Logf("back and diverged after %.1f s", time.Since(begun).Seconds())
+	m := newMember(r)
+	for _, g := range list.Items {
+		if g.Phase != failover.PhaseDiverged {
+			continue
+		}
+		if string(g.At) == name || g.Serving != g.At {
+			r.t.Errorf("%s is owned by %s and served at %s, want it left where it is", g.Guest, g.At, g.Serving)
+		}
+		r.eventually(verdictLimit, fmt.Sprintf("%s on the internet, asked at every site", g.Guest), func() error {
+			return m.find(r.t.Context(), g.Names[0], string(g.Serving), r.lab.Names())
+		})
+	}
+	r.expectRunning(name)
 }
 
 // expectMoved checks that all guests of a site that are worth a rescue are served
