@@ -11,7 +11,7 @@ RUNS ?= 20
 SITE_YEARS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e lint fmt bench bench-detection soak sim cover contract alerts clean
+.PHONY: help build demo lab test e2e netns lint fmt bench bench-detection soak sim cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,10 +27,13 @@ lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it
 	$(BIN)/wwwlab up --dir .lab
 
 test: ## unit, contract and simulator tests, with the race detector
-	$(GO) test -race -shuffle=on -timeout 280s $$($(GO) list ./... | grep -v internal/detectbench)
+	$(GO) test -race -shuffle=on -timeout 280s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
 	$(GO) test -shuffle=on -timeout 280s ./internal/sim ./internal/detectbench
 
-e2e: build ## the demo with real processes, once for every site killed, and once under faults
+netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
+	WWW_BIN=$(CURDIR)/$(BIN) $(GO) test -race -count=1 -timeout 280s ./internal/lab/netns
+
+e2e: netns ## the real network, then the demo with real processes: every site killed, and faults
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
 	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run TestFaultsWithRealProcesses -count=1 || exit 1; \

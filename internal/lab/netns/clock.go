@@ -36,9 +36,10 @@ func shiftedClock(seconds int64) []byte {
 // stopTries bounds the waiting for a process to stop outside the code to be replaced.
 const stopTries = 100
 
-// jumpClock moves the wall clock of a process by whole seconds, from when it started.
-// Its monotonic clock and all other processes go on as before.
-func jumpClock(pid int, by time.Duration) error {
+// JumpClock moves the wall clock of a process to by, in whole seconds, from the true
+// time: two jumps do not add up. Its monotonic clock and all other processes go on as
+// before. The caller must be allowed to trace the process (ptrace(2)).
+func JumpClock(pid int, by time.Duration) error {
 	err := patchClock(pid, shiftedClock(int64(by/time.Second)))
 	if err != nil {
 		return fmt.Errorf("jump the clock of process %d: %w", pid, err)

@@ -154,13 +154,14 @@ func (r *Room) FreezeAgent(name string) error {
 // ThawAgent lets a frozen agent go on.
 func (r *Room) ThawAgent(name string) error { return r.children.Signal(agentOf(name), syscall.SIGCONT) }
 
-// JumpClock moves the wall clock of a site's agent, and of nothing else.
+// JumpClock moves the wall clock of a site's agent, and of nothing else; see the
+// function of that name.
 func (r *Room) JumpClock(name string, by time.Duration) error {
 	pid, err := r.children.PID(agentOf(name))
 	if err != nil {
 		return err
 	}
-	return jumpClock(pid, by)
+	return JumpClock(pid, by)
 }
 
 // assemble makes one group of the agents, all of them voters, and declares the network.

@@ -38,6 +38,9 @@ func policy() network.Policy {
 // is known to be able to, and a test that silently does not run proves nothing.
 func need(t *testing.T) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("real network test skipped: it takes minutes")
+	}
 	missing := netns.Missing()
 	switch {
 	case missing == nil:
@@ -48,9 +51,13 @@ func need(t *testing.T) {
 	}
 }
 
-// programs builds what runs in the namespaces.
+// programs returns the directory of what runs in the namespaces: WWW_BIN, for who has
+// just built it, or one that it is built into here.
 func programs(t *testing.T) string {
 	t.Helper()
+	if dir := os.Getenv("WWW_BIN"); dir != "" {
+		return dir
+	}
 	dir := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", dir+"/", "./cmd/wwwd", "./cmd/wwwlab", "./cmd/wwwctl")
 	cmd.Dir = filepath.Join("..", "..", "..")

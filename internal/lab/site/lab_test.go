@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/raoull/worldwidewelsh/internal/config"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
@@ -205,5 +207,69 @@ func TestCheckDirRefusesLongNames(t *testing.T) {
 	}
 	if err := l.CheckDir("/tmp/" + strings.Repeat("x", 100)); err == nil || !strings.Contains(err.Error(), "--dir") {
 		t.Errorf("CheckDir of a long name: %v, want an error that names --dir", err)
+	}
+}
+
+// TestRoutedNetwork: sites with networks of their own use the ports of the trade, are
+// pinged at their routers, and show others the addresses on which they listen.
+func TestRoutedNetwork(t *testing.T) {
+	l, err := site.Layout(site.DefaultSites, 77)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Routed = true
+	b, err := netyaml.Marshal(l.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, problems := netyaml.Parse("network.yaml", b)
+	for _, p := range problems {
+		t.Errorf("%s: %s (%s)", p.Path, p.Message, p.Hint)
+	}
+	if spec == nil {
+		t.FailNow()
+	}
+	moulin := spec.Sites["moulin"]
+	if r := moulin.Router; r.Type != "routeros" || r.Address != netip.MustParseAddr("10.77.1.254") {
+		t.Errorf("the router is %+v, want one of RouterOS, which is pinged", r)
+	}
+	for what, got := range map[string]string{
+		"https://10.10.1.10:8006": moulin.Hosts["pve-moulin"].PVE.URL,
+		"https://10.10.1.20:8007": moulin.Hosts["raoull-moulin"].PBS.URL,
+		"203.0.113.1:53":          moulin.DNS.String(),
+		"10.77.1.1:9977":          moulin.Mesh.String(),
+	} {
+		if got != what {
+			t.Errorf("declared %s, want %s", got, what)
+		}
+	}
+	if moulin.Public.HTTPS != 443 {
+		t.Errorf("the public entry is on port %d, want 443", moulin.Public.HTTPS)
+	}
+}
+
+// TestRoutedAgentsFile: wwwd accepts the file, which holds nothing that only a network
+// on loopback may have.
+func TestRoutedAgentsFile(t *testing.T) {
+	l, err := site.Layout(site.DefaultSites, 77)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Routed = true
+	dir := t.TempDir()
+	if err := l.WriteFiles(dir, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range l.Names() {
+		c, problems := config.Load(site.AgentFile(dir, name))
+		for _, p := range problems {
+			t.Errorf("%s: %s: %s (%s)", name, p.Path, p.Message, p.Hint)
+		}
+		if c == nil {
+			t.FailNow()
+		}
+		if c.Listen.Mesh.Addr() != l.Plan().Mesh(i) || c.Advertise != c.Listen.Mesh {
+			t.Errorf("%s listens on %s and advertises %s, want %s for both", name, c.Listen.Mesh, c.Advertise, l.Plan().Mesh(i))
+		}
 	}
 }
