@@ -3,6 +3,7 @@ package cluster
 import (
 	"io"
 	"log/slog"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -15,6 +16,11 @@ import (
 type Store = store
 
 func WrapStore(c *Config, wrap func(Store) Store) { c.wrapStore = wrap }
+
+// Watch returns a store that calls exit when a call of it takes longer than limit.
+func Watch(s Store, limit time.Duration, exit func(reason string)) Store {
+	return watchedStore{store: s, limit: limit, exit: exit}
+}
 
 type FSM struct{ *fsm }
 

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,10 +25,28 @@ type watchedStore struct {
 	exit  func(reason string)
 }
 
-func (s watchedStore) watch(call string) (stop func() bool) {
-	return time.AfterFunc(s.limit, func() {
-		s.exit(fmt.Sprintf("raft store: %s takes more than %s", call, s.limit))
-	}).Stop
+// lastLook is the part of the limit that a hung call is given after the rest of it:
+// one tenth.
+const lastLook = 10
+
+// watch looks twice. A process that was itself frozen in the middle of a call (its
+// machine suspended, SIGSTOP) finds that all of the limit has passed when it goes on,
+// although the disk has done nothing wrong: the first look then starts the last part,
+// within which a sound disk answers.
+func (s watchedStore) watch(call string) (stop func()) {
+	var over atomic.Bool
+	last := s.limit / lastLook
+	first := time.AfterFunc(s.limit-last, func() {
+		time.AfterFunc(last, func() {
+			if !over.Load() {
+				s.exit(fmt.Sprintf("raft store: %s takes more than %s", call, s.limit))
+			}
+		})
+	})
+	return func() {
+		over.Store(true)
+		first.Stop()
+	}
 }
 
 func (s watchedStore) StoreLog(l *raft.Log) error {
