@@ -12,7 +12,7 @@ const table = "inet wwwcut"
 
 // CutLine drops everything between a site and the internet, both ways.
 func (w *World) CutLine(ctx context.Context, site string) error {
-	return w.drop(ctx, site, w.router(site), "forward", "")
+	return w.drop(ctx, site, w.router(site), "forward", "counter")
 }
 
 // CutSending drops what a site sends to some others; what they send arrives.
@@ -75,6 +75,9 @@ func (w *World) CutHost(ctx context.Context, site, host string) error {
 func (w *World) drop(ctx context.Context, site, namespace, hook string, rules ...string) error {
 	if err := w.known(site); err != nil {
 		return err
+	}
+	if len(rules) == 0 {
+		return fmt.Errorf("cut %s: nothing to cut", site)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s {\n\tchain %s {\n\t\ttype filter hook %s priority 0; policy accept;\n", table, hook, hook)

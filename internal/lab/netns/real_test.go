@@ -101,6 +101,9 @@ func oneWay() []fault {
 // and in what was done, both read with wwwctl at a site that is well. Two networks run
 // side by side, since most of the time is waiting.
 func TestRealNetwork(t *testing.T) {
+	if testing.Short() {
+		t.Skip("real network test skipped: it takes minutes")
+	}
 	need(t)
 	bin := programs(t)
 	t.Run("parts", func(t *testing.T) {

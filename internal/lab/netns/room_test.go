@@ -38,9 +38,6 @@ func policy() network.Policy {
 // is known to be able to, and a test that silently does not run proves nothing.
 func need(t *testing.T) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("real network test skipped: it takes minutes")
-	}
 	missing := netns.Missing()
 	switch {
 	case missing == nil:
