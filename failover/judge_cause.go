@@ -54,8 +54,9 @@ func (j judge) partial(id SiteID, views []view) Cause {
 	case meshDark > 0 && meshDark < need && meshDark >= 2:
 		return CauseAsymmetric
 	}
+	reaching := j.reaching(id, views)
 	for _, h := range j.s.Network.Sites[id].HostIDs() {
-		if c := hostCause(h, views, need); c != CauseUp && c != CauseUnknown {
+		if c := hostCause(h, reaching, need); c != CauseUp && c != CauseUnknown {
 			return c
 		}
 	}
@@ -68,6 +69,19 @@ func (j judge) partial(id SiteID, views []view) Cause {
 		return CausePublicDown
 	}
 	return CauseUp
+}
+
+// reaching keeps the views of those whom the site's mesh answers at all, be it with a
+// refusal, or who have nothing on it to ask. The windows of one observer do not trip in
+// the same instant: without it a dead mesh passes for its hosts' death for a moment, and
+// the hosts, of which nothing new is known then, keep that on record.
+func (j judge) reaching(site SiteID, views []view) []view {
+	onMesh := func(o Observation) bool { return o.Path == PathMesh }
+	answers := func(o Observation) bool { return onMesh(o) && o.Seen != SeenDown && o.Seen != SeenUnknown }
+	return slices.DeleteFunc(slices.Clone(views), func(v view) bool {
+		all := j.seen[site][v.vote.Observer]
+		return slices.ContainsFunc(all, onMesh) && !slices.ContainsFunc(all, answers)
+	})
 }
 
 // hostCause judges one host from the views of its site.
@@ -125,6 +139,7 @@ func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
 		}
 	}
 	v.Present = len(views)
+	views = j.reaching(site, views)
 	if len(views) == 0 {
 		return v
 	}

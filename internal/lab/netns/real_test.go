@@ -160,7 +160,7 @@ func (r *room) nothingMoves(faults []fault) {
 			r.t.Errorf("%s, %s after it began: %v", f.name, stillFor, err)
 		}
 	}
-	r.expectOthersUp(at, hit)
+	r.expectOthersUp(at, faults)
 	r.expectStill(r.t, at)
 	for _, f := range faults {
 		if err := f.end(r.t.Context(), r, f.site); err != nil {
@@ -171,16 +171,29 @@ func (r *room) nothingMoves(faults []fault) {
 	r.expectStill(r.t, at)
 }
 
-// expectOthersUp checks that what fails at some sites is no news of the others, although
-// a site that is hit may itself miss them.
-func (r *room) expectOthersUp(at string, hit []string) {
+// expectOthersUp checks that what fails is no news of anything else: the sites that are
+// not hit are up, although one that is may itself miss them, and nothing is held back
+// but by the faults' own reasons.
+func (r *room) expectOthersUp(at string, faults []fault) {
 	st, err := r.status(at)
 	if err != nil {
 		r.t.Errorf("status at %s: %v", at, err)
 	}
+	hit, held := map[string]bool{}, map[failover.DomainID]string{}
+	for _, f := range faults {
+		hit[f.site] = true
+		if f.held != "" {
+			held[f.domain()] = f.held
+		}
+	}
 	for _, s := range st.Sites {
-		if !slices.Contains(hit, string(s.Site)) && s.Cause != failover.CauseUp {
-			r.t.Errorf("%s is %s (%s), want up: only %v are hit", s.Site, s.State, s.Cause, hit)
+		if !hit[string(s.Site)] && s.Cause != failover.CauseUp {
+			r.t.Errorf("%s is %s (%s), want up: it is not hit", s.Site, s.State, s.Cause)
+		}
+	}
+	for _, h := range st.Held {
+		if held[h.Domain] != h.Reason.Code {
+			r.t.Errorf("%s is held by %s %v, want %q", h.Domain, h.Reason.Code, h.Reason.Args, held[h.Domain])
 		}
 	}
 }
@@ -198,6 +211,14 @@ func (r *room) wait(d time.Duration) {
 	}
 }
 
+// domain is what the fault has a verdict on.
+func (f fault) domain() failover.DomainID {
+	if f.host != "" {
+		return failover.HostDomain(network.HostID(f.host))
+	}
+	return failover.SiteDomain(network.SiteID(f.site))
+}
+
 // judged compares what a site's agent says of the fault with what it must.
 func (f fault) judged(r *room, at string) error {
 	s, err := r.siteOf(at, f.site)
@@ -208,16 +229,14 @@ func (f fault) judged(r *room, at string) error {
 	if s.Site.Cause != f.cause {
 		errs = append(errs, fmt.Errorf("%s is %s (%s), want %s", f.site, s.Site.State, s.Site.Cause, f.cause))
 	}
-	domain := "site:" + f.site
 	if f.host != "" {
-		domain = "host:" + f.host
 		i := slices.IndexFunc(s.Site.Hosts, func(h failover.HostView) bool { return string(h.Host) == f.host })
 		if i < 0 || s.Site.Hosts[i].Cause != f.cause {
 			errs = append(errs, fmt.Errorf("hosts are %v, want %s %s", s.Site.Hosts, f.host, f.cause))
 		}
 	}
-	if held := s.Domains[domain].Held.Code; held != f.held {
-		errs = append(errs, fmt.Errorf("%s is held by %q, want %q", domain, held, f.held))
+	if held := s.Domains[string(f.domain())].Held.Code; held != f.held {
+		errs = append(errs, fmt.Errorf("%s is held by %q, want %q", f.domain(), held, f.held))
 	}
 	if n := missing(s, f.down); f.down != "" && n < f.sees {
 		errs = append(errs, fmt.Errorf("%d others miss %s, want %d", n, f.down, f.sees))
