@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +27,9 @@ type World struct {
 // namePrefix begins the name of every namespace that this package makes; the id of the
 // process that made it follows.
 const namePrefix = "wwwlab-"
+
+// interfacePrefix begins the name of every WireGuard interface; the same follows.
+const interfacePrefix = "ww"
 
 // commandLimit bounds one call of ip, nft or wg.
 const commandLimit = 30 * time.Second
@@ -51,7 +55,7 @@ func NewWorld(ctx context.Context, l *site.Lab, serial int) (*World, error) {
 func (w *World) internet() string          { return w.prefix + "internet" }
 func (w *World) site(name string) string   { return w.prefix + name }
 func (w *World) router(name string) string { return w.prefix + "rt-" + name }
-func (w *World) wireguard(i int) string    { return fmt.Sprintf("ww%sx%d", w.short(), i) }
+func (w *World) wireguard(i int) string    { return fmt.Sprintf("%s%sx%d", interfacePrefix, w.short(), i) }
 func (w *World) index(name string) int     { return slices.Index(w.lab.Names(), name) }
 func (w *World) known(name string) error   { _, err := w.lab.Index(name); return err }
 func octet(i int) int                      { return i + 1 } // of site i, in every address of it
@@ -159,28 +163,41 @@ func (w *World) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// sweep removes the namespaces of processes that are gone.
+// sweep removes what processes that are gone have left: namespaces, and the control
+// sockets of their WireGuards.
 func sweep(ctx context.Context) error {
-	entries, err := os.ReadDir(namedAt)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+	sockets, err := filepath.Glob(filepath.Join(controlDir, interfacePrefix+"*.sock"))
 	if err != nil {
-		return fmt.Errorf("look for namespaces: %w", err)
+		return fmt.Errorf("look for control sockets: %w", err)
 	}
 	var errs []error
+	for _, socket := range sockets {
+		first, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(socket), interfacePrefix), "s")
+		if gone(first) {
+			errs = append(errs, os.Remove(socket))
+		}
+	}
+	entries, err := os.ReadDir(namedAt)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		errs = append(errs, fmt.Errorf("look for namespaces: %w", err))
+	}
 	for _, e := range entries {
 		rest, ours := strings.CutPrefix(e.Name(), namePrefix)
-		first, _, _ := strings.Cut(rest, "-")
-		pid, err := strconv.Atoi(first)
-		if !ours || err != nil {
-			continue
-		}
-		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); errors.Is(err, fs.ErrNotExist) {
+		if first, _, _ := strings.Cut(rest, "-"); ours && gone(first) {
 			errs = append(errs, run(ctx, "", "ip", "netns", "delete", e.Name()))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// gone says whether a text is the id of a process that does not run.
+func gone(text string) bool {
+	pid, err := strconv.Atoi(text)
+	if err != nil {
+		return false
+	}
+	_, err = os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // batch runs lines of ip(8) in a namespace; the first that fails ends it.

@@ -2,7 +2,9 @@ package netns_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +48,11 @@ func TestWorldLeavesNothingBehind(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "ip", "netns", "add", fmt.Sprintf("wwwlab-%d-1-moulin", pid)).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	const control = "/var/run/wireguard"
+	socket := filepath.Join(control, fmt.Sprintf("ww%ds1x0.sock", pid))
+	if err := errors.Join(os.MkdirAll(control, 0o755), os.WriteFile(socket, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
 	w, err := netns.NewWorld(t.Context(), routedLab(t), 9)
 	if err != nil {
 		t.Fatal(err)
@@ -57,6 +64,9 @@ func TestWorldLeavesNothingBehind(t *testing.T) {
 	})
 	if left := namespaces(t, pid); len(left) != 0 {
 		t.Errorf("of a dead process there are still %v", left)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("of a dead process there is still %s (%v)", socket, err)
 	}
 	if got, want := len(namespaces(t, os.Getpid())), 1+2*site.MinSites; got != want {
 		t.Errorf("%d namespaces for %d sites, want %d", got, site.MinSites, want)
