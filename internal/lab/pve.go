@@ -119,9 +119,6 @@ type PVE struct {
 	dirty bool
 	saved time.Time
 	noQuo bool
-	// mounted are the containers whose killed restore left its image mounted, and
-	// since which boot.
-	mounted map[int]time.Time
 }
 
 type sealed struct {
@@ -250,12 +247,7 @@ func (p *PVE) powerLoss() {
 	p.st.Off = true
 	p.killRestores()
 	p.st.Mounted = map[int]bool{} // a boot mounts nothing
-	for _, t := range p.st.Tasks {
-		if t.running() {
-			t.die(p.wall())
-			t.job, t.step = nil, nil
-		}
-	}
+	p.endTasks()
 	for _, id := range p.guestIDs() {
 		p.st.Guests[id].Running = false
 	}

@@ -128,6 +128,16 @@ func (p *PVE) killRestores() {
 	}
 }
 
+// endTasks ends what else was running without a last line.
+func (p *PVE) endTasks() {
+	for _, t := range p.st.Tasks {
+		if t.running() {
+			t.die(p.wall())
+			t.job, t.step = nil, nil
+		}
+	}
+}
+
 // Mounted tells whether a dead restore has left a container's raw image mounted on /var/lib/lxc/ID/rootfs.
 func (p *PVE) Mounted(id int) bool {
 	p.mu.Lock()

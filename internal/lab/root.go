@@ -101,9 +101,10 @@ func (r Root) unlock(kind, id string) error {
 }
 
 func (r Root) umount(point string) error {
-	for id := range r.p.mounted {
-		if point == rootfs(id) && r.p.isMounted(id) {
-			delete(r.p.mounted, id)
+	for id := range r.p.st.Mounted {
+		if point == rootfs(id) {
+			delete(r.p.st.Mounted, id)
+			r.p.dirty = true
 			return nil
 		}
 	}
@@ -118,7 +119,7 @@ func (r Root) MountInfo() ([]byte, error) {
 	defer r.p.mu.Unlock()
 	out := []byte("22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n")
 	for _, id := range r.p.guestIDs() {
-		if r.p.isMounted(id) {
+		if r.p.st.Mounted[id] {
 			out = fmt.Appendf(out, "%d 22 7:%d / %s rw,relatime shared:2 - ext4 /dev/loop%d rw\n", 100+id, id, rootfs(id), id)
 		}
 	}
@@ -134,27 +135,6 @@ func (p *PVE) KillTasks(now time.Time) {
 	defer p.mu.Unlock()
 	p.advance(now)
 	p.dirty = true
-	for _, t := range p.st.Tasks {
-		if !t.running() {
-			continue
-		}
-		if j := t.job; j != nil && j.kind == lxc && j.stage == stageCopy {
-			if p.mounted == nil {
-				p.mounted = map[int]time.Time{}
-			}
-			p.mounted[j.guest.ID] = p.st.Booted
-		}
-		t.die(p.st.Now)
-		if t.job != nil {
-			p.st.Stray = append(p.st.Stray, t.job.written()...)
-		}
-		t.job, t.step = nil, nil
-	}
-}
-
-// isMounted says whether a killed restore's image is mounted; no mount outlives
-// a boot.
-func (p *PVE) isMounted(id int) bool {
-	boot, ok := p.mounted[id]
-	return ok && boot.Equal(p.st.Booted)
+	p.killRestores()
+	p.endTasks()
 }

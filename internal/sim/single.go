@@ -50,6 +50,7 @@ func Singles() []Single {
 		{Name: "clock ahead", Skew: 3 * time.Hour},
 		{Name: "clock behind", Skew: -3 * time.Hour},
 		{Name: "crash-host", Fault: lab.Fault{Effect: lab.EffectCrashHost}, Again: true},
+		{Name: "kill-task", Fault: lab.Fault{Effect: lab.EffectKillTask}, Again: true},
 		{Name: "fill-storage", Fault: lab.Fault{Effect: lab.EffectFillStorage}, Again: true, Stuck: []string{"No space left", "write_data_callback failed", "out of space"}},
 		{Name: "lose-snapshot", Fault: lab.Fault{Effect: lab.EffectLoseSnapshot}, Again: true},
 		{Name: "corrupt-snapshot", Fault: lab.Fault{Effect: lab.EffectCorruptSnapshot}, Again: true},

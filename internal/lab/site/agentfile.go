@@ -53,7 +53,7 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 			if !h.PVE {
 				continue
 			}
-			print, err := site.Fingerprint(dir, name, "pve", h.Name)
+			print, err := Fingerprint(dir, name, "pve", h.Name)
 			if err != nil {
 				return err
 			}
@@ -69,7 +69,7 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 				return err
 			}
 			if kind == "pve" {
-				line("helper_socket: %q", site.HelperSocket(dir, name))
+				line("helper_socket: %q", HelperSocket(dir, name))
 			}
 			line("%s: {token_file: %q, fingerprint: %q}", kind, secretFile(dir, name, kind+".token"), print)
 		}
