@@ -36,6 +36,7 @@ type Prober struct {
 	result Result
 	whole  time.Time     // when the target's own question was last answered with up
 	late   time.Duration // worst since TakeLate
+	slowly time.Duration // how long answers took at most, forgotten by and by
 }
 
 // newProber schedules the first probe within one interval after now.
@@ -95,7 +96,7 @@ func (p *Prober) Step(ctx context.Context, now time.Time) (next time.Time) {
 	trouble := p.fold(question, r, now)
 	if p.rest > 0 {
 		// Had the answer only been late, the others would have been asked by then too.
-		p.vigil.tell(p, trouble, now.Add(DoubtAfter))
+		p.vigil.tell(p, trouble, now.Add(p.Patience()))
 	}
 	return p.schedule(now)
 }
@@ -135,6 +136,7 @@ func (p *Prober) fold(question Target, r Result, now time.Time) (trouble bool) {
 		p.whole = now
 	}
 	p.result = r
+	p.slowly = max(r.RTT, p.slowly-p.slowly/50)
 	at := now.Sub(p.start)
 	p.window.Add(r.Seen, r.Note, at)
 	since, missing := p.window.Missing()
@@ -191,10 +193,23 @@ func (p *Prober) pull(at time.Time) {
 	}
 }
 
-// Doubt says that the probe under way has not been answered within DoubtAfter:
-// the other targets of the site are asked too. The driver calls it.
+// Patience is how long the answer to a probe may take before Doubt is called
+// for: DoubtAfter, or one and a half times what answers took lately. A whole
+// handshake over LTE takes several round trips, and must not keep its site awake.
+func (p *Prober) Patience() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(DoubtAfter, min(p.slowly*3/2, p.limit))
+}
+
+// Doubt says that the probe under way has not been answered within Patience:
+// the other targets of the site are asked too. The driver calls it. A target
+// that has missed answers before has called them already.
 func (p *Prober) Doubt(now time.Time) {
-	if p.rest > 0 && !background(p.target) {
+	p.mu.Lock()
+	_, missing := p.window.Missing()
+	p.mu.Unlock()
+	if p.rest > 0 && !missing && !background(p.target) {
 		p.vigil.call(p, now)
 	}
 }

@@ -20,8 +20,8 @@ import (
 const (
 	// DefaultRest is the interval of a target at rest.
 	DefaultRest = 15 * time.Second
-	// DoubtAfter is how long an answer may take before the others of the site are
-	// asked too: longer than any healthy round trip between homes, and than the
+	// DoubtAfter is how long an answer may take at least before the others of the
+	// site are asked too (Prober.Patience): longer than any healthy round trip between homes, and than the
 	// first retransmission on a connection that is kept (200 ms and a round trip,
 	// RFC 6298 as Linux has it).
 	DoubtAfter = 400 * time.Millisecond

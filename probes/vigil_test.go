@@ -27,6 +27,15 @@ type street struct {
 	free   map[*probes.Prober]time.Time
 	answer func(t probes.Target, at time.Duration) failover.Seen
 	asked  []question
+	rtt    func(t probes.Target) time.Duration // of answers; nil: 40 ms
+	doubts bool                                // call Doubt as the driver does; answer is then asked twice
+}
+
+func (s *street) took(t probes.Target) time.Duration {
+	if s.rtt == nil {
+		return 40 * time.Millisecond
+	}
+	return s.rtt(t)
 }
 
 func newStreet(seed uint64, targets []probes.Target) *street {
@@ -49,7 +58,11 @@ func newStreet(seed uint64, targets []probes.Target) *street {
 func (s *street) probe(_ context.Context, t probes.Target) probes.Result {
 	at := s.now.Sub(began)
 	s.asked = append(s.asked, question{t.Name, t.Kind, at})
-	return probes.Result{Seen: s.answer(t, at), Note: string(t.Kind)}
+	r := probes.Result{Seen: s.answer(t, at), Note: string(t.Kind)}
+	if r.Seen.Alive() {
+		r.RTT = s.took(t)
+	}
+	return r
 }
 
 // until lives on, calling each prober when it asks for it and is free.
@@ -73,10 +86,22 @@ func (s *street) until(end time.Duration) {
 		if due.After(s.now) {
 			s.now = due
 		}
+		took := time.Duration(0)
+		if s.doubts {
+			took = s.took(first.Target())
+			if s.answer(first.Target(), s.now.Sub(began)) == d {
+				took = time.Second
+			}
+			if patience := first.Patience(); took > patience {
+				first.Doubt(s.now.Add(patience))
+			}
+		}
 		first.Step(context.Background(), s.now)
-		took := 40 * time.Millisecond
-		if first.Last().Seen == d {
-			took = time.Second
+		if took == 0 {
+			took = s.took(first.Target())
+			if first.Last().Seen == d {
+				took = time.Second
+			}
 		}
 		s.free[first] = s.now.Add(took)
 	}
@@ -152,6 +177,7 @@ func TestALossIsSeenAsFastAsEver(t *testing.T) {
 	var took []time.Duration
 	for seed := range uint64(300) {
 		s := newStreet(seed, site("moulin"))
+		s.doubts = true
 		loss := 40*time.Second + time.Duration(seed*7919%15000)*time.Millisecond
 		s.answer = func(t probes.Target, at time.Duration) failover.Seen {
 			if at >= loss {
@@ -269,6 +295,7 @@ func TestASlowTargetWakesItsSite(t *testing.T) {
 // only itself awake.
 func TestAnOldSilenceLetsItsSiteRest(t *testing.T) {
 	s := newStreet(5, site("moulin"))
+	s.doubts = true
 	s.answer = func(t probes.Target, at time.Duration) failover.Seen {
 		if t.Name == "pve:a" && at >= 60*time.Second {
 			return d
@@ -362,5 +389,24 @@ func TestKnocksStandForTheServiceForAWhile(t *testing.T) {
 	s.until(120*time.Second + probes.DefaultRest + 7*time.Second)
 	if o := s.seen("entry"); o.Seen != d || o.For > 22*time.Second {
 		t.Errorf("frozen: %s for %s", o.Seen, o.For)
+	}
+}
+
+// TestASlowLineIsNoDoubt: handshakes that always take long, as over LTE, do not
+// keep their site awake.
+func TestASlowLineIsNoDoubt(t *testing.T) {
+	s := newStreet(6, site("moulin"))
+	s.answer, s.doubts = booted, true
+	s.rtt = func(t probes.Target) time.Duration {
+		if t.Kind == probes.KindKnock || t.Name == "agent" {
+			return 150 * time.Millisecond
+		}
+		return 550 * time.Millisecond
+	}
+	s.until(520 * time.Second)
+	for _, name := range []string{"router", "pve:a", "name:wiki"} {
+		if n := len(s.times(name, 20*time.Second)); n > 60 {
+			t.Errorf("%s: %d probes in 500 s, want about 35", name, n)
+		}
 	}
 }

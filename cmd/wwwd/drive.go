@@ -61,7 +61,7 @@ func driveProber(ctx context.Context, p *probes.Prober) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		doubt := time.AfterFunc(probes.DoubtAfter, func() { p.Doubt(time.Now()) })
+		doubt := time.AfterFunc(p.Patience(), func() { p.Doubt(time.Now()) })
 		next := p.Step(ctx, time.Now())
 		doubt.Stop()
 		timer.Reset(max(rest, time.Until(next)))
