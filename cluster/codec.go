@@ -102,6 +102,8 @@ var commandTypes = []commandType{
 	row[failover.EndMaintenance](28, "end-maintenance", 1),
 	row[failover.ExcludeObserver](29, "exclude-observer", 1),
 	row[failover.IncludeObserver](30, "include-observer", 1),
+	row[failover.HoldName](40, "hold-name", 1),
+	row[failover.ReleaseName](41, "release-name", 1),
 }
 
 func row[C failover.Command](number uint16, name string, since int) commandType {

@@ -24,6 +24,9 @@ func fill(t *testing.T, v reflect.Value, name string) {
 	case netip.Addr:
 		v.Set(reflect.ValueOf(netip.MustParseAddr("192.0.2.7")))
 		return
+	case netip.Prefix:
+		v.Set(reflect.ValueOf(netip.MustParsePrefix("192.0.2.0/24")))
+		return
 	case netip.AddrPort:
 		v.Set(reflect.ValueOf(netip.MustParseAddrPort("192.0.2.7:77")))
 		return

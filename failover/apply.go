@@ -319,10 +319,10 @@ func (c VerifyZone) apply(s *State, st Stamp) error {
 	for _, server := range sortedKeys(c.Servers) {
 		if !c.Servers[server] {
 			inSync = false
-			s.event(st, because(CodeZoneOutside, "zone", c.Zone, "server", server), Event{})
+			s.event(st, because(CodeZoneOutside, "zone", c.Zone, "server", server, "why", c.Notes[server]), Event{})
 		}
 	}
-	z.Servers, z.At = c.Servers, st
+	z.Servers, z.Notes, z.At = c.Servers, c.Notes, st
 	if inSync && z.Verified != c.Changed {
 		z.Verified = c.Changed
 		s.event(st, because(CodeZoneVerified, "zone", c.Zone, "servers", fmt.Sprint(len(c.Servers))), Event{})

@@ -148,5 +148,9 @@ func (s *State) prune() {
 	maps.DeleteFunc(s.Cursors, func(site SiteID, _ int) bool { return gone(site) })
 	maps.DeleteFunc(s.Resting, func(d DomainID, _ Rest) bool { return s.knownDomain(d) != nil })
 	maps.DeleteFunc(s.Excluded, func(site SiteID, _ Exclusion) bool { return gone(site) })
+	maps.DeleteFunc(s.Holds, func(name string, _ NameHold) bool {
+		_, declared := s.nameAt(name)
+		return !declared
+	})
 	maps.DeleteFunc(s.Pauses, func(site string, _ Pause) bool { return site != "" && gone(SiteID(site)) })
 }

@@ -357,10 +357,6 @@ func (c Serve) apply(s *State, st Stamp) error {
 // touchZones marks the zones that hold a guest's names as changed.
 func (s *State) touchZones(g GuestID, index uint64) {
 	for _, name := range s.Network.Guests[g].Names {
-		zone := s.Network.ZoneOf(name)
-		if z, ok := s.Zones[zone]; ok {
-			z.Changed = index
-			s.Zones[zone] = z
-		}
+		s.touchZone(s.Network.ZoneOf(name), index)
 	}
 }

@@ -19,6 +19,7 @@ func NewState() *State {
 		Blocks:     map[DomainID]Block{},
 		Cursors:    map[SiteID]int{},
 		Zones:      map[string]ZoneState{},
+		Holds:      map[string]NameHold{},
 	}
 }
 
@@ -40,6 +41,7 @@ func (s *State) Clone() *State {
 	c.Blocks = maps.Clone(s.Blocks)
 	c.Cursors = maps.Clone(s.Cursors)
 	c.Zones = maps.Clone(s.Zones)
+	c.Holds = maps.Clone(s.Holds)
 	// A full slice expression makes the next append copy, so that the clone's
 	// view of the list is never written to.
 	c.Events = s.Events[:len(s.Events):len(s.Events)]

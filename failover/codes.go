@@ -97,6 +97,8 @@ const (
 
 	CodeZoneVerified = "WWW-1501"
 	CodeZoneOutside  = "WWW-1502"
+	CodeNameHeld     = "WWW-1503"
+	CodeNameReleased = "WWW-1504"
 
 	CodeStaleToken   = "WWW-2001"
 	CodeWrongStep    = "WWW-2002"

@@ -261,4 +261,6 @@ type VerifyZone struct {
 	Zone    string          `json:"zone"`
 	Changed uint64          `json:"changed"`
 	Servers map[string]bool `json:"servers"` // server → in sync; unreachable ones are left out
+	// Notes say in words what is wrong with servers, unreachable ones included.
+	Notes map[string]string `json:"notes,omitempty"`
 }

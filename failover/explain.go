@@ -206,7 +206,7 @@ func (e explainer) zones() []ZoneView {
 			sync = sync && ok
 		}
 		out = append(out, ZoneView{
-			Zone: name, Serial: z.Base + uint32(z.Changed), InSync: sync, Servers: z.Servers, Verified: z.At.At,
+			Zone: name, Serial: z.Base + uint32(z.Changed), InSync: sync, Servers: z.Servers, Notes: z.Notes, Verified: z.At.At,
 		})
 	}
 	return out

@@ -82,6 +82,7 @@ type State struct {
 	Blocks    map[DomainID]Block      `json:"blocks,omitempty"`
 	Cursors   map[SiteID]int          `json:"cursors,omitempty"` // last guest id handed out per target
 	Zones     map[string]ZoneState    `json:"zones,omitempty"`
+	Holds     map[string]NameHold     `json:"holds,omitempty"`  // key: public name
 	Events    []Event                 `json:"events,omitempty"` // oldest first, at most MaxEvents
 	Seen      []SeenID                `json:"seen,omitempty"`   // recent proposal ids, oldest first
 }
@@ -246,11 +247,12 @@ type Block struct {
 
 // ZoneState is what the log knows of a DNS zone.
 type ZoneState struct {
-	Base     uint32          `json:"base"`               // serial = base + Changed
-	Changed  uint64          `json:"changed"`            // index of the entry that last changed its content
-	Verified uint64          `json:"verified,omitempty"` // newest Changed that every reachable server was seen to serve
-	Servers  map[string]bool `json:"servers,omitempty"`  // in sync when last asked
-	At       Stamp           `json:"at,omitzero"`        // of the verification
+	Base     uint32            `json:"base"`               // serial = base + Changed
+	Changed  uint64            `json:"changed"`            // index of the entry that last changed its content
+	Verified uint64            `json:"verified,omitempty"` // newest Changed that every reachable server was seen to serve
+	Servers  map[string]bool   `json:"servers,omitempty"`  // in sync when last asked
+	Notes    map[string]string `json:"notes,omitempty"`    // what is wrong with those that are not
+	At       Stamp             `json:"at,omitzero"`        // of the verification
 }
 
 // Event is one line of the network's history.

@@ -184,11 +184,12 @@ type Counts struct {
 
 // ZoneView is a zone's state of publication.
 type ZoneView struct {
-	Zone     string          `json:"zone"`
-	Serial   uint32          `json:"serial"`
-	InSync   bool            `json:"in_sync"`
-	Servers  map[string]bool `json:"servers,omitempty"`
-	Verified time.Time       `json:"verified,omitzero"`
+	Zone     string            `json:"zone"`
+	Serial   uint32            `json:"serial"`
+	InSync   bool              `json:"in_sync"`
+	Servers  map[string]bool   `json:"servers,omitempty"`
+	Notes    map[string]string `json:"notes,omitempty"`
+	Verified time.Time         `json:"verified,omitzero"`
 }
 
 // HeldView is a decision that automation holds back.

@@ -76,8 +76,18 @@ var publication = map[string]Message{
 		Look: "wwwctl dns show", Do: "Nothing.",
 	},
 	"WWW-1502": {
-		Severity: Warning, Word: "dns-out-of-sync", Title: "a server is out of sync", Text: "{zone}: {server} does not serve what was decided",
+		Severity: Warning, Word: "dns-out-of-sync", Title: "a server is out of sync", Text: "{zone}: {server} does not serve what was decided[ ({why})]",
 		Meaning: "The server answers with other or older records.", Impact: "Part of the users is sent to the wrong site.",
 		Look: "wwwctl dns show · the server's log", Do: "Nothing at first: publication is repeated. After 10 minutes look at that server.",
+	},
+	"WWW-1503": {
+		Severity: Warning, Title: "name held", Text: "{name} is held as it is[ (it points to {site})][: {reason}]",
+		Meaning: "A person keeps this name in their own hands.", Impact: "A failover does not move it.",
+		Look: "wwwctl dns show", Do: "wwwctl dns release NAME when the work is over.",
+	},
+	"WWW-1504": {
+		Severity: Info, Title: "name released", Text: "{name} follows its guest again",
+		Meaning: "The hold was ended or ran out.", Impact: "The name goes where its guest is served.",
+		Look: "wwwctl dns show", Do: "Nothing.",
 	},
 }

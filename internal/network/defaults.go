@@ -58,6 +58,7 @@ func (z Zone) withDefaults() Zone {
 	z.TTL = cmp.Or(z.TTL, Duration(time.Minute))
 	z.Secondaries = withPorts(z.Secondaries, DefaultDNSPort)
 	z.Primaries = withPorts(z.Primaries, DefaultDNSPort)
+	z.Resolvers = withPorts(z.Resolvers, DefaultDNSPort)
 	return z
 }
 

@@ -52,6 +52,20 @@ func sample() network.Spec {
 	}
 }
 
+// foreign puts the zone on a server that takes updates.
+func foreign(s *network.Spec, records ...network.Record) {
+	s.Zones["assos.example"] = network.Zone{
+		Backend: "rfc2136", Key: "k", Primaries: []netip.AddrPort{netip.AddrPortFrom(addr("192.0.2.53"), 0)}, Records: records,
+	}
+}
+
+// lan gives site a a LAN.
+func lan(s *network.Spec, l network.LAN) {
+	site := s.Sites["a"]
+	site.LAN = l
+	s.Sites["a"] = site
+}
+
 func TestValidateAcceptsTheSample(t *testing.T) {
 	spec := sample()
 	if got := spec.WithDefaults().Validate(); len(got) > 0 {
@@ -181,6 +195,45 @@ func TestValidate(t *testing.T) {
 			zone(s, func(z *network.Zone) { z.Records = []network.Record{{Name: "@", Type: "MX", Data: "10 mail.example."}} })
 			guest(s, "web", func(g *network.Guest) { g.Names = []string{"assos.example"} })
 		}, ""},
+		{"text beside a moving name", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { z.Records = []network.Record{{Name: "www", Type: "TXT", Data: `"v"`}} })
+		}, ""},
+		{"address beside a moving name", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { z.Records = []network.Record{{Name: "www", Type: "A", Data: "203.0.113.9"}} })
+		}, "guests.web.names[0] WWW-0124"},
+		{"zone on another server", func(s *network.Spec) { foreign(s) }, ""},
+		{"zone on another server, without one", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { *z = network.Zone{Backend: "rfc2136", Key: "k"} })
+		}, "zones.assos.example.primaries WWW-0105"},
+		{"its NS set", func(s *network.Spec) {
+			foreign(s, network.Record{Name: "@", Type: "NS", Data: "ns.example."})
+		}, "zones.assos.example.records[0].type WWW-0124"},
+		{"its fence", func(s *network.Spec) {
+			foreign(s, network.Record{Name: "_ww-fence", Type: "TXT", Data: `"x"`})
+		}, "zones.assos.example.records[0].name WWW-0124"},
+		{"its transfers", func(s *network.Spec) {
+			foreign(s)
+			zone(s, func(z *network.Zone) { z.TransferKey = "t" })
+		}, "zones.assos.example.transfer_key WWW-0124"},
+		{"transfer key for nobody", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { z.TransferKey = "t" })
+		}, "zones.assos.example.secondaries WWW-0105"},
+		{"resolver of every interface", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { z.Resolvers = []netip.AddrPort{netip.AddrPortFrom(addr("0.0.0.0"), 53)} })
+		}, "zones.assos.example.resolvers[0] WWW-0111"},
+		{"local view", func(s *network.Spec) {
+			lan(s, network.LAN{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}, Entry: addr("10.1.10.5")})
+		}, ""},
+		{"local view for nobody", func(s *network.Spec) { lan(s, network.LAN{Entry: addr("10.1.10.5")}) }, "sites.a.lan.prefixes WWW-0105"},
+		{"local view without an entry", func(s *network.Spec) {
+			lan(s, network.LAN{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")}})
+		}, "sites.a.lan.entry WWW-0105"},
+		{"local view for everybody", func(s *network.Spec) {
+			lan(s, network.LAN{Prefixes: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}, Entry: addr("10.1.10.5")})
+		}, "sites.a.lan.prefixes[0] WWW-0115"},
+		{"local view of no network", func(s *network.Spec) {
+			lan(s, network.LAN{Prefixes: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/16")}, Entry: addr("10.1.10.5")})
+		}, "sites.a.lan.prefixes[0] WWW-0111"},
 		{"structure override only repeats what it changes", func(s *network.Spec) {
 			v := s.Structures["sb"]
 			v.Policy.Commit = network.Duration(10 * time.Second)

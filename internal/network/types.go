@@ -85,6 +85,10 @@ type Zone struct {
 	Secondaries []netip.AddrPort `json:"secondaries,omitempty"`
 	Primaries   []netip.AddrPort `json:"primaries,omitempty"` // rfc2136: where updates go
 	Key         string           `json:"key,omitempty"`       // rfc2136: name of the TSIG key; the secret stands in wwwd.yaml
+	// TransferKey is the TSIG key that secondaries of an embedded zone must use; its secret stands in wwwd.yaml.
+	// Without it the addresses in Secondaries are enough.
+	TransferKey string           `json:"transfer_key,omitempty"`
+	Resolvers   []netip.AddrPort `json:"resolvers,omitempty"` // public resolvers that verification asks, too; informational
 	Contact     string           `json:"contact,omitempty"`   // SOA RNAME as a mail address
 	Records     []Record         `json:"records,omitempty"`   // declared and served as they are, never moved
 }
@@ -123,6 +127,7 @@ type Site struct {
 	Mesh      netip.AddrPort   `json:"mesh"` // agent on the WireGuard mesh; default port 9977
 	Public    Public           `json:"public,omitzero"`
 	DNS       netip.AddrPort   `json:"dns,omitzero"` // this site's authoritative server (embedded back end)
+	LAN       LAN              `json:"lan,omitzero"`
 	Router    Router           `json:"router,omitzero"`
 	Hosts     map[HostID]Host  `json:"hosts,omitempty"`
 }
@@ -142,6 +147,14 @@ type Public struct {
 	IPv6  netip.Addr `json:"ipv6,omitzero"`
 	Entry string     `json:"entry,omitempty"` // box | router
 	HTTPS uint16     `json:"https,omitempty"` // port of the public entry
+}
+
+// LAN is how a site's own members reach what is served there, with or without
+// the internet: the embedded server answers them with Entry instead of the
+// public address.
+type LAN struct {
+	Prefixes []netip.Prefix `json:"prefixes,omitempty"` // whose clients, or forwarding router, get the local view
+	Entry    netip.Addr     `json:"entry,omitzero"`     // the reverse proxy's address in the LAN
 }
 
 // Router of a site. Type routeros is probed by ICMP; type tcp is probed on

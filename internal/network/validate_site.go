@@ -62,7 +62,29 @@ func (c *checker) siteAddresses(path string, id SiteID, s Site) {
 		c.addrPort(path+".dns", s.DNS)
 		c.own(path+".dns", id, s.DNS.Addr())
 	}
+	c.lan(path+".lan", s.LAN)
 	c.router(path+".router", id, s.Router)
+}
+
+// lan checks the local view: without prefixes nobody would see it, and a prefix
+// of everything would show it to the internet.
+func (c *checker) lan(path string, l LAN) {
+	switch {
+	case !l.Entry.IsValid() && len(l.Prefixes) == 0:
+		return
+	case len(l.Prefixes) == 0:
+		c.fail(path+".prefixes", CodeMissing, "write prefixes: [10.10.0.0/16], the networks of the site's members and its router", "nobody is given the local view")
+	}
+	c.addr(path+".entry", l.Entry)
+	for i, p := range l.Prefixes {
+		at := fmt.Sprintf("%s.prefixes[%d]", path, i)
+		switch {
+		case !p.IsValid() || p.Masked() != p:
+			c.fail(at, CodeBadAddress, "write the network's first address and its length, such as 10.10.0.0/16", "%s is not a network", p)
+		case p.Bits() < 8:
+			c.fail(at, CodeRange, "write the site's own networks, such as 10.10.0.0/16", "network %s is far more than one site", p)
+		}
+	}
 }
 
 func (c *checker) router(path string, id SiteID, r Router) {

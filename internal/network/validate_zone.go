@@ -38,6 +38,9 @@ func (c *checker) zones() {
 		for i, a := range z.Primaries {
 			c.addrPort(fmt.Sprintf("%s.primaries[%d]", path, i), a)
 		}
+		for i, a := range z.Resolvers {
+			c.addrPort(fmt.Sprintf("%s.resolvers[%d]", path, i), a)
+		}
 		c.records(path, z)
 	}
 }
@@ -49,7 +52,13 @@ func (c *checker) backend(path string, z Zone, servers int) {
 			c.fail(path+".primaries", CodeMissing, "write primaries: [ADDRESS], the servers that take updates", "zone has no server to update")
 		}
 		c.required(path+".key", z.Key, "write the name of the TSIG key; its secret stands in wwwd.yaml")
+		if z.TransferKey != "" {
+			c.fail(path+".transfer_key", CodeConflict, "remove transfer_key", "the zone's own primary decides who may transfer it")
+		}
 	case "embedded":
+		if z.TransferKey != "" && len(z.Secondaries) == 0 {
+			c.fail(path+".secondaries", CodeMissing, "write secondaries: [ADDRESS], or remove transfer_key", "nobody may transfer the zone, with or without the key")
+		}
 		if z.Key != "" || len(z.Primaries) > 0 {
 			c.fail(path+".backend", CodeConflict, "write backend: rfc2136, or remove key and primaries", "an embedded zone takes no updates from outside")
 		}
@@ -78,6 +87,12 @@ func (c *checker) records(path string, z Zone) {
 		}
 		c.oneOf(at+".type", r.Type, recordTypes...)
 		c.required(at+".data", r.Data, "write the data as in a zone file")
+		if z.Backend == "rfc2136" && r.Name == "@" && r.Type == "NS" {
+			c.fail(at+".type", CodeConflict, "remove the record", "the NS set of a zone on another server belongs to that server")
+		}
+		if z.Backend == "rfc2136" && r.Name == "_ww-fence" {
+			c.fail(at+".name", CodeConflict, "choose another name", "the record _ww-fence of such a zone is the agents' own")
+		}
 		if count[r.Name]++; count[r.Name] == 2 && cname[r.Name] || r.Type == "CNAME" && r.Name == "@" {
 			c.fail(at+".type", CodeConflict, "keep either the CNAME or the other records", "a CNAME at %s excludes every other record there", Quote(r.Name))
 		}
@@ -129,16 +144,14 @@ func (c *checker) names(path, who string, names []string) {
 }
 
 // fixedNames indexes the zone's own records that a moving name would fight
-// with. At the apex, where a moving name is an address, only addresses do.
+// with. Beside records of other types it is an address and no CNAME.
 func fixedNames(zones map[string]Zone) map[string]bool {
 	fixed := map[string]bool{}
 	for zone, z := range zones {
 		for _, r := range z.Records {
-			switch {
-			case r.Name != "@":
-				fixed[zone+"\x00"+r.Name] = true
-			case r.Type == "A" || r.Type == "AAAA" || r.Type == "CNAME":
-				fixed[zone+"\x00"] = true
+			switch r.Type {
+			case "A", "AAAA", "CNAME":
+				fixed[zone+"\x00"+strings.TrimPrefix(r.Name, "@")] = true
 			}
 		}
 	}
