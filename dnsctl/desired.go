@@ -1,6 +1,7 @@
 package dnsctl
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -22,22 +23,40 @@ const (
 	minimum = time.Minute
 )
 
-// Desired returns what every authoritative server should serve: a pure
-// function of State, equal on every agent at the same index, so that a
-// secondary may take the zone from any of them. It returns no zone that would
-// be without a name server.
+// Desired returns the zones of the embedded servers: a pure function of State,
+// equal on every agent at the same index, so that a secondary may take the
+// zone from any of them. It returns no zone that would be without a name
+// server. Goals holds what the servers of all back ends should say.
 //
 // Each site has an address name (moulin.site.ZONE); each public name of a guest
-// is a CNAME to the site that serves it, or its A and AAAA at the apex, where
-// a CNAME is not allowed (RFC 1034 section 3.6.2). A name that State shows
-// nowhere has no records; none is ever without records by accident.
-func Desired(s *failover.State) []Zone {
+// is a CNAME to the site that serves it, or its A and AAAA where a CNAME is not
+// allowed: at the apex and beside other types (RFC 1034 section 3.6.2). A name
+// that State shows nowhere has no records; none is ever without records by
+// accident. A held name stays as it was when it was held.
+func Desired(s *failover.State) []Zone { return desired(s, "") }
+
+// DesiredAt is what the clients in a site's own LAN shall see: as Desired, with
+// the site's address name at the entry's address in the LAN, so that what is
+// served here is reached without the internet, and what is served elsewhere
+// through it. It returns nothing for a site that declares no such entry.
+func DesiredAt(s *failover.State, site network.SiteID) []Zone {
+	if s.Network == nil || !s.Network.Sites[site].LAN.Entry.IsValid() {
+		return nil
+	}
+	return desired(s, site)
+}
+
+func desired(s *failover.State, lan network.SiteID) []Zone {
 	if s.Network == nil {
 		return nil
 	}
 	var out []Zone
 	for _, name := range sortedZones(s.Network) {
-		b := builder{s: s, spec: s.Network, zone: name, decl: s.Network.Zones[name]}
+		if s.Network.Zones[name].Backend == BackendRFC2136 {
+			continue
+		}
+		b := newBuilder(s, name)
+		b.lan = lan
 		if z, ok := b.build(); ok {
 			out = append(out, z)
 		}
@@ -50,11 +69,21 @@ func sortedZones(spec *network.Spec) []string {
 }
 
 type builder struct {
-	s    *failover.State
-	spec *network.Spec
-	zone string
-	decl network.Zone
-	out  []Record
+	s     *failover.State
+	spec  *network.Spec
+	zone  string
+	decl  network.Zone
+	lan   network.SiteID  // whose LAN is looked at from; "": the internet
+	mixed map[string]bool // absolute names that have declared records of their own
+	out   []Record
+}
+
+func newBuilder(s *failover.State, zone string) *builder {
+	b := &builder{s: s, spec: s.Network, zone: zone, decl: s.Network.Zones[zone], mixed: map[string]bool{}}
+	for _, r := range b.decl.Records {
+		b.mixed[b.absolute(r.Name)] = true
+	}
+	return b
 }
 
 func (b *builder) build() (Zone, bool) {
@@ -64,21 +93,9 @@ func (b *builder) build() (Zone, bool) {
 	}
 	primary := b.out[0].Data
 	b.sites()
-	for _, g := range b.spec.GuestIDs() {
-		for _, name := range b.spec.Guests[g].Names {
-			if b.spec.ZoneOf(name) == b.zone {
-				b.public(name, b.s.Guests[g].Serving)
-			}
-		}
-	}
+	b.guests()
 	b.common()
-	for _, r := range b.decl.Records {
-		ttl := r.TTL.D()
-		if ttl == 0 {
-			ttl = b.decl.TTL.D()
-		}
-		b.add(b.absolute(r.Name), r.Type, ttl, r.Data)
-	}
+	b.fixed()
 	st := b.s.Zones[b.zone]
 	z := Zone{
 		Name: b.zone + ".", Serial: Serial(st.Base, st.Changed), Records: b.out,
@@ -91,6 +108,36 @@ func (b *builder) build() (Zone, bool) {
 	// it is: Publish names the fault and keeps the content that it serves.
 	return z, true
 }
+
+// guests points the public names to where their guests are served, or to where
+// a person holds them.
+func (b *builder) guests() {
+	for _, g := range b.spec.GuestIDs() {
+		for _, name := range b.spec.Guests[g].Names {
+			if b.spec.ZoneOf(name) != b.zone {
+				continue
+			}
+			site := b.s.Guests[g].Serving
+			if h, held := b.s.Holds[name]; held {
+				site = h.Site
+			}
+			b.public(name, site)
+		}
+	}
+}
+
+// fixed adds the declared records that never move.
+func (b *builder) fixed() {
+	for _, r := range b.decl.Records {
+		if !b.isServer(r) {
+			b.add(b.absolute(r.Name), r.Type, cmp.Or(r.TTL.D(), b.decl.TTL.D()), r.Data)
+		}
+	}
+}
+
+// isServer says whether a declared record is one of the zone's NS set, which
+// servers adds.
+func (b *builder) isServer(r network.Record) bool { return r.Name == "@" && r.Type == "NS" }
 
 func (b *builder) add(name, rtype string, ttl time.Duration, data string) {
 	b.out = append(b.out, Record{Name: name, Type: rtype, TTL: ttl, Data: data})
@@ -106,10 +153,18 @@ func (b *builder) absolute(name string) string {
 	return name + "." + b.zone + "."
 }
 
-// servers lists the sites' embedded servers as the zone's NS set, or the
-// declared primaries and secondaries of another back end.
+// servers lists the NS set: what is declared at the apex (hidden primaries), or
+// else the sites' embedded servers.
 func (b *builder) servers() {
 	apex := b.zone + "."
+	for _, r := range b.decl.Records {
+		if b.isServer(r) {
+			b.add(apex, "NS", cmp.Or(r.TTL.D(), nsTTL), r.Data)
+		}
+	}
+	if len(b.out) > 0 {
+		return
+	}
 	var glue []Record
 	for _, id := range b.spec.SiteIDs() {
 		addr := b.spec.Sites[id].DNS.Addr()
@@ -140,7 +195,11 @@ func (b *builder) siteName(id network.SiteID) string { return string(id) + ".sit
 
 func (b *builder) addresses(name string, id network.SiteID) {
 	p := b.spec.Sites[id].Public
-	for _, a := range []netip.Addr{p.IPv4, p.IPv6} {
+	list := []netip.Addr{p.IPv4, p.IPv6}
+	if id == b.lan {
+		list = []netip.Addr{b.spec.Sites[id].LAN.Entry}
+	}
+	for _, a := range list {
 		if a.IsValid() {
 			b.add(name, addressType(a), b.decl.TTL.D(), a.String())
 		}
@@ -153,7 +212,7 @@ func (b *builder) public(name string, site network.SiteID) {
 	if site == "" || !p.IPv4.IsValid() && !p.IPv6.IsValid() {
 		return
 	}
-	if name == b.zone {
+	if name == b.zone || b.mixed[name+"."] {
 		b.addresses(name+".", site)
 		return
 	}

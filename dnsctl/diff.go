@@ -10,6 +10,8 @@ type Change struct {
 	Name, Type string
 	// Before is empty for a creation, After for a deletion; both are in Compare order.
 	Before, After []Record
+	// Fresh: nothing at all was seen at the name, which one condition of an update can guard.
+	Fresh bool
 }
 
 // Refusal is a difference that Diff left alone, and why.

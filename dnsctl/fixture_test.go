@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -130,3 +131,14 @@ func ask(t testing.TB, network, addr string, m *dns.Msg) *dns.Msg {
 }
 
 func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+
+// now is the time of a signature made by hand.
+func now() int64 { return time.Now().Unix() }
+
+// hold proposes to hold a name.
+func hold(t *testing.T, log *fakeLog, name string, length time.Duration) {
+	t.Helper()
+	if _, err := log.Propose(t.Context(), failover.HoldName{Name: name, For: length}); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -40,8 +40,8 @@ type Transfers uint32
 
 const (
 	// TransfersRefused answers AXFR and IXFR with REFUSED: the agent has no quorum, so its zones may be old, and a
-	// secondary without a copy would believe the first primary it asks. A new Server starts so. Ordinary questions,
-	// the SOA among them, are still answered from the last zones.
+	// secondary without a copy would believe the first primary it asks. A new Server starts so. Questions are still
+	// answered from the last zones, but for that of a secondary for the SOA.
 	TransfersRefused Transfers = iota
 	// TransfersAllowed serves transfers to whom the configuration permits.
 	TransfersAllowed
@@ -66,6 +66,8 @@ type Server struct {
 	handlers  chan struct{}
 	streams   chan struct{}
 	zones     atomic.Pointer[zoneSet]
+	local     atomic.Pointer[localView]
+	access    atomic.Pointer[map[string]Secondaries]
 	transfers atomic.Uint32
 	stats     struct{ queries, limited, overloaded, transfers atomic.Uint64 }
 
@@ -207,16 +209,10 @@ func (s *Server) Query(name, qtype string) (rcode int, answer []Record, serial u
 // ServeDNS handles one message from the network (dns.Handler).
 func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	source, via := clientOf(w)
-	select {
-	case s.handlers <- struct{}{}:
-		defer func() { <-s.handlers }()
-	default:
-		s.stats.overloaded.Add(1)
-		if via == overTCP {
-			_ = w.Close() // the client shall not wait for an answer that will not come
-		}
+	if !s.admit(w, via) {
 		return
 	}
+	defer func() { <-s.handlers }()
 	s.stats.queries.Add(1)
 	t := req.IsTsig()
 	signed := t != nil && w.TsigStatus() == nil
@@ -226,25 +222,47 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 	case t != nil && !signed:
 		m = rejectSignature(req, t, w.TsigStatus(), time.Now())
 	case len(req.Question) == 1 && req.Opcode == dns.OpcodeQuery && isTransfer(req.Question[0].Qtype):
-		m = s.transfer(w, req, transferClient{source: source, via: via, signed: signed})
+		m = s.transfer(w, req, clientWith(source, via, req, signed))
+	case s.hidesSOA(req, source, signed):
+		m = new(dns.Msg).SetRcode(req, dns.RcodeRefused)
 	default:
-		m, r = s.zones.Load().respond(req, via)
+		m, r = s.view(source).respond(req, via)
 	}
 	if m == nil {
 		return
 	}
-	if via == overUDP && !signed {
-		switch s.limiter.allow(source, r, s.now()) {
-		case drop:
-			s.stats.limited.Add(1)
-			return
-		case slip:
-			s.stats.limited.Add(1)
-			m.Answer, m.Ns, m.Truncated = nil, nil, true
-			m.Extra = slices.DeleteFunc(m.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT })
-		}
+	if via == overUDP && !signed && !s.limit(m, source, r) {
+		return
 	}
 	s.send(w, req, m)
+}
+
+// admit takes one of the handlers' places, which the caller gives back; false: all are taken.
+func (s *Server) admit(w dns.ResponseWriter, via transport) bool {
+	select {
+	case s.handlers <- struct{}{}:
+		return true
+	default:
+		s.stats.overloaded.Add(1)
+		if via == overTCP {
+			_ = w.Close() // the client shall not wait for an answer that will not come
+		}
+		return false
+	}
+}
+
+// limit says whether an answer may go out; it may have been emptied then, so that a real client comes back over TCP.
+func (s *Server) limit(m *dns.Msg, source netip.Addr, r result) bool {
+	v := s.limiter.allow(source, r, s.now())
+	if v == pass {
+		return true
+	}
+	s.stats.limited.Add(1)
+	if v == slip {
+		m.Answer, m.Ns, m.Truncated = nil, nil, true
+		m.Extra = slices.DeleteFunc(m.Extra, func(rr dns.RR) bool { return rr.Header().Rrtype != dns.TypeOPT })
+	}
+	return v == slip
 }
 
 // send signs the answer to a signed request and writes it.

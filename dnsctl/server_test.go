@@ -433,30 +433,6 @@ func FuzzRespond(f *testing.F) {
 	})
 }
 
-func BenchmarkServerUDP(b *testing.B) {
-	_, addr := start(b, dnsctl.Config{}, bigZone(10_000))
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		conn, err := dns.Dial("udp", addr)
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		defer conn.Close()
-		for i := 0; pb.Next(); i++ {
-			if err := conn.WriteMsg(question(fmt.Sprintf("h%d.big.test.", i%9000), dns.TypeA)); err != nil {
-				b.Error(err)
-				return
-			}
-			if _, err := conn.ReadMsg(); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "queries/s")
-}
-
 func BenchmarkPublish(b *testing.B) {
 	s := newServer(b, dnsctl.Config{})
 	z := bigZone(10_000)

@@ -28,7 +28,7 @@ func (e *SignatureError) Error() string {
 	case dns.RcodeBadTime:
 		return fmt.Sprintf("server refuses the signature's time: our clock is off by %s", e.Skew)
 	case dns.RcodeBadKey:
-		return "server does not know the key, or not with this algorithm or for this use"
+		return "server does not know the key, or not with this algorithm, or the key may not write one of the names or types"
 	case dns.RcodeBadSig:
 		return "server computes another signature: the secrets differ"
 	default:

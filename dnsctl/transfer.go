@@ -23,6 +23,7 @@ type transferClient struct {
 	source netip.Addr
 	via    transport
 	signed bool
+	key    string // canonical name of the key that it signed with
 }
 
 // transfer serves AXFR and IXFR (RFC 5936, RFC 1995). It returns the answer where one message is all of it; a zone is
@@ -31,7 +32,7 @@ type transferClient struct {
 func (s *Server) transfer(w dns.ResponseWriter, req *dns.Msg, client transferClient) *dns.Msg {
 	q := req.Question[0]
 	c := s.zones.Load().byName[dns.CanonicalName(q.Name)]
-	rcode := s.permits(client)
+	rcode := s.permits(client, dns.CanonicalName(q.Name))
 	switch {
 	case q.Qclass != dns.ClassINET:
 		rcode = dns.RcodeRefused
@@ -60,11 +61,19 @@ func (s *Server) transfer(w dns.ResponseWriter, req *dns.Msg, client transferCli
 	return nil
 }
 
-// permits returns NOERROR where the client may transfer zones now.
-func (s *Server) permits(client transferClient) int {
+// permits returns NOERROR where the client may transfer a zone now.
+func (s *Server) permits(client transferClient, zone string) int {
+	if Transfers(s.transfers.Load()) != TransfersAllowed {
+		return dns.RcodeRefused
+	}
+	if access := s.access.Load(); access != nil {
+		if (*access)[zone].permits(client) {
+			return dns.RcodeSuccess
+		}
+		return dns.RcodeRefused
+	}
 	switch {
-	case Transfers(s.transfers.Load()) != TransfersAllowed,
-		len(s.keys) == 0 && len(s.prefixes) == 0,
+	case len(s.keys) == 0 && len(s.prefixes) == 0,
 		len(s.keys) > 0 && !client.signed,
 		len(s.prefixes) > 0 && !containsAddr(s.prefixes, client.source):
 		return dns.RcodeRefused

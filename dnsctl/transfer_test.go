@@ -309,3 +309,28 @@ type exchangeFunc func(ctx context.Context, server string, m *dns.Msg) (*dns.Msg
 func (f exchangeFunc) Exchange(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
 	return f(ctx, server, m)
 }
+
+// Every algorithm that a key may have signs and verifies, and no key does with another than its own.
+func TestAlgorithmsOfKeys(t *testing.T) {
+	algorithms := []string{"", "hmac-sha256", "hmac-sha384", "hmac-sha512"}
+	for _, at := range algorithms {
+		_, addr := start(t, dnsctl.Config{TransferKeys: []dnsctl.Key{{Name: "k.", Algorithm: at, Secret: secret}}}, mainZone())
+		for _, ours := range algorithms {
+			ex, err := dnsctl.NewSigningExchanger(dialer(), dnsctl.Key{Name: "k.", Algorithm: ours, Secret: secret}, time.Now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			r, err := ex.Exchange(ctx, addr, question("www.failover.test.", dns.TypeA))
+			cancel()
+			same := at == ours || at+ours == "hmac-sha256"
+			sig, isSig := errors.AsType[*dnsctl.SignatureError](err)
+			if same && (err != nil || len(r.Answer) != 1) || !same && (!isSig || sig.Code != dns.RcodeBadKey) {
+				t.Errorf("server has %q, we sign with %q: %v", at, ours, err)
+			}
+		}
+	}
+	if _, err := dnsctl.NewSigningExchanger(dialer(), dnsctl.Key{Name: "k.", Algorithm: "hmac-md5", Secret: secret}, time.Now); err == nil {
+		t.Error("hmac-md5 was accepted")
+	}
+}

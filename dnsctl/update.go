@@ -21,10 +21,21 @@ var (
 	// ErrIneffective: the server accepted the update, and the records are nevertheless not as desired (RFC 2136 section
 	// 3.4.2 lets it ignore parts silently).
 	ErrIneffective = errors.New("accepted without effect")
+	// ErrOccupied: data of another type stands where a CNAME was to be added; nothing was written. A server would have
+	// accepted the update, removed the addresses and ignored the CNAME.
+	ErrOccupied = errors.New("other records stand where a CNAME is to be added")
+	// ErrMoved: another decision was written since the changes were worked out: they have to be worked out anew.
+	ErrMoved = errors.New("the zone was written in between")
+	// ErrForeign: the zone's fence was written by another network, or by nobody who is known here.
+	ErrForeign = errors.New("somebody else's zone")
 )
 
 // Token orders the writers of a zone: the generation of the log, then the index of the last entry that changed the zone.
-type Token struct{ Generation, Index uint64 }
+type Token struct {
+	// Network owns the zone: two networks must not take turns in one. Empty: not stated.
+	Network           string
+	Generation, Index uint64
+}
 
 // Compare orders tokens; the generation comes first, so that a rebuilt log out-ranks the lost one.
 func (t Token) Compare(o Token) int {
@@ -38,15 +49,37 @@ func (t Token) String() string { return fmt.Sprintf("%d-%d", t.Generation, t.Ind
 // with inline signing and PowerDNS each break its comparison (dns reference, section 1).
 func fenceName(zone string) string { return "_ww-fence." + zone }
 
-func (t Token) fence() string { return fmt.Sprintf("ww1 gen=%d idx=%d", t.Generation, t.Index) }
+func (t Token) fence() string {
+	owner := ""
+	if t.Network != "" {
+		owner = "net=" + t.Network + " "
+	}
+	return fmt.Sprintf("ww1 %sgen=%d idx=%d", owner, t.Generation, t.Index)
+}
 
 func parseFence(text string) (Token, error) {
 	var t Token
-	if _, err := fmt.Sscanf(text, "ww1 gen=%d idx=%d", &t.Generation, &t.Index); err != nil || t.fence() != text {
-		return Token{}, fmt.Errorf("read fence: %q is not understood: somebody else's record stands there", text)
+	rest, ours := strings.CutPrefix(text, "ww1 ")
+	if owner, more, ok := strings.Cut(rest, " "); ok && strings.HasPrefix(owner, "net=") {
+		t.Network, rest = strings.TrimPrefix(owner, "net="), more
+	}
+	if _, err := fmt.Sscanf(rest, "gen=%d idx=%d", &t.Generation, &t.Index); err != nil || !ours || t.fence() != text {
+		return Token{}, fmt.Errorf("read fence: %q is not understood: somebody else's record stands there: %w", text, ErrForeign)
 	}
 	return t, nil
 }
+
+// occupants are the types that would make a server ignore a CNAME silently (RFC 2136 section 3.4.2.2). Those of DNSSEC
+// may stand beside it.
+func occupants() []uint16 {
+	return []uint16{
+		dns.TypeTXT, dns.TypeMX, dns.TypeSRV, dns.TypeCAA, dns.TypeNS, dns.TypeDS, dns.TypeHTTPS, dns.TypeSVCB, dns.TypeTLSA,
+		dns.TypeSSHFP,
+	}
+}
+
+// addsAlias says whether a change puts a CNAME where none stands.
+func (c Change) addsAlias() bool { return c.Type == "CNAME" && len(c.Before) == 0 && len(c.After) > 0 }
 
 // updateMessage is the one atomic UPDATE (RFC 2136) of a decision: if the fence still is as read (nil: absent), it and
 // the changed sets are replaced. All removals precede all insertions, since several records make up one set.
@@ -64,6 +97,18 @@ func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (
 	} else {
 		m.Used([]dns.RR{dns.Copy(fence)}) // Used changes the record it is given
 	}
+	for _, c := range changes {
+		if !c.addsAlias() {
+			continue
+		}
+		if c.Fresh {
+			m.NameNotUsed([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name}}})
+			continue
+		}
+		for _, t := range occupants() {
+			m.RRsetNotUsed([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name, Rrtype: t}}})
+		}
+	}
 	m.RemoveRRset([]dns.RR{next})
 	inserts := []dns.RR{next}
 	for _, c := range changes {
@@ -78,6 +123,10 @@ func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (
 	}
 	for _, rr := range inserts {
 		m.Insert([]dns.RR{dns.Copy(rr)})
+	}
+	m.Compress = true // many records of few names: a third of the size
+	if n := m.Len(); n > maxUpdate {
+		return nil, fmt.Errorf("an update of %d bytes for %d sets of records does not fit one message: split the zone", n, len(changes))
 	}
 	return m, nil
 }
@@ -94,6 +143,8 @@ const (
 const (
 	// maxWrites bounds how often one Updater writes: each lost race means that a writer with another token won it.
 	maxWrites = 16
+	// maxUpdate leaves room for the signature in a message over TCP.
+	maxUpdate = dns.MaxMsgSize - 512
 	// maxLost bounds how often it writes into silence, each of which costs the caller a deadline.
 	maxLost = 3
 )
@@ -107,11 +158,15 @@ type Updater struct {
 	token   Token
 	changes []Change
 
+	basis Token // of the decision that the changes start from; zero: not known
+
 	phase  updatePhase
 	fence  *dns.TXT
 	writes int
 	lost   int
-	sent   bool // an update went out and its outcome is not known
+	sent   bool  // an update went out and its outcome is not known
+	lostTo bool  // an update failed by its prerequisites
+	denied error // an update was answered, but with no signature that would make the answer sure
 	verify *Verifier
 	err    error
 }
@@ -188,24 +243,47 @@ func (u *Updater) read(ctx context.Context) {
 		u.end(err)
 		return
 	}
-	order := -1
-	if fence != nil {
-		held, err := parseFence(strings.Join(fence.Txt, ""))
-		if err != nil {
-			u.end(err)
-			return
-		}
-		if order = held.Compare(u.token); order > 0 {
-			u.end(fmt.Errorf("token %s, zone has %s: %w", u.token, held, ErrFenced))
-			return
-		}
+	order, err := u.weigh(fence)
+	if err != nil {
+		u.end(err)
+		return
 	}
-	u.sent, u.fence = false, fence
+	if u.lostTo && sameFence(u.fence, fence) && slices.ContainsFunc(u.changes, Change.addsAlias) {
+		u.end(ErrOccupied) // no other writer: it was the other prerequisite
+		return
+	}
+	u.sent, u.lostTo, u.fence = false, false, fence
+	if u.denied != nil && order != 0 {
+		u.end(fmt.Errorf("%w: %w", ErrRefused, u.denied))
+		return
+	}
 	if order == 0 { // written before, by us or by a leader with the same State: only look
 		u.startVerifying()
 		return
 	}
 	u.phase = writing
+}
+
+// weigh compares the fence that stands there with our token; a newer one, or somebody else's, ends the work.
+func (u *Updater) weigh(fence *dns.TXT) (order int, err error) {
+	if fence == nil {
+		return -1, nil
+	}
+	held, err := parseFence(strings.Join(fence.Txt, ""))
+	if err != nil {
+		return 0, err
+	}
+	if held.Network != "" && u.token.Network != "" && held.Network != u.token.Network {
+		return 0, fmt.Errorf("the fence is of network %q: %w", held.Network, ErrForeign)
+	}
+	order = held.Compare(u.token)
+	switch {
+	case order > 0:
+		return 0, fmt.Errorf("token %s, zone has %s: %w", u.token, held, ErrFenced)
+	case order < 0 && u.basis != (Token{}) && held.Compare(u.basis) != 0:
+		return 0, fmt.Errorf("zone has %s, not %s: %w", held, u.basis, ErrMoved)
+	}
+	return order, nil
 }
 
 // fenceOf returns the fence record of an answer, nil where the server says with authority that there is none.
@@ -229,6 +307,10 @@ func fenceOf(reply *dns.Msg, owner string) (*dns.TXT, error) {
 	return fence, nil
 }
 
+func sameFence(a, b *dns.TXT) bool {
+	return a == b || a != nil && b != nil && slices.Equal(a.Txt, b.Txt)
+}
+
 func (u *Updater) write(ctx context.Context) {
 	if u.writes++; u.writes > maxWrites || u.lost >= maxLost {
 		u.end(fmt.Errorf("gave up after %d updates, %d of them without an answer", u.writes-1, u.lost))
@@ -242,6 +324,10 @@ func (u *Updater) write(ctx context.Context) {
 	reply, err := u.ex.Exchange(ctx, u.server, m)
 	if err != nil { // it may have been applied: only the fence can tell
 		u.phase, u.sent = reading, true
+		if _, verdict := errors.AsType[*SignatureError](err); verdict || errors.Is(err, ErrUnsigned) {
+			u.denied = err
+			return
+		}
 		u.lost++
 		return
 	}
@@ -249,7 +335,7 @@ func (u *Updater) write(ctx context.Context) {
 	case dns.RcodeSuccess:
 		u.startVerifying()
 	case dns.RcodeNXRrset, dns.RcodeYXRrset, dns.RcodeNameError, dns.RcodeYXDomain:
-		u.phase = reading // somebody was faster: look who
+		u.phase, u.lostTo = reading, true // somebody was faster: look who
 	case dns.RcodeServerFailure:
 		u.end(errors.New("answered SERVFAIL: the server could not store the update"))
 	default:

@@ -38,6 +38,7 @@ func update(ctx context.Context, ex dnsctl.Exchanger, server string, token dnsct
 func TestUpdateOfRealPrimaries(t *testing.T) {
 	for _, p := range primaries() {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			addr := p.run(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
@@ -112,6 +113,7 @@ func checkBadSignatures(ctx context.Context, t *testing.T, name, addr string) {
 func TestTwentyRacingWritersHaveOneWinner(t *testing.T) {
 	for _, p := range primaries() {
 		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
 			addr := p.run(t)
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
@@ -222,6 +224,9 @@ func (f *fakePrimary) handle(m *dns.Msg) *dns.Msg {
 		}
 	default:
 		r.Answer = f.records[q.Name+" "+dns.TypeToString[q.Qtype]]
+		if alias := f.records[q.Name+" CNAME"]; alias != nil {
+			r.Answer = alias
+		}
 	}
 	return r
 }
@@ -292,6 +297,38 @@ func TestUpdaterChecksItsChanges(t *testing.T) {
 	} {
 		if _, err := dnsctl.NewUpdater(&fakePrimary{}, "a", "failover.test.", dnsctl.Token{}, []dnsctl.Change{c}); err == nil {
 			t.Errorf("change %v was accepted", c)
+		}
+	}
+}
+
+// A server that answers an update without a signature that holds has not
+// applied it, unless the fence says so: it is asked, and not written to again.
+func TestUpdateThatIsDeniedWithoutASignature(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		err     error
+		applied bool
+		want    error
+	}{
+		{"key may not write", &dnsctl.SignatureError{Code: dns.RcodeBadKey}, false, dnsctl.ErrRefused},
+		{"unsigned refusal", dnsctl.ErrUnsigned, false, dnsctl.ErrRefused},
+		{"unsigned, and applied all the same", dnsctl.ErrUnsigned, true, nil},
+	} {
+		f := &fakePrimary{records: map[string][]dns.RR{}}
+		updates := 0
+		ex := exchangeFunc(func(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+			if m.Opcode != dns.OpcodeUpdate {
+				return f.Exchange(ctx, server, m)
+			}
+			updates++
+			if tc.applied {
+				f.handle(m)
+			}
+			return nil, fmt.Errorf("ask %s: %w", server, tc.err)
+		})
+		_, err := update(t.Context(), ex, "192.0.2.53:53", dnsctl.Token{Generation: 1, Index: 7}, move(1))
+		if !errors.Is(err, tc.want) || updates != 1 {
+			t.Errorf("%s: error %v after %d updates, want %v after one", tc.name, err, updates, tc.want)
 		}
 	}
 }

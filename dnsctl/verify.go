@@ -62,6 +62,8 @@ type Verifier struct {
 type check struct {
 	name, rtype string
 	want        []Record
+	// flat is what is as good as the desired CNAME: the addresses that it leads to, where other data keeps a CNAME out.
+	flat []Record
 }
 
 // NewVerifier prepares the questions: the SOA, then the desired sets at each name. At a name without a desired CNAME, A
@@ -89,6 +91,45 @@ func NewVerifier(ex Exchanger, server string, want Zone, names []string) (*Verif
 		}
 	}
 	return v, nil
+}
+
+// newGoalVerifier compares a server with a goal at some of its names. At a zone of the agents' own this is NewVerifier;
+// elsewhere only what is ours is asked for, and the serial is the server's affair.
+func newGoalVerifier(ex Exchanger, server string, g Goal, names []string) *Verifier {
+	v := &Verifier{ex: ex, zone: Zone{Name: g.Apex(), Serial: g.Serial}, result: Result{Server: server, Status: Unchecked}}
+	v.checks = []check{{name: g.Apex(), rtype: "SOA"}}
+	for _, name := range names {
+		if g.Embedded {
+			v.checks = append(v.checks, checksFor(name, g.at(name))...)
+			continue
+		}
+		v.checks = append(v.checks, g.checks(name)...)
+	}
+	return v
+}
+
+// checks are the questions about a name that is ours in somebody else's zone. A name for which nothing is desired is left
+// as it is, and so not asked for.
+func (g Goal) checks(name string) []check {
+	var out []check
+	want := g.at(name)
+	if len(want) == 0 {
+		return nil
+	}
+	ofType := func(records []Record, rtype string) []Record {
+		return slices.DeleteFunc(slices.Clone(records), func(r Record) bool { return r.Type != rtype })
+	}
+	if alias := ofType(want, "CNAME"); len(alias) > 0 && slices.Contains(g.Owned[name], "A") {
+		flat := g.flat(name)
+		for _, t := range []string{"A", "AAAA"} {
+			out = append(out, check{name: name, rtype: t, want: alias, flat: append([]Record{}, ofType(flat, t)...)})
+		}
+		return out
+	}
+	for _, t := range g.Owned[name] {
+		out = append(out, check{name: name, rtype: t, want: ofType(want, t)})
+	}
+	return out
 }
 
 func checksFor(name string, records []Record) []check {
@@ -179,9 +220,19 @@ func (c check) answers(reply *dns.Msg) []Record {
 	return got
 }
 
+// isFlat says whether an answer is to be held against the addresses behind the CNAME. An empty one says nothing about the
+// name where that type has none, and for AAAA the question for A has told.
+func (c check) isFlat(got []Record) bool {
+	alias := slices.ContainsFunc(got, func(r Record) bool { return r.Type == "CNAME" })
+	return c.flat != nil && !alias && (len(got) > 0 || len(c.flat) == 0 || c.rtype == "AAAA")
+}
+
 // compare matches one answer with what is desired, by data.
 func (v *Verifier) compare(c check, reply *dns.Msg) {
 	got := c.answers(reply)
+	if c.isFlat(got) {
+		c.want = c.flat
+	}
 	if reply.Rcode == dns.RcodeNameError && len(got) == 0 && len(c.want) > 0 && !slices.Contains(v.result.Absent, c.name) {
 		v.result.Absent = append(v.result.Absent, c.name)
 	}

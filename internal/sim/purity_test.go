@@ -19,7 +19,8 @@ var simulated = []string{
 	"probes/window.go", "probes/set.go", "probes/prober.go", "probes/reporter.go", "probes/reporting.go", "probes/health.go",
 	"probes/targets.go", "probes/uplink.go",
 	"dnsctl/desired.go", "dnsctl/publisher.go", "dnsctl/verify.go", "dnsctl/record.go", "dnsctl/rdata.go", "dnsctl/answer.go",
-	"dnsctl/respond.go", "dnsctl/serial.go", "dnsctl/diff.go", "dnsctl/server.go",
+	"dnsctl/respond.go", "dnsctl/serial.go", "dnsctl/diff.go", "dnsctl/server.go", "dnsctl/goal.go", "dnsctl/round.go",
+	"dnsctl/writer.go", "dnsctl/update.go", "dnsctl/view.go", "dnsctl/look.go",
 }
 
 // excused are uses that the simulator does not reach, by file and function,
