@@ -1,0 +1,85 @@
+package dnsctl_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/dnsctl"
+)
+
+// What servers do with updates that are wrong, row by row of what was observed
+// of them, and what this client makes of it.
+func TestWhatRealPrimariesRefuse(t *testing.T) {
+	alias := func(name string, before ...dnsctl.Record) []dnsctl.Change {
+		return []dnsctl.Change{{Name: name, Type: "CNAME", Before: before, After: []dnsctl.Record{rec(name, "CNAME", "moulin.site.failover.test.")}}}
+	}
+	for _, p := range primaries() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			addr := p.run(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			ex := signer(t, goodKey, 0)
+			token := dnsctl.Token{Network: "assos", Generation: 1, Index: 1}
+			next := func() dnsctl.Token { token.Index++; return token }
+			run := func(ex dnsctl.Exchanger, zone string, changes []dnsctl.Change) error {
+				u, err := dnsctl.NewUpdater(ex, addr, zone, next(), changes)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for !u.Step(ctx) {
+				}
+				return u.Err()
+			}
+			fresh := alias("www.failover.test.")
+			fresh[0].Fresh = true
+			for _, changes := range [][]dnsctl.Change{alias("www.failover.test."), fresh} {
+				if err := run(ex, "failover.test.", changes); !errors.Is(err, dnsctl.ErrOccupied) {
+					t.Errorf("CNAME beside A and TXT, guarded: %v, want ErrOccupied", err)
+				}
+			}
+			if got := answersOf(t, addr, "www.failover.test.", 1); len(got) != 1 {
+				t.Errorf("the guarded update left %v", got)
+			}
+			// A change that claims to replace a CNAME has no guard; the server ignores it (BIND, Knot) or refuses it.
+			err := run(ex, "failover.test.", alias("www.failover.test.", rec("www.failover.test.", "CNAME", "x.failover.test.")))
+			if want := map[bool]error{true: dnsctl.ErrRefused, false: dnsctl.ErrIneffective}[p.name == "powerdns"]; !errors.Is(err, want) {
+				t.Errorf("CNAME beside others, not guarded: %v, want %v", err, want)
+			}
+			if err := run(ex, "unknown.test.", nil); err == nil || errors.Is(err, dnsctl.ErrUncertain) {
+				t.Errorf("a zone that the server does not have: %v", err)
+			}
+			if err := run(dialer(), "failover.test.", move(7)); !errors.Is(err, dnsctl.ErrRefused) {
+				t.Errorf("not signed: %v, want ErrRefused", err)
+			}
+			// Knot keeps the TTL of a record that is only added again: it has to be removed and added.
+			short := dnsctl.Record{Name: "moulin.site.failover.test.", Type: "A", TTL: 30 * time.Second, Data: "203.0.113.17"}
+			if err := run(ex, "failover.test.", []dnsctl.Change{{Name: short.Name, Type: "A", After: []dnsctl.Record{short}}}); err != nil {
+				t.Fatal(err)
+			}
+			if r := ask(t, "tcp", addr, question(short.Name, 1)); len(r.Answer) != 1 || r.Answer[0].Header().Ttl != 30 {
+				t.Errorf("new TTL: got %v", r.Answer)
+			}
+			// Hundreds of names in one update.
+			var many []dnsctl.Change
+			for i := range 400 {
+				name := fmt.Sprintf("h%d.failover.test.", i)
+				many = append(many, alias(name)...)
+				many[i].Fresh = true
+			}
+			if err := run(ex, "failover.test.", many); err != nil {
+				t.Errorf("400 names: %v", err)
+			}
+			// Four thousand with their guards do not fit one message, and nothing is written in parts.
+			for i := range 4000 {
+				many = append(many, alias(fmt.Sprintf("i%d.failover.test.", i))...)
+			}
+			if err := run(ex, "failover.test.", many); err == nil || len(answersOf(t, addr, "i1.failover.test.", 5)) != 0 {
+				t.Errorf("4000 names: %v", err)
+			}
+		})
+	}
+}

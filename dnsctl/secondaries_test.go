@@ -1,0 +1,312 @@
+package dnsctl_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// secondaryKey is a transfer key for tests only.
+var secondaryKey = dnsctl.Key{Name: "xfr-key.", Secret: secret}
+
+// splitAddr is net.SplitHostPort for addresses that are known to be good.
+func splitAddr(addr string) (host, port string) {
+	host, port, _ = net.SplitHostPort(addr)
+	return host, port
+}
+
+// secondaries are real servers that fetch assos.example from several primaries,
+// with a transfer key. What the agents serve is unsigned: knot-signing signs it
+// on its way to the public.
+func secondaries(from []string) map[string]primary {
+	return map[string]primary{
+		"bind": {"bind", []string{"named"}, bindSecondary(from)},
+		"knot": {"knot", []string{"knotd"}, knotSecondary(from, "")},
+		"knot-signing": {"knot-signing", []string{"knotd"}, knotSecondary(from,
+			"    dnssec-signing: on\n    zonefile-load: none\n    journal-content: all\n    serial-policy: unixtime\n")},
+		"nsd": {"nsd", []string{"nsd"}, nsdSecondary(from)},
+	}
+}
+
+func bindSecondary(from []string) func(t testing.TB, dir, port string) []string {
+	return func(t testing.TB, dir, port string) []string {
+		var list strings.Builder
+		for _, a := range from {
+			host, p := splitAddr(a)
+			fmt.Fprintf(&list, "%s port %s key \"xfr-key.\"; ", host, p)
+		}
+		return []string{"-g", "-c", write(t, dir, "named.conf", fmt.Sprintf(`
+options { directory "%[1]s"; pid-file none; session-keyfile "%[1]s/session.key"; managed-keys-directory "%[1]s";
+  listen-on port %[2]s { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify no; };
+controls { };
+key "xfr-key." { algorithm hmac-sha256; secret "%[3]s"; };
+zone "assos.example" { type secondary; file "sec.zone"; primaries { %[4]s };
+  min-retry-time 1; max-retry-time 1; allow-notify { 127.0.0.1; }; };
+`, dir, port, secret, list.String()))}
+	}
+}
+
+func knotSecondary(from []string, more string) func(t testing.TB, dir, port string) []string {
+	return func(t testing.TB, dir, port string) []string {
+		if err := os.Mkdir(filepath.Join(dir, "db"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var list strings.Builder
+		var ids []string
+		for i, a := range from {
+			host, p := splitAddr(a)
+			fmt.Fprintf(&list, "  - id: p%d\n    address: %s@%s\n    key: xfr-key.\n", i, host, p)
+			ids = append(ids, fmt.Sprintf("p%d", i))
+		}
+		return []string{"-c", write(t, dir, "knot.conf", fmt.Sprintf(`
+server:
+    listen: 127.0.0.1@%[2]s
+    rundir: %[1]s
+    udp-workers: 1
+    tcp-workers: 1
+    background-workers: 1
+database:
+    storage: %[1]s/db
+log:
+  - target: stderr
+    any: info
+key:
+  - id: xfr-key.
+    algorithm: hmac-sha256
+    secret: %[3]s
+remote:
+%[4]sacl:
+  - id: notify
+    address: 127.0.0.1
+    action: notify
+template:
+  - id: default
+    storage: %[1]s
+    file: "%%s.zone"
+    zonefile-sync: -1
+zone:
+  - domain: assos.example
+    master: [%[5]s]
+    acl: notify
+    retry-min-interval: 1s
+    retry-max-interval: 1s
+%[6]s`, dir, port, secret, list.String(), strings.Join(ids, ", "), more))}
+	}
+}
+
+func nsdSecondary(from []string) func(t testing.TB, dir, port string) []string {
+	return func(t testing.TB, dir, port string) []string {
+		var list strings.Builder
+		for _, a := range from {
+			host, p := splitAddr(a)
+			fmt.Fprintf(&list, "    request-xfr: AXFR %s@%s xfr-key.\n", host, p)
+		}
+		return []string{"-d", "-c", write(t, dir, "nsd.conf", fmt.Sprintf(`
+server:
+    ip-address: 127.0.0.1@%[2]s
+    port: %[2]s
+    do-ip6: no
+    username: ""
+    chroot: ""
+    zonesdir: "%[1]s"
+    zonelistfile: "%[1]s/zone.list"
+    database: ""
+    pidfile: "%[1]s/nsd.pid"
+    xfrdfile: "%[1]s/xfrd.state"
+    xfrdir: "%[1]s"
+    server-count: 1
+    verbosity: 2
+    rrl-ratelimit: 0
+    xfrd-reload-timeout: 0
+remote-control:
+    control-enable: no
+key:
+    name: "xfr-key."
+    algorithm: hmac-sha256
+    secret: "%[3]s"
+zone:
+    name: "assos.example"
+    zonefile: "secondary.zone"
+    allow-notify: 127.0.0.1 NOKEY
+%[4]s    multi-master-check: yes
+    max-retry-time: 1
+    min-retry-time: 1
+`, dir, port, secret, list.String()))}
+	}
+}
+
+// agentServer is one agent's embedded server that can be killed and come back.
+type agentServer struct {
+	*dnsctl.Server
+	addr string
+	stop func()
+}
+
+func runAgent(t *testing.T, addr string) *agentServer {
+	t.Helper()
+	srv := newServer(t, dnsctl.Config{Listen: []string{addr}, TransferKeys: []dnsctl.Key{secondaryKey}})
+	if err := srv.Listen(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- srv.Run(ctx) }()
+	stopped := false
+	a := &agentServer{Server: srv, addr: srv.Addrs()[0].String(), stop: func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("agent ended with %v", err)
+		}
+	}}
+	t.Cleanup(a.stop)
+	return a
+}
+
+// serve publishes a state as the agent does.
+func (a *agentServer) serve(t *testing.T, s *failover.State, transfers dnsctl.Transfers) {
+	t.Helper()
+	a.SetSecondaries(dnsctl.Access(s))
+	if err := a.Publish(dnsctl.Desired(s)); err != nil {
+		t.Fatal(err)
+	}
+	a.SetTransfers(transfers)
+}
+
+// await polls a server until a name leads where it should; it returns how long that took.
+func awaitAlias(t *testing.T, addr, name, want string, limit time.Duration) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), limit)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	got := ""
+	for {
+		once, end := context.WithTimeout(ctx, time.Second)
+		r, err := dialer().Exchange(once, addr, question(name, dns.TypeCNAME))
+		end()
+		if err == nil {
+			got = fmt.Sprint(r.Answer)
+			if len(r.Answer) == 1 && r.Answer[0].(*dns.CNAME).Target == want {
+				return time.Since(begun)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatalf("%s answers %s for %s after %s, want %s", addr, got, name, limit, want)
+		case <-tick.C:
+		}
+	}
+}
+
+// drive steps a publisher in real time until the test ends it.
+func drive(t *testing.T, p *dnsctl.Publisher) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		timer := time.NewTimer(0)
+		defer timer.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-timer.C:
+			}
+			timer.Reset(max(time.Millisecond, time.Until(p.Step(ctx, time.Now()))))
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
+// All agents are primaries of a secondary. The leader dies with its site: what
+// its successor decides is served by every secondary within two seconds (NSD
+// reloads in its own time); a primary that comes back with old data and without
+// quorum is believed by none, not even by one that starts with nothing.
+func TestSecondariesFollowTheSurvivors(t *testing.T) {
+	const name, home, away = "cloud.moulin.assos.example.", "moulin.site.assos.example.", "quai.site.assos.example."
+	for _, kind := range []string{"bind", "knot", "knot-signing", "nsd"} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			leader, second, third := runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0")
+			from := []string{leader.addr, second.addr, third.addr}
+			spec := declared()
+			for j, id := range []network.SiteID{"moulin", "quai", "temoin"} {
+				site := spec.Sites[id]
+				site.DNS = netip.MustParseAddrPort(from[j])
+				spec.Sites[id] = site
+			}
+			z := spec.Zones["assos.example"]
+			z.TransferKey = "xfr-key"
+			// The address of the secondary is known when it runs; only its host counts for transfers.
+			z.Secondaries = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}
+			spec.Zones["assos.example"] = z
+			s1 := failover.NewState()
+			for j, c := range []failover.Command{failover.Bootstrap{Network: "assos"}, failover.ApplyNetwork{Spec: spec}} {
+				if err := s1.Apply(failover.Stamp{Index: uint64(j + 1), Term: 1, At: time.Unix(int64(j), 0)}, c); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, a := range []*agentServer{leader, second, third} {
+				a.serve(t, s1, dnsctl.TransfersAllowed)
+			}
+			addr := secondaries(from)[kind].start(t, "assos.example.")
+			z.Secondaries = []netip.AddrPort{netip.MustParseAddrPort(addr)}
+			spec.Zones["assos.example"] = z
+			awaitAlias(t, addr, name, home, 10*time.Second)
+
+			// The leader's site is gone; its successor moves the name.
+			leader.stop()
+			s2 := serve(s1, "quai", "cloud")
+			s2.Domains[failover.SiteDomain("moulin")] = failover.Domain{Lost: failover.Stamp{Index: 3}}
+			log := &fakeLog{state: s2, lead: true}
+			for _, a := range []*agentServer{second, third} {
+				a.serve(t, s2, dnsctl.TransfersAllowed)
+			}
+			stop := drive(t, publisher(log, dialer(), nil))
+			limit := 2 * time.Second
+			if kind == "nsd" {
+				limit = 5 * time.Second
+			}
+			took := awaitAlias(t, addr, name, away, 10*time.Second)
+			t.Logf("%s shows the move after %s", kind, took)
+			if took > limit && !underRace {
+				t.Errorf("the move was visible after %s, want at most %s", took, limit)
+			}
+
+			// The old leader is back, without quorum and with what it last knew.
+			old := runAgent(t, leader.addr)
+			old.serve(t, s1, dnsctl.TransfersRefused)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			_ = dnsctl.Notify(ctx, dialer(), addr, dnsctl.Desired(s1)[0]) // whatever it says to that
+			cold := secondaries(from)[kind].start(t, "assos.example.")
+			awaitAlias(t, cold, name, away, 10*time.Second)
+			awaitAlias(t, addr, name, away, time.Second)
+			if n := old.Stats().Transfers; n != 0 {
+				t.Errorf("an agent without quorum served %d transfers", n)
+			}
+			stop()
+			converge(t, publisher(log, dialer(), nil), "verified", verified(log, "assos.example"))
+			if n := len(ask(t, "tcp", addr, question("assos.example.", dns.TypeDNSKEY)).Answer); (n > 0) != (kind == "knot-signing") {
+				t.Errorf("%d keys of DNSSEC", n)
+			}
+		})
+	}
+}
