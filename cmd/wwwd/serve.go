@@ -45,6 +45,8 @@ type daemon struct {
 	site   *siteHands
 	dns    *dnsctl.Server
 	pub    *dnsctl.Publisher
+	sign   map[string]dnsctl.Exchanger // by the key's name in wwwd.yaml
+	ask    dnsctl.Exchanger            // of DNS servers and resolvers, from the mesh address
 	reg    *prometheus.Registry
 
 	hostStops func(context.Context) bool // whether the machine goes down with the agent
@@ -139,28 +141,9 @@ func (d *daemon) openNode(context.Context) error {
 	return err
 }
 
-func (d *daemon) openDNS(context.Context) error {
-	logger := d.log.With("component", "dns")
-	var listen []string
-	for _, a := range d.conf.Listen.DNS {
-		listen = append(listen, a.String())
-	}
-	if len(listen) > 0 {
-		var err error
-		if d.dns, err = dnsctl.NewServer(dnsctl.Config{Listen: listen, Logger: logger}); err != nil {
-			return err
-		}
-	}
-	d.pub = &dnsctl.Publisher{
-		Site: d.conf.Site, Log: d.node, Server: d.dns, Logger: logger,
-		Exchange: dnsctl.NetExchanger{Dial: dialFrom(d.conf.Dial.Mesh)},
-	}
-	return nil
-}
-
 func (d *daemon) openMetrics(context.Context) error {
 	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return api.RegisterMetrics(d.reg, d.backend())
+	return errors.Join(api.RegisterMetrics(d.reg, d.backend()), api.RegisterZoneMetrics(d.reg, d.zones()))
 }
 
 func (d *daemon) close() error {
@@ -174,7 +157,7 @@ func (d *daemon) close() error {
 // runServers starts everything that listens.
 func (d *daemon) runServers(ctx context.Context, g *errgroup.Group) {
 	logger := d.log.With("component", "api")
-	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Log: logger})
+	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Zones: d.zones(), Log: logger})
 	g.Go(func() error { return d.mux.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, api.NewMeshServer(handler, logger), d.mux.API()) })
 	g.Go(func() error {
@@ -231,37 +214,6 @@ func (d *daemon) runSteppers(ctx context.Context, g *errgroup.Group) {
 	d.probes.run(ctx, g)
 	d.site.run(ctx, g)
 	g.Go(func() error { return watchdog(ctx, d) })
-}
-
-// publish keeps the embedded server at the newest State. It needs neither
-// quorum nor network.
-func (d *daemon) publish(ctx context.Context) error {
-	for {
-		changed := d.node.Changed()
-		d.pub.Publish(d.node.State())
-		if d.dns != nil {
-			d.dns.SetTransfers(d.transfers())
-		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
-		case <-time.After(time.Second):
-		}
-	}
-}
-
-// maxStale is how long ago a leader may have been heard for this agent to
-// count as a member of the quorum.
-const maxStale = 5 * time.Second
-
-// transfers lets secondaries fetch zones only from an agent that is in contact
-// with the quorum: a secondary without a copy believes the first it asks.
-func (d *daemon) transfers() dnsctl.Transfers {
-	if age, ok := d.node.LastContact(); ok && age < maxStale && d.node.LeaderAddr() != "" {
-		return dnsctl.TransfersAllowed
-	}
-	return dnsctl.TransfersRefused
 }
 
 // members is the Raft configuration as State should have it.

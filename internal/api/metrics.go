@@ -261,6 +261,13 @@ func (v scrape) dns() {
 			v.gauge("dns_in_sync", truth(ok), z.Zone, server)
 		}
 	}
+	for _, id := range v.s.Network.GuestIDs() {
+		for _, name := range v.s.Network.Guests[id].Names {
+			zone := v.s.Network.ZoneOf(name)
+			v.gauge("dns_record_ttl_seconds", v.s.Network.Zones[zone].TTL.D().Seconds(), zone, name)
+		}
+	}
+	v.gauge("dns_held_names", float64(len(v.s.Holds)))
 }
 
 func (v scrape) plans(p plans) {

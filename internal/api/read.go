@@ -304,8 +304,14 @@ func (h *handler) dns(*http.Request) (any, error) {
 	for _, id := range s.Network.GuestIDs() {
 		p := s.Guests[id]
 		for _, name := range s.Network.Guests[id].Names {
-			n := DNSName{Name: name, Guest: id, Home: s.Network.Home(id), Site: p.Serving}
-			entry := s.Network.Sites[p.Serving].Public
+			n := DNSName{
+				Name: name, Guest: id, Home: s.Network.Home(id), Site: p.Serving,
+				TTL: s.Network.Zones[s.Network.ZoneOf(name)].TTL.D(),
+			}
+			if hold, held := s.Holds[name]; held {
+				n.Held, n.Site = true, hold.Site
+			}
+			entry := s.Network.Sites[n.Site].Public
 			if entry.IPv4.IsValid() {
 				n.IPv4 = entry.IPv4.String()
 			}
@@ -315,6 +321,7 @@ func (h *handler) dns(*http.Request) (any, error) {
 			out.Names = append(out.Names, n)
 		}
 	}
+	out.Held = holds(s)
 	return out, nil
 }
 

@@ -57,6 +57,7 @@ type Options struct {
 	Backend Backend
 	Raft    Raft     // nil: the routes between agents answer 404
 	Doctor  Examiner // nil: the doctor knows State only
+	Zones   Zones    // nil: nobody can ask the DNS servers
 	Log     *slog.Logger
 }
 
@@ -95,7 +96,6 @@ func (h *handler) routes() []route {
 		{"GET /v1/ops", h.read(KindOps, h.ops)},
 		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
-		{"GET /v1/dns", h.read(KindDNS, h.dns)},
 		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
@@ -109,6 +109,7 @@ func (h *handler) routes() []route {
 		{"POST /v1/observers", h.write(KindAccepted, h.excludeObserver)},
 		{"DELETE /v1/observers", h.write(KindAccepted, h.includeObserver)},
 	}
+	list = append(list, h.dnsRoutes()...)
 	if h.Raft != nil {
 		list = append(list,
 			route{"POST /v1/raft/propose", h.between(KindCommitted, h.propose)},

@@ -149,6 +149,7 @@ type DNS struct {
 	Meta
 	Zones []failover.ZoneView `json:"zones"`
 	Names []DNSName           `json:"names"`
+	Held  []NameHold          `json:"held,omitempty"`
 }
 
 // DNSName is one public name that follows a guest.
@@ -157,6 +158,8 @@ type DNSName struct {
 	Guest failover.GuestID `json:"guest"`
 	Home  failover.SiteID  `json:"home"`
 	Site  failover.SiteID  `json:"site,omitempty"` // that it is sent to; empty: nowhere, on purpose
+	Held  bool             `json:"held,omitempty"` // a person keeps it there
+	TTL   time.Duration    `json:"ttl,omitempty"`
 	IPv4  string           `json:"ipv4,omitempty"`
 	IPv6  string           `json:"ipv6,omitempty"`
 }
