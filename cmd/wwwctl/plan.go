@@ -56,6 +56,7 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 				ask = a.client.PlanByHand
 			}
 			plan, err := ask(ctx, req)
+			names, namesErr := a.client.PlanDNS(ctx, req) // an older agent does not know
 			missing = 0
 			for _, l := range plan.LeftOut {
 				if api.Needed(l) {
@@ -64,7 +65,7 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 			}
 			return view{
 				kind: api.KindPlan, data: plan, table: a.planTable(plan),
-				text: func() string { return a.planScreen(plan, req) + a.planFooter(plan, req) },
+				text: func() string { return a.planScreen(plan, req) + a.namesLine(names, namesErr) + a.planFooter(plan, req) },
 			}, err
 		})
 		if err == nil && *exitCode && missing > 0 {
@@ -111,6 +112,24 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		}
 		p.line("  %s %s", s.paint(t, "left out: "+string(l.Guest)), s.text("("+message.Text(a.lang(), l.Reason.Code, l.Reason.Args)+", "+l.Reason.Code+")"))
 	}
+	return p.b.String()
+}
+
+// namesLine says what would change in the zones.
+func (a *app) namesLine(plan api.DNSPlan, err error) string {
+	if err != nil || len(plan.Changes) == 0 {
+		return ""
+	}
+	p := &page{s: a.show}
+	longest := plan.Changes[0].TTL
+	for _, ch := range plan.Changes {
+		longest = max(longest, ch.TTL)
+	}
+	held := ""
+	if len(plan.Held) > 0 {
+		held = "; held by a person: " + strings.Join(plan.Held, ", ")
+	}
+	p.line("DNS: %s of records would change, TTL %s%s (wwwctl dns plan)", plural(len(plan.Changes), "set"), span(longest), held)
 	return p.b.String()
 }
 
