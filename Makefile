@@ -20,8 +20,8 @@ build: ## build wwwd, wwwctl and wwwlab into bin/
 	@mkdir -p $(BIN)
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
-demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SITE, JSON=1)
-	@$(BIN)/wwwlab demo $(if $(KILL),--kill $(KILL)) $(if $(JSON),--json)
+demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SITE, DNS=bind|knot|powerdns, JSON=1)
+	@$(BIN)/wwwlab demo $(if $(KILL),--kill $(KILL)) $(if $(DNS),--dns $(DNS)) $(if $(JSON),--json)
 
 lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it)
 	$(BIN)/wwwlab up --dir .lab
@@ -40,10 +40,12 @@ test-plain:
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
 	WWW_BIN=$(CURDIR)/$(BIN) $(GO) test -race -count=1 -timeout 280s ./internal/lab/netns
 
-e2e: netns ## the real network, then the demo with real processes: every site killed, and faults
+e2e: netns ## the real network, then the demo with real processes: every site killed and every DNS server, and faults
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
 	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run TestFaultsWithRealProcesses -count=1 || exit 1; \
+	for dns in bind knot powerdns; do \
+	  echo "e2e: zone on $$dns"; $(BIN)/wwwlab demo --dns $$dns || exit 1; done; \
 	echo "e2e: ok"
 
 lint: ## gofumpt, go vet, staticcheck, import arrows and purity

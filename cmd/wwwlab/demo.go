@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab/nameserver"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
@@ -23,6 +25,7 @@ type demoConfig struct {
 	sites  int
 	victim string // "": the brique that leads
 	plays  releases
+	dns    string // who serves the zone
 	bins   binaries
 	out    io.Writer // progress
 }
@@ -34,13 +37,13 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 	fs.StringVar(&c.dir, "dir", "", "directory of the network (default: a temporary one)")
 	fs.IntVar(&c.sites, "sites", site.DefaultSites, "number of sites")
 	inJSON := fs.Bool("json", false, "one line of JSON on standard output, progress on standard error")
-	backend := fs.String("dns", "embedded", "DNS back end: embedded")
+	fs.StringVar(&c.dns, "dns", site.Embedded, "who serves the zone: "+dnsChoices())
 	binsOf, releasesOf := binFlags(fs), releaseFlags(fs)
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
 		return err
 	}
-	if *backend != "embedded" {
-		return usagef("--dns: want embedded, not %q", *backend)
+	if err := checkDNS(c.dns); err != nil {
+		return err
 	}
 	if err := checkVictim(c); err != nil {
 		return err
@@ -70,6 +73,19 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 	}
 	fmt.Fprintln(c.out, "demo: ok")
 	return nil
+}
+
+func dnsChoices() string { return site.Embedded + ", " + strings.Join(nameserver.Kinds(), ", ") }
+
+// checkDNS refuses a server that is not known or not installed.
+func checkDNS(kind string) error {
+	if kind == site.Embedded {
+		return nil
+	}
+	if !slices.Contains(nameserver.Kinds(), kind) {
+		return usagef("--dns: want one of %s, not %q", dnsChoices(), kind)
+	}
+	return nameserver.Check(kind)
 }
 
 // checkVictim refuses what could not be shown.
@@ -116,7 +132,7 @@ func (d *demo) inRoom(ctx context.Context, do func() error) error {
 		return err
 	}
 	defer held.Close() // the lock of a directory that nobody uses any more
-	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, plays: d.config.plays, bins: d.config.bins, say: d.say})
+	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, dns: d.config.dns, plays: d.config.plays, bins: d.config.bins, say: d.say})
 	if err == nil {
 		err = do()
 		d.say("ending the network")
@@ -311,7 +327,11 @@ func (d *demo) readGuest(ctx context.Context, server int, g failover.GuestID) ([
 	if !ok || len(m.Names) == 0 {
 		return nil, fmt.Errorf("%s has no public name", g)
 	}
-	addr, err := d.member.resolve(ctx, d.room.lab.DNS(server), m.Names[0])
+	at := d.room.lab.DNS(server)
+	if real := d.room.lab.NameServers(); len(real) > 0 {
+		at = real[0]
+	}
+	addr, err := d.member.resolve(ctx, at, m.Names[0])
 	if err != nil {
 		return nil, err
 	}

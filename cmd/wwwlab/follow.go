@@ -200,19 +200,15 @@ func (d *demo) firstLiving() int {
 // askNames asks every surviving server for every name.
 func (d *demo) askNames(ctx context.Context, expected map[failover.GuestID]failover.SiteID) []nameCheck {
 	var out []nameCheck
-	for _, name := range d.room.living() {
-		i, err := d.room.lab.Index(name)
-		if err != nil {
-			continue
-		}
+	for _, ns := range d.room.nameServers() {
 		for _, g := range sortedGuests(expected) {
 			m, _ := d.room.lab.Guest(string(g))
 			to, err := d.room.lab.Index(string(expected[g]))
 			if err != nil {
 				continue
 			}
-			check := nameCheck{guest: g, server: "name server of " + name}
-			got, err := d.member.resolve(ctx, d.room.lab.DNS(i), m.Names[0])
+			check := nameCheck{guest: g, server: ns.name}
+			got, err := d.member.resolve(ctx, ns.addr, m.Names[0])
 			if err != nil {
 				check.observed = err.Error()
 			} else {

@@ -58,7 +58,7 @@ func commands() []command {
 		{"guest", "{start|stop} SITE GUEST", "act on a guest behind everybody's back", guest},
 		{"logs", "SITE [--site]", "the log of its agent, or of its hosts", logs},
 		{"down", "", "end the network and remove its directory", down},
-		{"demo", "[--kill SITE] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
+		{"demo", "[--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
 		{"bench", "[--runs N]", "measure the failover of a leader's site", benchCommand},
 		{"site", "--dir D --site NAME", "run the hosts of one site (started by up)", siteCommand},
 	}

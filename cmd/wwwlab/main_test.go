@@ -46,7 +46,7 @@ func TestCommandLines(t *testing.T) {
 		"somebody's directory":    {append([]string{"up", "--dir", foreign}, bins...), exitFailed, "choose another --dir"},
 		"missing programs":        {[]string{"up", "--dir", empty, "--wwwd", "/nonexistent", "--wwwctl", "/nonexistent"}, exitFailed, "make build"},
 		"demo of an unknown site": {[]string{"demo", "--kill", "paris"}, exitUsage, "moulin"},
-		"demo with another DNS":   {[]string{"demo", "--dns", "bind"}, exitUsage, "embedded"},
+		"demo with another DNS":   {[]string{"demo", "--dns", "djbdns"}, exitUsage, "embedded, bind, knot"},
 		"no runs":                 {[]string{"bench", "--runs", "0"}, exitUsage, "at least one"},
 		"release that is no more": {[]string{"up", "--dir", empty, "--pve", "7.4"}, exitUsage, "8.4 to 9.x"},
 		"demo of no release":      {[]string{"demo", "--pbs", "new"}, exitUsage, "MAJOR.MINOR"},

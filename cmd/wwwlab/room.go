@@ -40,6 +40,7 @@ type roomConfig struct {
 	dir   string
 	sites int
 	plays releases
+	dns   string // who serves the zone: embedded (also for "") or one of nameserver.Kinds
 	bins  binaries
 	say   func(format string, args ...any)
 }
@@ -71,6 +72,7 @@ func (r *room) lay(ctx context.Context, c roomConfig, plan fabric.Plan) error {
 		return err
 	}
 	r.lab.PVE, r.lab.PBS = c.plays.pve, c.plays.pbs
+	r.lab.DNSServer = c.dns
 	if err := plan.CheckPorts(ctx, site.Ports()...); err != nil {
 		return err
 	}

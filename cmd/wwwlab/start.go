@@ -34,6 +34,9 @@ func (r *room) start(ctx context.Context) error {
 	if err := r.each(ctx, r.startHosts); err != nil {
 		return err
 	}
+	if err := r.startNames(ctx); err != nil {
+		return err
+	}
 	r.say("starting %d agents", len(r.lab.Sites))
 	if err := r.each(ctx, r.startAgent); err != nil {
 		return err

@@ -75,6 +75,7 @@ func up(ctx context.Context, args []string, s streams) error {
 	fs := flag.NewFlagSet("up", flag.ContinueOnError)
 	dirOf, binsOf, releasesOf := dirFlag(fs), binFlags(fs), releaseFlags(fs)
 	sites := fs.Int("sites", site.DefaultSites, "number of sites")
+	kind := fs.String("dns", site.Embedded, "who serves the zone: "+dnsChoices())
 	keep := fs.Bool("keep", false, "leave the directory behind, with its logs")
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
 		return err
@@ -84,6 +85,9 @@ func up(ctx context.Context, args []string, s streams) error {
 	}
 	plays, err := releasesOf()
 	if err != nil {
+		return err
+	}
+	if err := checkDNS(*kind); err != nil {
 		return err
 	}
 	dir, err := dirOf()
@@ -98,7 +102,7 @@ func up(ctx context.Context, args []string, s streams) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRoom(ctx, roomConfig{dir: dir, sites: *sites, plays: plays, bins: bins, say: teller(s.Out)})
+	r, err := newRoom(ctx, roomConfig{dir: dir, sites: *sites, dns: *kind, plays: plays, bins: bins, say: teller(s.Out)})
 	if err == nil {
 		err = runRoom(ctx, r, s.Out)
 		if err != nil {
@@ -139,7 +143,8 @@ func printGuide(out io.Writer, r *room) {
 	}
 	g := r.lab.Guests[0]
 	entry, _ := r.lab.Entry(0)
-	dns := r.lab.DNS(len(r.lab.Sites) - 1)
+	names := r.nameServers()
+	dns := names[len(names)-1].addr
 	fmt.Fprintf(out, `
 The network is up: %d sites, %d guests, on 127.%d.0.0/16. Ctrl-C or "wwwlab down" ends it.
 

@@ -31,6 +31,9 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 			return "", err
 		}
 	}
+	if l.RealDNS() {
+		line("tsig: {%s: {secret_file: %q}}", TSIGKey, secretFile(dir, name, tsigName))
+	}
 	pins, err := l.pinConfig(dir)
 	if err != nil {
 		return "", err

@@ -78,6 +78,9 @@ func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error
 		"pve.token": fmt.Sprintf("%s=%s\n", PVEToken, l.TokenSecret(name, PVEToken)),
 		"pbs.token": fmt.Sprintf("%s:%s\n", PBSToken, l.TokenSecret(name, PBSToken)),
 	}
+	if l.RealDNS() {
+		files[tsigName] = l.TSIGSecret() + "\n"
+	}
 	var errs []error
 	for file, text := range files {
 		errs = append(errs, os.WriteFile(secretFile(dir, name, file), []byte(text), 0o600))

@@ -49,7 +49,9 @@ const (
 type Lab struct {
 	Network string `json:"network"`
 	Zone    string `json:"zone"`
-	Block   byte   `json:"block"` // second octet of every address
+	// DNSServer is the program that serves the zone: one of nameserver.Kinds, or embedded (also for "").
+	DNSServer string `json:"dns_server,omitempty"`
+	Block     byte   `json:"block"` // second octet of every address
 	// Routed says that each site has a network of its own with real addresses and
 	// ports (internal/lab/netns) instead of a share of the loopback.
 	Routed bool     `json:"routed,omitempty"`

@@ -14,7 +14,7 @@ import (
 func (l *Lab) Spec() *network.Spec {
 	s := &network.Spec{
 		Network: l.Network,
-		Zones:   map[string]network.Zone{l.Zone: {Backend: "embedded"}},
+		Zones:   map[string]network.Zone{l.Zone: l.zone()},
 		Policy: network.Policy{
 			SuspectMisses: 5, PrepareA: seconds(6), Alert: seconds(7), PrepareB: seconds(8), Commit: seconds(15),
 			CommitDual: seconds(15), CommitReason: "lab", KeepPrepared: seconds(20), ReturnAfter: seconds(5),
@@ -43,12 +43,14 @@ func (l *Lab) site(i int) network.Site {
 	out := network.Site{
 		Kind: l.Sites[i].Kind, Upstreams: []string{fmt.Sprintf("line-%d", i+1)},
 		Mesh:   netip.AddrPortFrom(p.Mesh(i), l.Ports().Mesh),
-		DNS:    l.DNS(i),
 		Router: network.Router{Type: "tcp", Address: p.Router(i), Port: l.Ports().Router},
 		Hosts:  map[network.HostID]network.Host{},
 	}
 	if l.Routed { // it answers ping as a real one does
 		out.Router = network.Router{Type: "routeros", Address: p.Router(i)}
+	}
+	if !l.RealDNS() {
+		out.DNS = l.DNS(i)
 	}
 	// What an agent asks to know that its own line works: two resolvers elsewhere.
 	for _, n := range []int{1, 2} {
