@@ -209,8 +209,23 @@ func unsound(st failover.Status, n int) error {
 		if !z.InSync {
 			errs = append(errs, fmt.Errorf("zone %s is not served everywhere", z.Zone))
 		}
+		if good := verified(z); good != n {
+			errs = append(errs, fmt.Errorf("zone %s: %d servers verified, want %d: %v %v", z.Zone, good, n, z.Servers, z.Notes))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// verified counts the servers that were asked over the internet and gave the zone's
+// wanted content.
+func verified(z failover.ZoneView) int {
+	n := 0
+	for _, good := range z.Servers {
+		if good {
+			n++
+		}
+	}
+	return n
 }
 
 // expectStill fails the test if anything was moved or begun to be: an operation in the
