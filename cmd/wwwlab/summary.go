@@ -145,7 +145,7 @@ func (r *report) guest(f facts, g failover.GuestID) {
 	}
 	v := f.op.Guests[i]
 	out.To = string(v.Target)
-	out.Age = seconds(v.Loss - f.op.Begun.Sub(f.killed))
+	out.Age = seconds(v.Loss) // the plan reckons it to the beginning of the silence
 	if v.Served.IsZero() {
 		r.fail("%s does not serve: step %s is %s %s", g, v.Step, v.Status, v.Note)
 	} else {

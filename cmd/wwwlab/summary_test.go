@@ -48,8 +48,8 @@ func goodRun() facts {
 		op: &failover.OpView{
 			ID: "op-9", Begun: after(9),
 			Guests: []failover.OpGuestView{
-				{Guest: "a", Target: "quai", Loss: 19 * time.Second, Served: after(20)},
-				{Guest: "b", Target: "fabrique", Loss: 29 * time.Second, Served: after(24)},
+				{Guest: "a", Target: "quai", Loss: 10 * time.Second, Served: after(20)},
+				{Guest: "b", Target: "fabrique", Loss: 20 * time.Second, Served: after(24)},
 			},
 		},
 		moving: map[failover.GuestID]failover.SiteID{"a": "moulin", "b": "moulin"},
