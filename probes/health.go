@@ -17,6 +17,11 @@ const (
 	clockPenalty = time.Minute      // after a jump
 	maxLate      = 2.0              // intervals that a probe may come late
 	latePenalty  = 10 * time.Second // of punctuality before a late observer counts again
+	// uplinkPenalty is how long the anchors must answer before an observer that
+	// was cut off counts again. Its windows still hold its own outage as the
+	// silence of others; each is asked again every second, with a deadline, and a
+	// line that comes back comes back in pieces.
+	uplinkPenalty = 10 * time.Second
 	// DefaultGrace is how long a process that has just started does not count:
 	// its windows hold too little.
 	DefaultGrace = 10 * time.Second
@@ -34,11 +39,12 @@ type Input struct {
 // Health folds Inputs into the reasons why this observer must not be counted.
 // It is pure and not safe for concurrent use.
 type Health struct {
-	grace     time.Duration
-	begun     bool
-	last      Input
-	jumped    time.Duration // end of the penalty
-	lateUntil time.Duration
+	grace       time.Duration
+	begun       bool
+	last        Input
+	jumped      time.Duration // end of the penalty
+	lateUntil   time.Duration
+	uplinkUntil time.Duration
 }
 
 // NewHealth returns a Health that is starting for as long as grace (zero:
@@ -63,6 +69,9 @@ func (h *Health) Observe(in Input) {
 	if in.Late > maxLate {
 		h.lateUntil = in.Mono + latePenalty
 	}
+	if !in.Well {
+		h.uplinkUntil = in.Mono + uplinkPenalty
+	}
 	h.begun, h.last = true, in
 }
 
@@ -78,7 +87,7 @@ func (h *Health) Unwell(at time.Duration) []string {
 		{UnwellDisk, h.begun && h.last.Disk != nil},
 		{UnwellLate, at < h.lateUntil},
 		{UnwellStarting, !h.begun || at < h.grace},
-		{UnwellUplink, h.begun && !h.last.Well},
+		{UnwellUplink, at < h.uplinkUntil},
 	} {
 		if r.bad {
 			out = append(out, r.name)

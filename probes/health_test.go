@@ -46,6 +46,9 @@ func TestHealth(t *testing.T) {
 		{"the disk is read-only", at(0, 20*s, look{disk: full}), 20 * s, []string{"disk"}},
 		{"the disk works again", slices.Concat(at(0, 20*s, look{disk: full}), at(21*s, 21*s, look{})), 21 * s, nil},
 		{"no way out", at(0, 20*s, look{uplinkDown: 1}), 20 * s, []string{"uplink"}},
+		{"the way out is back for nine seconds", slices.Concat(at(0, 20*s, look{uplinkDown: 1}), at(21*s, 29*s, look{})), 29 * s, []string{"uplink"}},
+		{"the way out is back for ten", slices.Concat(at(0, 20*s, look{uplinkDown: 1}), at(21*s, 30*s, look{})), 30 * s, nil},
+		{"the way out comes and goes", slices.Concat(at(0, 20*s, look{uplinkDown: 1}), at(21*s, 25*s, look{}), at(26*s, 26*s, look{uplinkDown: 1}), at(27*s, 35*s, look{})), 35 * s, []string{"uplink"}},
 		{
 			"everything", slices.Concat(at(0, 5*s, look{}), at(6*s, 6*s, look{ahead: time.Minute, late: 9, disk: full, uplinkDown: 1})), 6 * s,
 			[]string{"clock-jump", "disk", "overloaded", "starting", "uplink"},

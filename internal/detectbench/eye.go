@@ -228,13 +228,9 @@ func (a *agent) all() []*eye { return append(a.eyes[:len(a.eyes):len(a.eyes)], a
 
 // look is the Health's look at itself, about once a second.
 func (a *agent) look(mono int64, late float64) (changed bool) {
-	well := len(a.anchors) == 0
-	for _, e := range a.anchors {
-		well = well || e.seen != failover.SeenDown
-	}
 	at := time.Duration(mono-a.begun) * time.Millisecond
 	a.health.Observe(probes.Input{
-		Wall: epoch.Add(time.Duration(mono)*time.Millisecond + a.skew), Mono: at, Late: late, Well: well,
+		Wall: epoch.Add(time.Duration(mono)*time.Millisecond + a.skew), Mono: at, Late: late, Well: a.anchored(),
 	})
 	now := a.health.Unwell(at)
 	if equal(now, a.unwell) {
@@ -242,6 +238,16 @@ func (a *agent) look(mono int64, late float64) (changed bool) {
 	}
 	a.unwell = now
 	return true
+}
+
+// anchored is what probes.Uplink.Well says.
+func (a *agent) anchored() bool {
+	for _, e := range a.anchors {
+		if e.seen != failover.SeenDown {
+			return true
+		}
+	}
+	return len(a.anchors) == 0
 }
 
 func equal(a, b []string) bool {

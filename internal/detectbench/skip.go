@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/probes"
 )
 
 // Run lives through the whole trace. Three things shorten it, and none changes
@@ -303,9 +304,10 @@ func (w *World) steadyAgent(s int, a *agent) int64 {
 	return limit
 }
 
-// ailing says whether an agent's opinion of itself will change by the clock.
+// ailing says whether an agent's opinion of itself will change by the clock: in
+// time every ill passes but that of an uplink whose anchors are silent still.
 func (w *World) ailing(a *agent) bool {
-	return slices.ContainsFunc(a.unwell, func(r string) bool { return r != "uplink" })
+	return slices.ContainsFunc(a.unwell, func(r string) bool { return r != probes.UnwellUplink || a.anchored() })
 }
 
 // lasting is what a window sees in the end if nothing changes any more.
