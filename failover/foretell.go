@@ -62,7 +62,7 @@ func Foretell(s *State, lost Supposed, now time.Time) Forecast {
 	now = s.notBefore(now)
 	f := foreteller{s: s.Clone(), lost: lost, start: now, now: now, known: s.Index, due: map[Token]time.Time{}}
 	f.out = Forecast{Supposed: lost, Timeline: []Foreseen{}}
-	f.first = s.Reports
+	f.first = s.heard(now)
 	f.mute = f.silenced()
 	f.instants = f.interesting()
 	if !f.quorum() {
@@ -79,7 +79,7 @@ type foreteller struct {
 	lost     Supposed
 	start    time.Time
 	now      time.Time
-	first    map[SiteID]StoredReport // as they were at the start
+	first    map[SiteID]StoredReport // of those that are heard, as they were at the start
 	mute     bool                    // the agent of the site is not heard any more
 	instants []time.Duration         // at which something may change, ascending
 	known    uint64                  // index of the log at the start
@@ -125,14 +125,32 @@ func (f *foreteller) interesting() []time.Duration {
 // quorum says whether enough voters are left to agree on anything.
 func (f *foreteller) quorum() bool {
 	n := 0
-	for _, id := range sortedKeys(f.s.Members) {
-		r, ok := f.s.Reports[id]
-		heard := ok && r.Stamp.Term == f.s.Term && f.now.Sub(r.Stamp.At) <= PresenceAge
-		if f.s.Members[id].Voter && heard && !(f.mute && id == f.lost.Site) {
+	for id := range f.first {
+		if f.s.Members[id].Voter && !f.muted(id) {
 			n++
 		}
 	}
 	return n >= f.s.Majority()
+}
+
+// heard returns the reports of the members whose agents are there: one that is
+// silent now, or whose site is lost already, reports nothing in a forecast.
+func (s *State) heard(now time.Time) map[SiteID]StoredReport {
+	out, verdicts := map[SiteID]StoredReport{}, Judge(s, now)
+	for id, r := range s.Reports {
+		_, member := s.Members[id]
+		gone := verdicts[SiteDomain(id)].Cause.gone(SiteDomain(id))
+		if member && !gone && r.Stamp.Term == s.Term && now.Sub(r.Stamp.At) <= PresenceAge {
+			out[id] = r
+		}
+	}
+	return out
+}
+
+// muted says whether the agent of a site is not heard in this forecast.
+func (f *foreteller) muted(id SiteID) bool {
+	_, heard := f.first[id]
+	return !heard || f.mute && id == f.lost.Site
 }
 
 // step lives through one instant and moves on to the next; false at the end.
@@ -177,7 +195,7 @@ func (f *foreteller) elect() {
 		return
 	}
 	for _, id := range sortedKeys(f.s.Members) {
-		if f.s.Members[id].Voter && id != f.lost.Site {
+		if f.s.Members[id].Voter && !f.muted(id) {
 			f.s.Apply(Stamp{Index: f.s.Index + 1, Term: f.s.Term + 1, At: f.now, Actor: "simulate"}, BeginTerm{Leader: id})
 			return
 		}
@@ -188,7 +206,7 @@ func (f *foreteller) elect() {
 func (f *foreteller) report() {
 	since := f.now.Sub(f.start)
 	for _, id := range sortedKeys(f.first) {
-		if f.mute && id == f.lost.Site {
+		if f.muted(id) {
 			continue
 		}
 		old := f.first[id]
@@ -256,7 +274,7 @@ func (f *foreteller) decide() {
 func (f *foreteller) work() bool {
 	done := false
 	for _, site := range f.s.Network.SiteIDs() {
-		if f.mute && site == f.lost.Site {
+		if f.muted(site) {
 			continue
 		}
 		for _, token := range Runnable(f.s, site, f.now) {

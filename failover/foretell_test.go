@@ -119,3 +119,32 @@ func TestForetellPause(t *testing.T) {
 		t.Errorf("%d guests planned, want %d: what a person could do", got, want)
 	}
 }
+
+// TestForetellBesideALoss: a site that is lost already stays so in a forecast.
+// Its agent neither reports nor votes there.
+func TestForetellBesideALoss(t *testing.T) {
+	for _, leaderLost := range []bool{false, true} {
+		l := moulinReady(t)
+		l.now = l.now.Add(time.Minute)
+		if leaderLost {
+			l.term++
+			l.must(failover.BeginTerm{Leader: "quai"})
+		}
+		l.dark(time.Minute, "moulin")
+		l.settle()
+		f := failover.Foretell(l.s, failover.Supposed{Site: "halle"}, l.now)
+		for _, e := range f.Timeline {
+			if e.Reason.Code == failover.CodeAsymmetric || e.Reason.Code == failover.CodeVeto || e.Reason.Args["observer"] == "moulin" {
+				t.Errorf("leader lost %v: after %s %v: the dead speak", leaderLost, e.After, e.Reason)
+			}
+		}
+		if got := f.Verdict; got.Cause != failover.CauseLost || len(got.Basis.Dark) != 3 {
+			t.Errorf("leader lost %v: %s, dark for %v; want lost, by the three that are left", leaderLost, got.Cause, got.Basis.Dark)
+		}
+		l.now = l.now.Add(time.Minute)
+		l.dark(time.Minute, "moulin", "temoin")
+		if f := failover.Foretell(l.s, failover.Supposed{Site: "halle"}, l.now); !f.NoLeader {
+			t.Errorf("leader lost %v: two of five voters would be left and %d lines are foretold", leaderLost, len(f.Timeline))
+		}
+	}
+}

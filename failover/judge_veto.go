@@ -77,10 +77,24 @@ func (j judge) veto(id SiteID, who []SiteID, dark []view) Reason {
 			votes++
 		}
 	}
-	if len(who) == 1 && votes >= j.majority {
+	if len(who) == 1 && votes >= j.majority && j.claimedFor(id, who[0]) >= LoneSightingAfter {
 		code = CodeLoneSighting
 	}
 	return because(code, "site", string(id), "observer", string(who[0]))
+}
+
+// claimedFor returns for how long an observer has seen something of a site
+// without a break; the site's own agent, something of the others. A site that
+// comes back after an hour is seen by one of them first.
+func (j judge) claimedFor(id, observer SiteID) time.Duration {
+	r := j.s.Reports[observer]
+	lasted := time.Duration(0)
+	for _, o := range r.Report.Observations {
+		if (o.Site == id || observer == id) && outside(o) && o.Seen.Alive() {
+			lasted = max(lasted, o.For)
+		}
+	}
+	return lasted + max(0, j.now.Sub(r.Stamp.At))
 }
 
 // excludedVotes is what the observers that are not believed say of a site,

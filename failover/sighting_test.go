@@ -52,6 +52,28 @@ func TestSilenceBeginsAtTheLastSighting(t *testing.T) {
 	}
 }
 
+// Whoever sees a site first when it comes back is no lone observer: it has not
+// contradicted anybody for a minute. Nor has the site's own agent.
+func TestTheFirstToSeeAReturnIsNoLoneObserver(t *testing.T) {
+	others := []failover.SiteID{"fabrique", "quai", "halle", "temoin"}
+	for _, c := range []struct {
+		by   failover.SiteID
+		dark []failover.SiteID
+	}{{"temoin", others[:3]}, {"moulin", others}} {
+		for lasted, want := range map[time.Duration]string{
+			0: failover.CodeVeto, 59 * time.Second: failover.CodeVeto, time.Minute: failover.CodeLoneSighting,
+		} {
+			l := moulinReady(t)
+			l.now = l.now.Add(10 * time.Minute)
+			l.see(6*time.Minute, nil, c.dark...)
+			l.must(report(l.s, c.by, func(o *failover.Observation) { o.For = lasted }))
+			if v := failover.Judge(l.s, l.now)["site:moulin"]; v.Hold.Code != want || v.Hold.Args["observer"] != string(c.by) {
+				t.Errorf("%s has seen it for %s, against six minutes of silence: held by %v, want %s", c.by, lasted, v.Hold, want)
+			}
+		}
+	}
+}
+
 // An observer that is unwell casts no vote, but what it sees is there.
 func TestUnwellWitnessIsAVeto(t *testing.T) {
 	l := contradicted(t)
