@@ -44,7 +44,7 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 	}
 	out.Headline = e.headline(out)
 	out.Todo = e.todo(out)
-	out.Notices = e.notices()
+	out.Notices = e.notices(out)
 	return out
 }
 
@@ -94,20 +94,37 @@ func (e explainer) site(id SiteID) SiteView {
 	if r, ok := e.s.RestOf(SiteDomain(id)); ok {
 		out.RestUntil = r.Until
 	}
-	if op, ok := e.s.OpFor(SiteDomain(id)); ok && op.Phase == OpPreparing && d.Cause == CauseLost {
-		dec := decider{s: e.s, now: e.now, verdicts: e.verdicts}
-		out.CommitAt = max(0, dec.shortestDelay(op)-max(v.Silence, d.Silence))
-	}
+	out.CommitAt = e.commitIn(d, v)
 	for _, h := range site.HostIDs() {
 		hd := e.s.Domains[HostDomain(h)]
 		cause := hd.Cause
-		if cause == "" {
+		if cause == "" || e.covered(HostDomain(h)) {
 			cause = CauseUnknown
 		}
 		out.Hosts = append(out.Hosts, e.host(h, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At}))
 	}
 	e.countGuests(id, &out)
 	return out
+}
+
+// commitIn is how long until the first guest of a lost site is taken over if
+// nothing comes between. Zero: nothing will be without a person.
+func (e explainer) commitIn(d Domain, v Verdict) time.Duration {
+	op, ok := e.s.OpFor(v.Domain)
+	dec := decider{s: e.s, now: e.now, verdicts: e.verdicts}
+	if !ok || op.Phase != OpPreparing || d.Cause != CauseLost || !d.Held.IsZero() || !v.Hold.IsZero() || !dec.brake(v).IsZero() {
+		return 0
+	}
+	var first time.Duration
+	for g, run := range op.Guests {
+		if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || dec.stayed(g) {
+			continue
+		}
+		if delay := e.s.Network.CommitDelay(g); first == 0 || delay < first {
+			first = delay
+		}
+	}
+	return max(0, first-max(v.Silence, d.Silence))
 }
 
 func (e explainer) siteState(id SiteID, d Domain) string {
@@ -283,10 +300,15 @@ func (e explainer) todo(st Status) []Reason {
 	return out
 }
 
-func (e explainer) notices() []Reason {
+func (e explainer) notices(st Status) []Reason {
 	var out []Reason
 	if n := e.s.Voters(); n < MinVoters {
 		out = append(out, because(CodeTwoVoters, "voters", fmt.Sprint(n)))
+	}
+	for _, row := range st.Sites {
+		if row.CommitAt > 0 {
+			out = append(out, because(CodeCountdown, "domain", string(SiteDomain(row.Site)), "site", string(row.Site), "in", row.CommitAt.Round(time.Second).String()))
+		}
 	}
 	for _, r := range e.rests() {
 		out = append(out, because(CodeMaintenance, "domain", string(r.Domain), "until", clockText(r.Until), "reason", r.Reason))

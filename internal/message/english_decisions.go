@@ -5,7 +5,7 @@ package message
 var decisions = map[string]Message{
 	"WWW-1301": {
 		Severity: Warning, Word: "countdown", Title: "countdown to commitment",
-		Text:    "[{domain|site}: ]waits for the commit delay[, {in} left], unless it answers",
+		Text:    "[{domain|site}: ]waits for the commit delay[, {in} left]; one answer from it to anybody cancels that",
 		Meaning: "The site is lost and its commit delay is running; copies are being restored meanwhile.",
 		Impact:  "None for the users yet; everything is revocable.",
 		Look:    "wwwctl status",
