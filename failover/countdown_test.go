@@ -54,3 +54,31 @@ func TestCountdownIsOfWhatCommitsByItself(t *testing.T) {
 		})
 	}
 }
+
+// TestWithoutALeaderNothingIsKnown: an agent that is cut off counts the voters
+// that it reaches itself, and soon calls no site up that it only remembers.
+func TestWithoutALeaderNothingIsKnown(t *testing.T) {
+	l := moulinReady(t)
+	l.dark(0)
+	for _, tt := range []struct {
+		local   failover.LocalView
+		state   string
+		present int
+	}{
+		{failover.LocalView{Site: "moulin", HasLeader: true}, "up", 5},
+		{failover.LocalView{Site: "moulin", LastContact: 4 * time.Second, Reachable: []failover.SiteID{"quai"}}, "up", 2}, // an election
+		{failover.LocalView{Site: "moulin", LastContact: failover.VoteAge + time.Second}, "unknown", 1},
+		{failover.LocalView{Site: "moulin"}, "unknown", 1}, // none since it started
+	} {
+		st := failover.Explain(l.s, tt.local, l.now)
+		if st.Quorum.Present != tt.present {
+			t.Errorf("%+v: %d voters present, want %d", tt.local, st.Quorum.Present, tt.present)
+		}
+		for _, row := range st.Sites {
+			seen := row.SeenBy > 0 || row.PublicOK == "ok" || slices.ContainsFunc(row.Hosts, func(h failover.HostView) bool { return h.Cause != failover.CauseUnknown })
+			if row.State != tt.state || seen != (tt.state == "up") {
+				t.Errorf("%+v: %+v, want %s", tt.local, row, tt.state)
+			}
+		}
+	}
+}

@@ -60,6 +60,12 @@ type explainer struct {
 // The answering agent counts itself: it is here.
 func (e explainer) present() int {
 	n := 0
+	if !e.local.HasLeader && len(e.s.Members) > 0 { // what the log says is of another time
+		if e.s.Members[e.local.Site].Voter {
+			n++
+		}
+		return n + len(e.local.Reachable)
+	}
 	for id, m := range e.s.Members {
 		r, ok := e.s.Reports[id]
 		fresh := ok && r.Stamp.Term == e.s.Term && e.now.Sub(r.Stamp.At) <= PresenceAge
@@ -104,7 +110,22 @@ func (e explainer) site(id SiteID) SiteView {
 		out.Hosts = append(out.Hosts, e.host(h, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At}))
 	}
 	e.countGuests(id, &out)
+	if e.blind() {
+		out.State, out.Cause, out.Level, out.SeenBy, out.CommitAt, out.Silence = "unknown", CauseUnknown, LevelNone, 0, 0, 0
+		if out.PublicOK != "-" {
+			out.PublicOK = "?"
+		}
+		for i := range out.Hosts {
+			out.Hosts[i].Cause = CauseUnknown
+		}
+	}
 	return out
+}
+
+// blind says whether the answering agent has been without a leader for so long
+// that no vote it knows of would count: what it would say of a site is history.
+func (e explainer) blind() bool {
+	return !e.local.HasLeader && (e.local.LastContact == 0 || e.local.LastContact > VoteAge)
 }
 
 // commitIn is how long until the first guest of a lost site is taken over if

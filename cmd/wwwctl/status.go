@@ -209,8 +209,10 @@ func (a *app) statusTail(p *page, st failover.Status, most int) {
 			ended++
 		}
 	}
-	a.reasonLines(p, reasons{"held", heldLines(a, st), warn}, most)
-	a.reasonLines(p, reasons{"note", a.sentences(st.Notices), plain}, most)
+	held := heldLines(a, st)
+	a.reasonLines(p, reasons{"held", held, warn}, most)
+	notes := slices.DeleteFunc(a.sentences(st.Notices), func(text string) bool { return slices.Contains(held, text) })
+	a.reasonLines(p, reasons{"note", notes, plain}, most)
 	a.todo(p, st, most)
 }
 
