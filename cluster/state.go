@@ -53,3 +53,9 @@ func (n *Node) Changed() <-chan struct{} {
 	changed, _ := n.fsm.waiter()
 	return changed
 }
+
+// AwaitApplied returns when State has everything up to a log index: a follower
+// applies what the leader accepted from it a heartbeat later. Error: that of ctx.
+func (n *Node) AwaitApplied(ctx context.Context, index uint64) error {
+	return n.fsm.waitFor(ctx, index)
+}

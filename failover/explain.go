@@ -104,7 +104,7 @@ func (e explainer) site(id SiteID) SiteView {
 	for _, h := range site.HostIDs() {
 		hd := e.s.Domains[HostDomain(h)]
 		cause := hd.Cause
-		if cause == "" || e.covered(HostDomain(h)) {
+		if cause == "" || e.covered(HostDomain(h)) || d.Cause == CauseMeshDown || d.Cause == CauseAsymmetric {
 			cause = CauseUnknown
 		}
 		out.Hosts = append(out.Hosts, e.host(h, HostView{Host: h, Owner: string(site.Hosts[h].Owner), Cause: cause, Since: hd.Since.At}))

@@ -25,8 +25,19 @@ func (d *daemon) backend() api.Backend { return backend{d} }
 func (b backend) State() *failover.State { return b.d.node.State() }
 func (b backend) Now() time.Time         { return b.d.clock.Now(b.d.node.State(), time.Now()) }
 
+// ownWrite is how long at most the answer to a person waits for this agent to
+// know itself what it had accepted: status, asked next, must not deny it.
+const ownWrite = 2 * time.Second
+
 func (b backend) Propose(ctx context.Context, c failover.Command) (failover.Stamp, error) {
-	return b.d.node.Propose(ctx, c)
+	st, err := b.d.node.Propose(ctx, c)
+	if err != nil {
+		return st, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownWrite)
+	defer cancel()
+	_ = b.d.node.AwaitApplied(ctx, st.Index) // accepted it is, whether this agent hears of it now or later
+	return st, nil
 }
 
 func (b backend) Node() api.Node {
