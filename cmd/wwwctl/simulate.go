@@ -59,7 +59,11 @@ func (a *app) forecastScreen(f api.Forecast) string {
 	s := a.show
 	p := &page{s: s}
 	p.line("If %s were lost now (%s, state %d):", supposed(f.Supposed), s.clock(f.Meta.At), f.Index)
-	if f.NoLeader {
+	switch {
+	case f.NoLeader && f.Verdict.Cause == "":
+		p.line("  %s", s.paint(bad, s.text(fmt.Sprintf("%s hears no leader and cannot know: ask an agent that does", f.From))))
+		return p.b.String()
+	case f.NoLeader:
 		p.line("  %s", s.paint(bad, "too few voters would be left to agree on anything: nothing would be decided"))
 		return p.b.String()
 	}

@@ -40,6 +40,10 @@ func TestSimulate(t *testing.T) {
 			}
 		}
 	}
+	b.LocalFunc = func() failover.LocalView { return failover.LocalView{Site: "quai", LastContact: 20 * time.Second} }
+	if got := wwwctl(t.Context(), socket, "simulate --lose moulin"); !strings.Contains(got.out, "quai hears no leader") || strings.Contains(got.out, "WWW-") {
+		t.Errorf("without a leader: got\n%s\nwant no forecast", got.out)
+	}
 	if after := b.State().Index; after != before {
 		t.Errorf("simulating wrote %d entries", after-before)
 	}

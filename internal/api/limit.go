@@ -77,7 +77,8 @@ func (h *handler) includeObserver(r *http.Request) (any, error) {
 }
 
 // simulate says what would happen if something were lost now; nothing is
-// proposed, and a state without a leader will do.
+// proposed. An agent that hears no leader does not know who is there, and what
+// it would foretell from memory would be wrong.
 func (h *handler) simulate(r *http.Request) (any, error) {
 	q, s := r.URL.Query(), h.Backend.State()
 	domain, err := domainNamed(s, q.Get("lose"))
@@ -93,6 +94,10 @@ func (h *handler) simulate(r *http.Request) (any, error) {
 		return nil, malformedf("cut: %q is none of %s", lost.Cut, strings.Join(failover.Cuts(), ", "))
 	case lost.Cut != "" && lost.Host != "":
 		return nil, malformedf("cut: is of a site; %s is a host", lost.Host)
+	}
+	if !h.Backend.Local().HasLeader {
+		nothing := failover.Forecast{Supposed: lost, Timeline: []failover.Foreseen{}, NoLeader: true}
+		return Forecast{Meta: h.meta(s), Forecast: nothing}, nil
 	}
 	return Forecast{Meta: h.meta(s), Forecast: failover.Foretell(s, lost, h.Backend.Now())}, nil
 }
