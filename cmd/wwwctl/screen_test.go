@@ -200,6 +200,17 @@ func TestStatusScreens(t *testing.T) {
 	}
 }
 
+// An agent that never joined misses nobody: it is told how to join, and not to
+// look after links and power.
+func TestStatusBeforeJoining(t *testing.T) {
+	empty := failover.Explain(failover.NewState(), failover.LocalView{Site: "quai"}, at("03:00:00"))
+	got := wwwctl(t.Context(), showing(t, empty), "status", screen(80, 24))
+	if !strings.Contains(got.out, "quai belongs to no network yet: wwwd join") || strings.Contains(got.out, "check power") {
+		t.Errorf("got\n%s\nwant it to say how to join", got.out)
+	}
+	fits(t, "before joining", got.out, 80, 24)
+}
+
 func TestStatusFitsEvenACrowd(t *testing.T) {
 	got := wwwctl(t.Context(), showing(t, crowded()), "status", screen(80, 24))
 	for _, want := range []string{"op-18210", "more: wwwctl op show op-18210", "moulin", "to do", "quorum"} {

@@ -129,6 +129,10 @@ func (a *app) statusHead(p *page, st failover.Status) {
 // localView says what an agent without a leader knows, and what it does not.
 func (a *app) localView(p *page, st failover.Status) {
 	s := a.show
+	if st.Quorum.Voters == 0 { // an empty log: nobody is missing
+		p.line("  %s belongs to no network yet: wwwd join --to ADDRESS, or wwwd bootstrap", dash(string(st.Local.Site)))
+		return
+	}
 	if st.Local.LastContact > 0 {
 		p.line("  LOCAL view of %s; last shared state %s (%s ago)", st.Local.Site,
 			s.clock(st.At.Add(-st.Local.LastContact)), span(st.Local.LastContact))
@@ -219,7 +223,7 @@ func (a *app) statusTail(p *page, st failover.Status, most int) {
 // todo is the last word of every screen: what a person has to do.
 func (a *app) todo(p *page, st failover.Status, most int) {
 	texts := a.sentences(st.Todo)
-	if !st.Local.HasLeader {
+	if !st.Local.HasLeader && st.Quorum.Voters > 0 {
 		texts = append(texts, "check power and links here; stop and restore nothing by hand")
 	}
 	if len(texts) == 0 {
