@@ -122,8 +122,11 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
-	posts     int  // of a restore, in this attempt
+	posts     int  // of a restore, in this attempt, that may have arrived
 	restarted bool // the copy, under its check
+
+	silent   time.Time // since when the machines cannot be reached; zero = they can
+	silentIn string    // phase in which that began
 
 	stub     bool   // what stands under our id is the rest of a restore: bare, or locked by it
 	freed    string // phase that follows the freeing of a stub
@@ -307,9 +310,26 @@ func (j *job) kind() proxmox.Kind {
 // soon is the pause between two looks at something that is on its way.
 func (j *job) soon() time.Time { return j.now.Add(500 * time.Millisecond) }
 
-// trouble waits out what will pass and fails what will not. The first few
-// failed calls of an attempt are not worth an entry in the log.
+// outage is how long one phase of an attempt waits for machines that cannot be
+// reached. With the five attempts of a step that outlasts the reboot of a host;
+// a target that stays away costs no more before another one is taken.
+const outage = time.Minute
+
+// trouble waits out what will pass and fails what will not. Nothing was done by
+// a call that is "unreachable", so the phase may be gone through again: a
+// restart of pveproxy or of the host must not use up the attempts of the step.
 func (j *job) trouble(err error) (time.Time, *outcome) {
+	m := &j.w.mem
+	if proxmox.KindOf(err) == proxmox.Unreachable {
+		if m.silent.IsZero() || m.silentIn != m.phase {
+			// A phase that has ended means that they were reached meanwhile.
+			m.silent, m.silentIn = j.at, m.phase
+			j.w.e.Logger.Warn("waiting for this site's Proxmox", "guest", j.run.Assignment.Guest, "step", j.step.ID, "err", err)
+		}
+		if j.at.Sub(m.silent) < outage {
+			return j.now.Add(2 * time.Second), nil
+		}
+	}
 	return j.now, &outcome{failure: failureOf(err), note: clip(err.Error())}
 }
 

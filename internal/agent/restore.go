@@ -246,7 +246,6 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	marker := j.marker()
 	j.call("post restore")
 	j.w.fresh = false
-	m.posts++
 	upid, err := j.w.e.PVE.Restore(ctx, proxmox.RestoreRequest{
 		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
 		Pool: host.Restore.Pool, Description: marker.Describe(m.archive.Description), Tags: marker.Tags(), Nets: nets,
@@ -261,7 +260,7 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 		if proxmox.KindOf(err) == proxmox.Exists {
 			m.phase = restoreLook // whose it is, its configuration may tell
 		}
-		if m.posts < maxPosts {
+		if m.posts++; m.posts < maxPosts {
 			return j.soon(), nil
 		}
 	}

@@ -7,8 +7,10 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,6 +82,7 @@ type rig struct {
 	requests []request
 	checked  func(url string) error
 	answer   func(path string) (status int, body string) // in place of the fakes; 0: they answer
+	silent   func() bool                                 // nothing can be reached
 }
 
 const (
@@ -185,6 +188,9 @@ func (r *rig) backup() {
 
 // RoundTrip implements http.RoundTripper over the fakes.
 func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
+	if r.silent != nil && r.silent() {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	}
 	if r.answer != nil {
 		if status, body := r.answer(strings.TrimPrefix(req.URL.Path, "/api2/json")); status != 0 {
 			return &http.Response{Status: fmt.Sprint(status, " "), StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil

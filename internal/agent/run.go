@@ -234,8 +234,8 @@ func (j *job) checkStart(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	j.call("post start again")
-	m.restarted, m.phase = true, ""
 	_, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
+	m.restarted, m.phase = proxmox.KindOf(err) != proxmox.Unreachable, ""
 	switch proxmox.KindOf(err) {
 	case "", proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
 		return j.now.Add(2 * time.Second), nil

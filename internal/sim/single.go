@@ -118,7 +118,7 @@ func SingleFault(kind network.GuestType, n int, f Single, into *Ending) Scenario
 			w.strike = p.strike
 			w.at(time.Second, p.follow)
 		},
-		Until: Warm + 30*time.Minute,
+		Until: Warm + 45*time.Minute,
 		Check: p.check,
 	}
 }
