@@ -69,7 +69,7 @@ soak: ## many simulated runs (SEEDS=n FROM=first)
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
 	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
-	CONTRACT=1 CONTRACT_REPORT="$$report" $(foreach v,PVE_SCHEMA PBS_SCHEMA,$(if $($(v)),$(v)="$(abspath $($(v)))")) \
+	CONTRACT=1 CONTRACT_REPORT="$$report" $(foreach v,PVE_SCHEMA PBS_SCHEMA,$(if $($(v)),$(v)="$(if $(filter /%,$($(v))),,$(CURDIR)/)$($(v))")) \
 	  $(GO) test ./internal/lab -run 'Contract|Clients|Schema' -count=1; \
 	status=$$?; cat "$$report"; exit $$status
 
