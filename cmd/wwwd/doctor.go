@@ -8,6 +8,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
+	"github.com/raoull/worldwidewelsh/internal/roothelper"
 )
 
 // siteDoctor drives the reader of this site's machines and answers the API.
@@ -24,7 +25,8 @@ func newSiteDoctor(h *siteHands) *siteDoctor {
 		wake: make(chan struct{}, 1),
 		reader: &agent.Doctor{
 			Site: d.conf.Site, Log: d.node, Clock: d.clock, Every: agent.DoctorEvery, Logger: d.log.With("component", "doctor"),
-			Disk: func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
+			Helper: roothelper.Client{Path: d.conf.HelperSocket},
+			Disk:   func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
 			Machines: func() agent.Machines {
 				m := agent.Machines{}
 				if own := h.machines.Load(); own != nil {

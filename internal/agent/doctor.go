@@ -24,6 +24,12 @@ type Machines struct {
 	Others []Other
 }
 
+// HelperProbe asks the root helper whether it would act on an id, without an act.
+type HelperProbe interface {
+	// Probe returns nil if it would; id is that of no guest.
+	Probe(ctx context.Context, id int) error
+}
+
 // Other is a further PVE of the site, of which only the guests are listed.
 type Other struct {
 	Host network.HostID
@@ -40,6 +46,7 @@ type Doctor struct {
 	Clock    *LogClock
 	Machines func() Machines    // those of the next round
 	Disk     func() doctor.Disk // where the agent's data lies
+	Helper   HelperProbe        // nil: not asked
 	Every    time.Duration
 	Logger   *slog.Logger
 
@@ -160,6 +167,9 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 	for _, kind := range []proxmox.Kind{proxmox.VM, proxmox.CT} {
 		r.plan(doctor.Guests, func(ctx context.Context) error { return r.readGuests(ctx, kind) })
 	}
+	if d.Helper != nil {
+		r.plan(doctor.Privileges, func(ctx context.Context) error { r.readHelper(ctx, d.Helper); return nil })
+	}
 	r.plan(doctor.Restore, r.readHA)
 	r.plan(doctor.Restore, r.readBridges)
 	r.plan(doctor.Restore, r.readProcessor)
@@ -202,7 +212,8 @@ func (d *Doctor) finish(s *failover.State, now time.Time) {
 func (r *doctorRound) readVersion(ctx context.Context, site failover.SiteID) error {
 	v, err := r.PVE.Version(ctx)
 	if err != nil {
-		return err
+		r.unusable("pve "+r.facts.Node, err)
+		return nil
 	}
 	r.facts.Release = v.Version
 	r.facts.Permissions = map[string]map[string]bool{}
@@ -214,6 +225,37 @@ func (r *doctorRound) readVersion(ctx context.Context, site failover.SiteID) err
 		r.plan(doctor.Privileges, func(ctx context.Context) error { return r.readPermissions(ctx, path) })
 	}
 	return nil
+}
+
+// unusable notes that a machine does not even tell its version.
+func (r *doctorRound) unusable(machine string, err error) {
+	r.facts.Unusable = append(r.facts.Unusable, doctor.Machine{Name: machine, Why: clip(err.Error())})
+}
+
+// readHelper asks the root helper about the last id for restored guests that no
+// guest has: the ids in use are handed out from the first.
+func (r *doctorRound) readHelper(ctx context.Context, h HelperProbe) {
+	taken := map[int]bool{}
+	for _, kind := range []doctor.Kind{"vm", "ct"} {
+		list, read := r.facts.Residents[kind]
+		if !read {
+			return // no id is known to be free
+		}
+		for _, g := range list {
+			taken[g.ID] = true
+		}
+	}
+	ids := r.host.Restore.IDs
+	for id := ids.Last; id >= ids.First; id-- {
+		if taken[id] {
+			continue
+		}
+		r.facts.Helper = doctor.Helper{ID: id}
+		if err := h.Probe(ctx, id); err != nil {
+			r.facts.Helper.Why = clip(err.Error())
+		}
+		return
+	}
 }
 
 func (r *doctorRound) readPermissions(ctx context.Context, path string) error {

@@ -75,7 +75,8 @@ func (r *doctorRound) readJobs(ctx context.Context) error {
 func (r *doctorRound) readStoreVersion(ctx context.Context) error {
 	v, err := r.PBS.Version(ctx)
 	if err != nil {
-		return err
+		r.unusable("pbs "+r.facts.Store.Datastore, err)
+		return nil
 	}
 	r.facts.Store.Release = v.Version
 	r.facts.Store.Permissions = map[string]map[string]bool{}

@@ -17,6 +17,8 @@ const (
 	CodeMissingPrivilegePBS = "WWW-2113"
 	CodeForeignOwner        = "WWW-2114" // the agent can protect its own groups only
 	CodeNoPull              = "WWW-2115" // no pull job of a source is to be seen
+	CodeNoHelper            = "WWW-2116" // the root helper would not help
+	CodeMachineOut          = "WWW-2117" // a machine does not even tell its version
 
 	CodeNoEntry       = "WWW-2120"
 	CodeNotPBS        = "WWW-2121"

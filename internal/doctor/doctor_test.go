@@ -114,6 +114,11 @@ func TestChecks(t *testing.T) {
 		// Privileges.
 		{"old release", func(b *bench) { b.facts.Release = "7.4-1" }, []string{"ERROR WWW-2111 node pve-quai"}},
 		{"release 8 wants another", func(b *bench) { b.facts.Release = "8.4.1" }, []string{"ERROR WWW-2110 token wwwd@pve!agent"}},
+		{"no root helper", func(b *bench) { b.facts.Helper = doctor.Helper{ID: 90999, Why: "no root helper"} }, []string{"WARNING WWW-2116 root helper"}},
+		{"a root helper", func(b *bench) { b.facts.Helper = doctor.Helper{ID: 90999} }, nil},
+		{"token refused", func(b *bench) {
+			b.facts.Release, b.facts.Unusable = "", []doctor.Machine{{Name: "pve pve-quai", Why: "401 Unauthorized"}}
+		}, []string{"ERROR WWW-2117 pve pve-quai"}},
 		// The PBS.
 		{"old PBS", func(b *bench) { b.facts.Store.Release = "3.3.2" }, []string{"ERROR WWW-2112 PBS"}},
 		{"PBS of a version that cannot be read", func(b *bench) { b.facts.Store.Release = "x" }, []string{"ERROR WWW-2112 PBS"}},

@@ -14,6 +14,8 @@ type Facts struct {
 	Node         string        // of the PVE
 	Token        string        // "user@realm!name"
 	Access       string        // why this site's Proxmox cannot be used; "" = it can
+	Unusable     []Machine     // that did not even tell their version
+	Helper       Helper        // the root helper of the host that restores
 	Failed       []Failure     // calls that gave no answer
 	Release      string        // of PVE, "9.2.1"; "" = not read
 	Disk         Disk          // where the agent keeps its data
@@ -31,6 +33,19 @@ type Facts struct {
 	Archives    []Archive
 	Strangers   []Stranger
 	Jobs        []SyncJob
+}
+
+// Machine is a PVE or PBS of the site that cannot be used.
+type Machine struct {
+	Name string // "pve raoull-quai", "pbs raoull-quai"
+	Why  string
+}
+
+// Helper is what came of a question to the root helper, which clears the locks
+// of crashed restores.
+type Helper struct {
+	ID  int    // of no guest, that it was asked about; 0 = it was not asked
+	Why string // why it would not help; "" = it would
 }
 
 // Failure is a call that gave no answer.

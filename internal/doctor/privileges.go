@@ -66,13 +66,23 @@ func (h here) privileges() result {
 	var r result
 	h.node(&r)
 	h.store(&r)
+	for _, m := range h.Facts.Unusable {
+		r.add(found(Privileges, CodeMachineOut, h.Local.Site, m.Name, "why", m.Why))
+	}
+	if asked := h.Facts.Helper; asked.ID != 0 {
+		r.checked++
+		if asked.Why != "" {
+			r.add(found(Privileges, CodeNoHelper, h.Local.Site, "root helper",
+				"id", itoa(asked.ID), "why", asked.Why, "range", rangeText(h.host.Restore.IDs)))
+		}
+	}
 	return r
 }
 
 func (h here) node(r *result) {
 	f := h.Facts
 	if f.Release == "" || f.Permissions == nil {
-		return // why stands among the failures
+		return // why stands among the machines that cannot be used
 	}
 	need, err := Grants(h.State.Network, h.Local.Site, f.Release)
 	if err != nil {

@@ -41,6 +41,24 @@ func (c Client) Unlock(ctx context.Context, id int) error { return c.ask(ctx, Re
 // lock=create too, so it comes before Unlock.
 func (c Client) Umount(ctx context.Context, id int) error { return c.ask(ctx, Request{Umount, id}) }
 
+// Probe finds out whether the helper would act on id, without an act: id is that
+// of no guest. nil means that it listens, lets the caller ask, covers the id and
+// can look at guests; the error is as Unlock's.
+//
+// It asks for Umount, which for a guest that somebody makes there meanwhile is
+// the lesser of the two verbs: it acts on dead restores of containers only.
+func (c Client) Probe(ctx context.Context, id int) error {
+	err := c.Umount(ctx, id)
+	if r, ok := errors.AsType[*Refusal](err); ok {
+		switch r.Code {
+		case BadRequest, BadPeer, BadRules, OutOfRange, Failed:
+		default:
+			return nil // it has looked at the guest, or found none
+		}
+	}
+	return err
+}
+
 func (c Client) ask(ctx context.Context, r Request) error {
 	if _, err := ParseRequest([]byte(r.line())); err != nil {
 		return fmt.Errorf("%s guest %d: %w", r.Verb, r.ID, &Refusal{Code: BadRequest, Text: err.Error()})

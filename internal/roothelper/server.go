@@ -73,9 +73,13 @@ func (s *Server) handle(ctx context.Context, conn *net.UnixConn) {
 		refusal = s.do(work, log, request)
 		cancel()
 	}
-	if refusal == nil {
+	switch {
+	case refusal == nil:
 		log.Info("done")
-	} else {
+	case refusal.Code == Absent:
+		// The agent asks so, again and again, whether somebody answers (Client.Probe).
+		log.Info("refused", "code", string(refusal.Code), "reason", refusal.Text)
+	default:
 		log.Warn("refused", "code", string(refusal.Code), "reason", refusal.Text)
 	}
 	if err := conn.SetDeadline(time.Now().Add(s.ReadTimeout)); err != nil {

@@ -384,3 +384,52 @@ func TestIdleHelperEnds(t *testing.T) {
 		t.Errorf("Serve: %v, want nil after the idle time", err)
 	}
 }
+
+// TestProbe: it is asked about the id of no guest, and nothing is done.
+func TestProbe(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		id     int
+		change func(*host, *roothelper.Server)
+		want   roothelper.Code // "" = it would help
+	}{
+		{name: "no guest there", id: 90001, change: func(h *host, _ *roothelper.Server) { h.kind = "" }},
+		{name: "a guest there, not locked", id: 90001, change: func(h *host, _ *roothelper.Server) { delete(h.config, "lock") }},
+		{name: "a VM there", id: 90001, change: func(h *host, _ *roothelper.Server) { h.kind = "qemu" }},
+		{name: "out of range", id: 91000, want: roothelper.OutOfRange},
+		{name: "another user's", id: 90001, want: roothelper.BadPeer, change: func(_ *host, s *roothelper.Server) {
+			s.Rules = func() (roothelper.Rules, error) {
+				return roothelper.Rules{UID: uint32(os.Getuid()) + 1, IDs: []network.IDRange{{First: 90000, Last: 90999}}}, nil
+			}
+		}},
+		{name: "no rules", id: 90001, want: roothelper.BadRules, change: func(_ *host, s *roothelper.Server) {
+			s.Rules = func() (roothelper.Rules, error) { return roothelper.Rules{}, errors.New("no file") }
+		}},
+		{name: "Proxmox does not answer", id: 90001, want: roothelper.Failed, change: func(h *host, _ *roothelper.Server) {
+			h.fail["/usr/bin/pvesh"] = &roothelper.CommandError{Command: "pvesh get", Stderr: "Connection refused", Err: errors.New("exit status 255")}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := stub(t, "lxc")
+			client, out := serve(t, h, func(s *roothelper.Server) {
+				if c.change != nil {
+					c.change(h, s)
+				}
+			})
+			err := client.Probe(t.Context(), c.id)
+			if codeOf(err) != c.want || (err == nil) != (c.want == "") {
+				t.Errorf("got %v, want code %q", err, c.want)
+			}
+			if got := h.acts(); len(got) > 0 {
+				t.Errorf("acted by %q", got)
+			}
+			if h.kind == "" && strings.Contains(out.String(), "level=WARN") {
+				t.Errorf("a question that is asked every ten minutes is a warning in the log:\n%s", out)
+			}
+		})
+	}
+	gone := roothelper.Client{Path: filepath.Join(t.TempDir(), "none.sock")}
+	if err := gone.Probe(t.Context(), 90001); !errors.Is(err, roothelper.ErrNoHelper) {
+		t.Errorf("without a socket: %v, want %v", err, roothelper.ErrNoHelper)
+	}
+}
