@@ -125,8 +125,22 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	return lab.NewPBS(cfg)
 }
 
-// pveVersion is that of the hosts that restore, unless the lab says otherwise.
+// pveVersion is that of the hosts with a PVE, unless the lab says otherwise.
 const pveVersion = "9.2.1"
+
+// lookRights are what a token needs on /vms to list guests and ask for their
+// addresses. PVE 9 has VM.GuestAgent.Audit in place of VM.Monitor and knows the
+// latter no more (reference/proxmox.md, section 12).
+func lookRights(version string) ([]string, error) {
+	release, err := privileges.ParseRelease(version)
+	if err != nil {
+		return nil, err
+	}
+	if release < 9 {
+		return []string{"VM.Audit", "VM.Monitor"}, nil
+	}
+	return []string{"VM.Audit", "VM.GuestAgent.Audit"}, nil
+}
 
 // storeRights are what the set-up gives the agent's token on its site's PBS; on a
 // machine of the lab, too, it has no right more.
@@ -201,7 +215,7 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		}
 	}
 	cfg := lab.PVEConfig{
-		Site: p.name, Node: h.Name, Version: p.lab.PVE, Address: p.lab.Plan().Host(p.index, h.Index).String(),
+		Site: p.name, Node: h.Name, Version: cmp.Or(p.lab.PVE, pveVersion), Address: p.lab.Plan().Host(p.index, h.Index).String(),
 		Storages: []lab.StorageConfig{{ID: LocalStorage, Type: "zfspool", Size: hostStorage}},
 		Bridges:  []lab.BridgeConfig{{Name: Bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{PVEToken: p.lab.TokenSecret(p.name, PVEToken)},
@@ -215,13 +229,16 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		},
 	}
 	if h.Owner == network.OwnerStructure {
-		cfg.ACL = map[string]map[string][]string{PVEToken: {"/vms": {"VM.Audit", "VM.GuestAgent.Audit"}}} // only to look
+		look, err := lookRights(cfg.Version)
+		if err != nil {
+			return nil, err
+		}
+		cfg.ACL = map[string]map[string][]string{PVEToken: {"/vms": look}}
 		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
 	} else {
 		for _, other := range p.lab.others(p.index, network.Brique) {
 			cfg.Storages = append(cfg.Storages, entry(sourceEntry(other), other))
 		}
-		cfg.Version = cmp.Or(cfg.Version, pveVersion)
 		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), cfg.Version)
 		if err != nil {
 			return nil, err

@@ -37,7 +37,7 @@ type world struct {
 	wait   time.Duration // for an answer
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, change ...func(*site.Lab)) *world {
 	t.Helper()
 	plan, guard, err := fabric.FreeBlock(site.GuardPort)
 	if err != nil {
@@ -50,6 +50,9 @@ func newWorld(t *testing.T) *world {
 	}
 	// The tests make copies when they want them.
 	l.Timing = site.Timing{First: network.Duration(time.Hour), Backup: network.Duration(time.Hour), Sync: network.Duration(time.Hour)}
+	for _, f := range change {
+		f(l)
+	}
 	dir, err := os.MkdirTemp("", "lab") // short: it holds sockets
 	if err != nil {
 		t.Fatal(err)
@@ -196,6 +199,25 @@ func TestSiteServesMembers(t *testing.T) {
 	})
 	if err := client.Act(t.Context(), site.Act{Guest: "nobody", Do: "stop"}); err == nil {
 		t.Error("stopping a guest that is not there succeeded")
+	}
+}
+
+// TestReleasesOfTheHosts: every site of a lab runs on hosts of the oldest release, too.
+func TestReleasesOfTheHosts(t *testing.T) {
+	t.Parallel()
+	for _, release := range []struct{ pve, pbs string }{{"8.4", "3.4"}, {"9.2", "4.2"}} {
+		w := newWorld(t, func(l *site.Lab) { l.PVE, l.PBS = release.pve, release.pbs })
+		for _, name := range w.lab.Names() {
+			w.start(name)
+		}
+		i := w.index("moulin")
+		for host := range 2 { // the structure's and the one that restores
+			api := netip.AddrPortFrom(w.lab.Plan().Host(i, host), site.PVEPort)
+			code, body, err := w.get(w.lab.Plan().Mesh(i), api, "pve", "/api2/json/version", w.pveHeader("moulin"))
+			if err != nil || code != http.StatusOK || !strings.Contains(body, `"version":"`+release.pve) {
+				t.Errorf("%s: host %d answers %d %q, %v", release.pve, host, code, body, err)
+			}
+		}
 	}
 }
 
