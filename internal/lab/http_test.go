@@ -150,6 +150,22 @@ func TestLessPrivilegesShowLess(t *testing.T) {
 	if len(rows) != 0 {
 		t.Errorf("content without the right to the backups = %v, want an empty list", rows)
 	}
+	// Each of the two rights alone shows none either.
+	for _, alone := range []map[string][]string{
+		{"/storage/pbs-local": {"Datastore.AllocateSpace"}}, {"/vms/100": {"VM.Audit", "VM.Backup"}},
+	} {
+		for path, privs := range alone {
+			old, had := acl[path]
+			acl[path] = privs
+			rows, _ := w.call("GET", nodePath("/storage/pbs-local/content"), nil).([]any)
+			if delete(acl, path); had {
+				acl[path] = old
+			}
+			if len(rows) != 0 {
+				t.Errorf("content with %v alone = %v, want an empty list", alone, rows)
+			}
+		}
+	}
 	if list, _ := w.call("GET", nodePath("/qemu"), nil).([]any); len(list) != 1 {
 		t.Errorf("VMs = %v, want one", list)
 	}

@@ -159,6 +159,17 @@ func TestOverrideNets(t *testing.T) {
 			}
 		})
 	}
+	three := proxmox.ArchiveConfig{Kind: proxmox.VM, Nets: map[string]string{
+		"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0", "net1": "e1000=BC:24:11:00:00:02,bridge=vmbr1,tag=7", "net11": "virtio=BC:24:11:00:00:03",
+	}}
+	got, err := proxmox.OverrideNets(three, "vmbr9", 120)
+	want := map[string]string{
+		"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr9,tag=120", "net1": "e1000=BC:24:11:00:00:02,bridge=vmbr9,tag=120",
+		"net11": "virtio=BC:24:11:00:00:03,bridge=vmbr9,tag=120",
+	}
+	if diff := cmp.Diff(want, got); diff != "" || err != nil {
+		t.Errorf("every card has to be overridden, %v (-want +got):\n%s", err, diff)
+	}
 	for _, bad := range []struct {
 		bridge string
 		vlan   int
