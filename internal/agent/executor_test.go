@@ -13,77 +13,89 @@ import (
 )
 
 func TestExecutorCarriesOutARestore(t *testing.T) {
-	r := newRig(t)
-	r.begin()
-	r.until("restore running")
-	r.until("start running")
-	g, ok := r.pve.Guest(vmid)
-	switch {
-	case !ok || g.Running:
-		t.Fatalf("copy exists=%t running=%t before its start", ok, g.Running)
-	case g.Config["onboot"] != "0" || g.Nets[0].Tag != 120 || g.Nets[0].Bridge != "vmbr0":
-		t.Errorf("copy has onboot %q and %+v, want 0 and vlan 120 on vmbr0", g.Config["onboot"], g.Nets)
-	}
-	r.until("nothing left")
-	if g, _ := r.pve.Guest(vmid); !g.Serving {
-		t.Error("the copy does not serve")
-	}
-	if s := r.pbs.Snapshots("moulin")[0]; s.Protected {
-		t.Error("the restore point is still protected")
-	}
-	if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
-		t.Errorf("%d restores and %d starts were posted, want one of each", n, m)
-	}
-	if p := r.log.state.Guests[guest]; p.Owner != away || p.Serving != away || p.VMID != vmid {
-		t.Errorf("placement %+v, want owned and served at %s as %d", p, away, vmid)
+	for _, version := range releases {
+		t.Run(version, func(t *testing.T) {
+			r := newRigOf(t, version)
+			r.begin()
+			r.until("restore running")
+			r.until("start running")
+			g, ok := r.pve.Guest(vmid)
+			switch {
+			case !ok || g.Running:
+				t.Fatalf("copy exists=%t running=%t before its start", ok, g.Running)
+			case g.Config["onboot"] != "0" || g.Nets[0].Tag != 120 || g.Nets[0].Bridge != "vmbr0":
+				t.Errorf("copy has onboot %q and %+v, want 0 and vlan 120 on vmbr0", g.Config["onboot"], g.Nets)
+			}
+			r.until("nothing left")
+			if g, _ := r.pve.Guest(vmid); !g.Serving {
+				t.Error("the copy does not serve")
+			}
+			if s := r.pbs.Snapshots("moulin")[0]; s.Protected {
+				t.Error("the restore point is still protected")
+			}
+			if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
+				t.Errorf("%d restores and %d starts were posted, want one of each", n, m)
+			}
+			if p := r.log.state.Guests[guest]; p.Owner != away || p.Serving != away || p.VMID != vmid {
+				t.Errorf("placement %+v, want owned and served at %s as %d", p, away, vmid)
+			}
+		})
 	}
 }
 
 func TestLostRepliesAreResolvedByLooking(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		match lab.Match
-	}{
-		{"protect", lab.Match{Method: "PUT"}},
-		{"restore", lab.Match{Method: "POST", Path: "*/qemu"}},
-		{"start", lab.Match{Method: "POST", Path: "*/start"}},
-		{"task", lab.Match{Method: "GET", Path: "*/status"}},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			r := newRig(t)
-			r.begin()
-			if err := r.faults.Add(lab.Fault{Match: tc.match, Effect: lab.EffectDropReply, Times: 1}); err != nil {
-				t.Fatal(err)
-			}
-			for range 400 {
-				if strings.HasSuffix(r.status(), "failed") {
-					r.must(failover.RetryStep{Token: r.op().TokenOf(guest)})
-				}
-				r.step()
-			}
-			if r.status() != "nothing left" {
-				t.Fatalf("the run stands at %q: %s", r.status(), r.note())
-			}
-			if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
-				t.Errorf("%d restores and %d starts were posted, want one of each", n, m)
+	for _, version := range releases {
+		t.Run(version, func(t *testing.T) {
+			for _, tc := range []struct {
+				name  string
+				match lab.Match
+			}{
+				{"protect", lab.Match{Method: "PUT"}},
+				{"restore", lab.Match{Method: "POST", Path: "*/qemu"}},
+				{"start", lab.Match{Method: "POST", Path: "*/start"}},
+				{"task", lab.Match{Method: "GET", Path: "*/status"}},
+			} {
+				t.Run(tc.name, func(t *testing.T) {
+					r := newRigOf(t, version)
+					r.begin()
+					if err := r.faults.Add(lab.Fault{Match: tc.match, Effect: lab.EffectDropReply, Times: 1}); err != nil {
+						t.Fatal(err)
+					}
+					for range 400 {
+						if strings.HasSuffix(r.status(), "failed") {
+							r.must(failover.RetryStep{Token: r.op().TokenOf(guest)})
+						}
+						r.step()
+					}
+					if r.status() != "nothing left" {
+						t.Fatalf("the run stands at %q: %s", r.status(), r.note())
+					}
+					if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
+						t.Errorf("%d restores and %d starts were posted, want one of each", n, m)
+					}
+				})
 			}
 		})
 	}
 }
 
 func TestRestartedAgentRepeatsNothing(t *testing.T) {
-	for after := 0; after < 90; after += 2 {
-		r := newRig(t)
-		r.begin()
-		for range after {
-			r.step()
-		}
-		at := r.status()
-		r.restart()
-		r.until("nothing left")
-		if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
-			t.Fatalf("after a restart at %q: %d restores and %d starts were posted, want one of each: %v", at, n, m, r.requests)
-		}
+	for _, version := range releases {
+		t.Run(version, func(t *testing.T) {
+			for after := 0; after < 90; after += 2 {
+				r := newRigOf(t, version)
+				r.begin()
+				for range after {
+					r.step()
+				}
+				at := r.status()
+				r.restart()
+				r.until("nothing left")
+				if n, m := r.count("POST", "/qemu"), r.count("POST", "/status/start"); n != 1 || m != 1 {
+					t.Fatalf("after a restart at %q: %d restores and %d starts were posted, want one of each: %v", at, n, m, r.requests)
+				}
+			}
+		})
 	}
 }
 

@@ -100,45 +100,49 @@ func (r *rig) finish() {
 }
 
 func TestRestoreCutByACrashBeginsAnew(t *testing.T) {
-	for _, tc := range []struct {
-		name  string
-		kind  network.GuestType
-		die   func(*lab.PVE, time.Time)
-		asked []string
-	}{
-		{"VM, host", network.VM, reboot, []string{"unlock 90000"}},
-		{"VM, process", network.VM, kill, []string{"unlock 90000"}},
-		{"container, host", network.CT, reboot, []string{"umount 90000", "unlock 90000"}},
-		{"container, process", network.CT, kill, []string{"umount 90000", "unlock 90000"}},
-	} {
-		for _, restarted := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, agent restarted %t", tc.name, restarted), func(t *testing.T) {
-				r := newRig(t)
-				r.beginKind(tc.kind)
-				h := newRoot(r)
-				r.cut(tc.die)
-				if restarted {
-					r.restart()
-					r.executor.Helper = h
+	for _, version := range releases {
+		t.Run(version, func(t *testing.T) {
+			for _, tc := range []struct {
+				name  string
+				kind  network.GuestType
+				die   func(*lab.PVE, time.Time)
+				asked []string
+			}{
+				{"VM, host", network.VM, reboot, []string{"unlock 90000"}},
+				{"VM, process", network.VM, kill, []string{"unlock 90000"}},
+				{"container, host", network.CT, reboot, []string{"umount 90000", "unlock 90000"}},
+				{"container, process", network.CT, kill, []string{"umount 90000", "unlock 90000"}},
+			} {
+				for _, restarted := range []bool{false, true} {
+					t.Run(fmt.Sprintf("%s, agent restarted %t", tc.name, restarted), func(t *testing.T) {
+						r := newRigOf(t, version)
+						r.beginKind(tc.kind)
+						h := newRoot(r)
+						r.cut(tc.die)
+						if restarted {
+							r.restart()
+							r.executor.Helper = h
+						}
+						r.finish()
+						if r.status() != "nothing left" {
+							t.Fatalf("the run stands at %q: %s", r.status(), r.note())
+						}
+						if !slices.Equal(h.asked, tc.asked) {
+							t.Errorf("the helper was asked %q, want %q", h.asked, tc.asked)
+						}
+						if n := r.count("DELETE", fmt.Sprint("/", vmid)); n != 1 {
+							t.Errorf("%d deletions, want that of the stub", n)
+						}
+						if g, _ := r.pve.Guest(vmid); !g.Serving {
+							t.Error("the copy does not serve")
+						}
+						if b, err := r.pve.Root().MountInfo(); err != nil || strings.Contains(string(b), "/var/lib/lxc/") {
+							t.Errorf("an image is still mounted: %s, %v", b, err)
+						}
+					})
 				}
-				r.finish()
-				if r.status() != "nothing left" {
-					t.Fatalf("the run stands at %q: %s", r.status(), r.note())
-				}
-				if !slices.Equal(h.asked, tc.asked) {
-					t.Errorf("the helper was asked %q, want %q", h.asked, tc.asked)
-				}
-				if n := r.count("DELETE", fmt.Sprint("/", vmid)); n != 1 {
-					t.Errorf("%d deletions, want that of the stub", n)
-				}
-				if g, _ := r.pve.Guest(vmid); !g.Serving {
-					t.Error("the copy does not serve")
-				}
-				if b, err := r.pve.Root().MountInfo(); err != nil || strings.Contains(string(b), "/var/lib/lxc/") {
-					t.Errorf("an image is still mounted: %s, %v", b, err)
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
@@ -158,17 +162,21 @@ func (r *rig) beginKind(kind network.GuestType) {
 }
 
 func TestCancelledRestoreCutByACrashIsCleanedUp(t *testing.T) {
-	for _, kind := range []network.GuestType{network.VM, network.CT} {
-		t.Run(string(kind), func(t *testing.T) {
-			r := newRig(t)
-			r.beginKind(kind)
-			h := newRoot(r)
-			r.cut(reboot)
-			r.must(failover.CancelOp{Op: r.op().ID, Reason: failover.Reason{Code: failover.CodeBack}})
-			r.now = r.now.Add(time.Hour)
-			r.finish()
-			if _, ok := r.pve.Guest(vmid); ok || r.status() != "nothing left" || len(h.asked) == 0 {
-				t.Errorf("the stub is there: %t; the run stands at %q: %s; the helper was asked %q", ok, r.status(), r.note(), h.asked)
+	for _, version := range releases {
+		t.Run(version, func(t *testing.T) {
+			for _, kind := range []network.GuestType{network.VM, network.CT} {
+				t.Run(string(kind), func(t *testing.T) {
+					r := newRigOf(t, version)
+					r.beginKind(kind)
+					h := newRoot(r)
+					r.cut(reboot)
+					r.must(failover.CancelOp{Op: r.op().ID, Reason: failover.Reason{Code: failover.CodeBack}})
+					r.now = r.now.Add(time.Hour)
+					r.finish()
+					if _, ok := r.pve.Guest(vmid); ok || r.status() != "nothing left" || len(h.asked) == 0 {
+						t.Errorf("the stub is there: %t; the run stands at %q: %s; the helper was asked %q", ok, r.status(), r.note(), h.asked)
+					}
+				})
 			}
 		})
 	}
