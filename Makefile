@@ -11,7 +11,7 @@ RUNS ?= 20
 SITE_YEARS ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e netns lint fmt bench bench-detection soak sim cover contract alerts clean
+.PHONY: help build demo lab test e2e netns lint fmt bench bench-detection soak sim mutants cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ sim: ## replay one simulated run (SEED=n)
 
 soak: ## many simulated runs (SEEDS=n FROM=first)
 	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
+
+mutants: ## sabotage the production code line by line: the simulator must notice (SEEDS=100)
+	$(GO) test ./internal/sim/mutants -run TestMutantsDie -mutants.seeds=$(if $(filter command%,$(origin SEEDS)),$(SEEDS),100) -count=1 -timeout 0
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
 	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \

@@ -20,8 +20,9 @@ func seeds(full, short int) uint64 {
 // stride is how many of the enumerated crash points are passed over.
 func stride() int { return int(seeds(1, 7)) }
 
-func TestScenarios(t *testing.T) {
-	for name, scenario := range map[string]func() sim.Scenario{
+// scenarios are the incidents that are told step by step.
+func scenarios() map[string]func() sim.Scenario {
+	return map[string]func() sim.Scenario{
 		"main job, moulin":          func() sim.Scenario { return sim.SiteKilled("moulin") },
 		"main job, fabrique":        func() sim.Scenario { return sim.SiteKilled("fabrique") },
 		"main job, quai":            func() sim.Scenario { return sim.SiteKilled("quai") },
@@ -46,7 +47,11 @@ func TestScenarios(t *testing.T) {
 		"isolated":                  sim.Isolated,
 		"leader's clock is ahead":   func() sim.Scenario { return sim.WrongClock(3 * time.Hour) },
 		"leader's clock is behind":  func() sim.Scenario { return sim.WrongClock(-3 * time.Hour) },
-	} {
+	}
+}
+
+func TestScenarios(t *testing.T) {
+	for name, scenario := range scenarios() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range seeds(2, 1) {
