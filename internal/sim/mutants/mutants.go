@@ -5,201 +5,258 @@
 // it is, and hunts for a run that violates an invariant or misses its end.
 package mutants
 
-// Mutant is one sabotage.
+import "slices"
+
+// Mutant is one sabotage. It has more than one edit where a second guard keeps
+// the same promise: to take one away shows nothing then.
 type Mutant struct {
-	Name string // kebab-case
+	Name  string // kebab-case
+	Why   string // what the lines protect, in design.md's words
+	Edits []Edit
+}
+
+// Edit replaces one text of one file.
+type Edit struct {
 	File string // from the root of the repository
 	Old  string // occurs exactly once in the file
 	New  string
-	Why  string // what the line protects, in design.md's words
 }
 
 // All returns the mutants in the order of the way of a failover.
 func All() []Mutant {
+	return slices.Concat(judging(), operations(), hands(), zones())
+}
+
+func one(name, file, old, changed, why string) Mutant {
+	return Mutant{Name: name, Why: why, Edits: []Edit{{File: file, Old: old, New: changed}}}
+}
+
+// judging are sabotages of what decides that a site is lost and what to do.
+func judging() []Mutant {
 	return []Mutant{
-		// Judging and deciding.
-		{
+		one(
 			"commit-at-once", "internal/network/query.go",
 			"\t\treturn p.CommitDual.D()\n\t}\n\treturn p.Commit.D()",
 			"\t\treturn p.PrepareB.D()\n\t}\n\treturn p.PrepareB.D()",
 			"S4: the commit delay",
-		},
-		{
+		),
+		one(
 			"one-voter-is-a-majority", "failover/judge.go",
 			"func (s *State) Majority() int { return s.Voters()/2 + 1 }",
 			"func (s *State) Majority() int { return 1 }",
 			"S4: a majority of all voters",
-		},
-		{
+		),
+		one(
 			"majority-of-the-reachable", "failover/judge.go",
-			"\t\tif m.Voter {\n\t\t\tn++\n\t\t}\n\t}\n\treturn n\n}\n\n// judge holds",
-			"\t\tif _, heard := s.Reports[m.Site]; m.Voter && heard {\n\t\t\tn++\n\t\t}\n\t}\n\treturn n\n}\n\n// judge holds",
-			"S4: a majority of all voters, not of the reachable",
-		},
+			"\tfor _, m := range s.Members {\n\t\tif m.Voter {\n\t\t\tn++",
+			"\tfor id, m := range s.Members {\n\t\tif r := s.Reports[id]; m.Voter && r.Stamp.Term == s.Term && len(r.Report.Unwell) == 0 {\n\t\t\tn++",
+			"S4: a majority of all voters, not of those that are heard",
+		),
 		{
-			"refused-is-silence", "failover/judge.go",
-			"\t\tif o.Seen != SeenDown {\n\t\t\tv.Dark, perPath[o.Path] = false, false",
-			"\t\tif o.Seen != SeenDown && o.Seen != SeenRefused {\n\t\t\tv.Dark, perPath[o.Path] = false, false",
-			"a refused connection means that the address lives",
+			Name: "refused-is-silence", Why: "a refused connection means that the address lives",
+			Edits: []Edit{
+				{
+					"failover/judge.go",
+					"\t\tif o.Seen != SeenDown {\n\t\t\tv.Dark = false",
+					"\t\tif o.Seen != SeenDown && o.Seen != SeenRefused {\n\t\t\tv.Dark = false",
+				},
+				{
+					"failover/judge.go",
+					"other.Path == o.Path && other.Seen != SeenDown })",
+					"other.Path == o.Path && other.Seen != SeenDown && other.Seen != SeenRefused })",
+				},
+			},
 		},
-		{
+		one(
 			"never-cancelled", "failover/decide.go",
 			"\t\tif !ok || !d.seenAgain(v) {",
 			"\t\tif ok || !d.seenAgain(v) {",
 			"L3: a site that comes back before ownership moved is left as it was",
-		},
-		{
+		),
+		one(
 			"paused-for-ever-means-not-paused", "failover/decide.go",
 			"ok && (p.Until.IsZero() || now.Before(p.Until))",
 			"ok && !p.Until.IsZero() && now.After(p.Until)",
 			"S10: pause",
-		},
+		),
 		{
-			"ask-means-auto", "failover/decide.go",
-			"run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || d.paused(g)",
-			"run.State != RunActive || run.Admitted != 0 || d.paused(g)",
-			"S10: mode",
+			Name: "ask-means-auto", Why: "S10: mode; the decider and the log both keep it",
+			Edits: []Edit{
+				{"failover/decide.go", "run.Admitted != 0 || !run.Assignment.Automatic || d.stayed(g)", "run.Admitted != 0 || d.stayed(g)"},
+				{"failover/admit.go", "case !op.Guests[g].Assignment.Automatic:", "case !op.Guests[g].Assignment.Automatic && g == \"\":"},
+			},
 		},
-		{
-			"two-sites-are-no-mass-event", "failover/decide.go",
-			"\tif n := d.troubled(); n > d.s.Network.Policy.MaxDomains {",
-			"\tif n := d.troubled(); n > 9 {",
+		one(
+			"two-sites-are-no-mass-event", "failover/decide_held.go",
+			"\tcase silent+running <= most:",
+			"\tcase silent+running <= most+9:",
 			"S6: at most K domains at once",
-		},
-		{
+		),
+		one(
 			"diverged-is-not-told", "failover/decide.go",
 			"\t\tif p.Phase != PhaseAway || p.Op != \"\" {",
 			"\t\tif p.Phase != PhaseHome || p.Op != \"\" {",
 			"section 7: the return of the home site is the state diverged",
-		},
-		// Operations.
-		{
+		),
+	}
+}
+
+// operations are sabotages of the entries of the log.
+func operations() []Mutant {
+	return []Mutant{
+		one(
 			"start-before-own", "failover/apply_op.go",
 			"StepProtect, StepRestore, StepOwn, StepStart, StepCheck, StepServe, StepRelease}",
 			"StepProtect, StepRestore, StepStart, StepOwn, StepCheck, StepServe, StepRelease}",
 			"S1, S3: ownership first",
-		},
-		{
+		),
+		one(
 			"serve-before-check", "failover/apply_op.go",
 			"StepOwn, StepStart, StepCheck, StepServe, StepRelease}",
 			"StepOwn, StepStart, StepServe, StepCheck, StepRelease}",
 			"S2: no copy is shown that was never checked",
-		},
-		{
+		),
+		one(
 			"restore-points-stay-pinned", "failover/apply_op.go",
 			"StepCheck, StepServe, StepRelease}",
 			"StepCheck, StepServe}",
 			"the restore point's protection is taken back",
-		},
+		),
 		{
-			"own-without-admission", "failover/apply_step.go",
-			"if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive {",
-			"run.Admitted = max(run.Admitted, 1)\n\tif run.Steps[i].ID != StepOwn || run.State != RunActive {",
-			"S4 in the log; the decider keeps it too",
+			Name: "own-without-admission", Why: "S4: the decider and the log both keep it",
+			Edits: []Edit{
+				{"failover/apply_step.go", "run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State", "run.Steps[i].ID != StepOwn || run.State"},
+				{"failover/decide_op.go", "step.ID == StepOwn && run.Admitted != 0 && d.sound", "step.ID == StepOwn && d.sound"},
+			},
 		},
-		{
+		one(
 			"stale-tokens-count", "failover/apply_step.go",
 			"if run.Token != t.Index || run.Epoch != t.Epoch {",
 			"if run.Epoch != t.Epoch {",
 			"S3: every effect carries its token",
-		},
-		{
+		),
+		one(
 			"epochs-do-not-grow", "failover/apply_step.go",
 			"run.Epoch = Epoch{Generation: s.Generation, Index: st.Index}",
 			"run.Epoch = Epoch{Generation: s.Generation, Index: 1}",
 			"S1: epochs only grow",
-		},
-		{
+		),
+		one(
 			"retarget-leaves-its-copy", "failover/apply_step.go",
 			"\ts.leaveBehind(op, run, c.Reason, st)\n",
 			"\n",
 			"before ownership everything is revocable and leaves no residue",
-		},
-		{
-			"retarget-under-the-old-id", "failover/apply_step.go",
+		),
+		one(
+			"retarget-under-the-old-token", "failover/apply_step.go",
 			"run.Assignment, run.VMID, run.Token, run.State, run.Stuck = c.Assignment, id, st.Index, RunActive, Reason{}",
 			"run.Assignment, run.VMID, run.State, run.Stuck = c.Assignment, id, RunActive, Reason{}",
 			"S3: a new target, a new token",
-		},
-		{
+		),
+		one(
 			"cancelled-copies-stay", "failover/apply_op.go",
 			"\t\t\trun.Steps = pendingSteps(StepCleanup)\n",
 			"\t\t\trun.Steps = nil\n",
 			"a cancelled countdown is cleaned up",
-		},
-		{
+		),
+		one(
 			"ids-are-given-twice", "failover/apply_op.go",
 			"\tids.take(a.Target, id)\n\tcursors[a.Target] = id\n",
 			"\n",
 			"no id is used twice",
-		},
-		{
+		),
+		one(
 			"zone-change-is-not-counted", "failover/apply_step.go",
 			"\t\t\tz.Changed = index\n",
 			"\t\t\tz.Changed = max(z.Changed, 1)\n",
 			"L5: every server converges",
-		},
-		{
+		),
+		one(
 			"state-is-edited-in-place", "failover/apply_op.go",
 			"\treturn op.edit(), nil\n",
 			"\treturn op, nil\n",
 			"Apply is deterministic and leaves older states alone",
-		},
-		// The hands.
-		{
+		),
+	}
+}
+
+// hands are sabotages of what touches Proxmox.
+func hands() []Mutant {
+	return []Mutant{
+		one(
 			"wrong-vlan", "internal/agent/restore.go",
 			"proxmox.OverrideNets(*m.archive, host.Restore.Bridge, j.run.Assignment.VLAN)",
 			"proxmox.OverrideNets(*m.archive, host.Restore.Bridge, j.run.Assignment.VLAN+1)",
 			"S11: no guest on a foreign VLAN",
-		},
-		{
+		),
+		one(
 			"onboot-is-kept", "internal/proxmox/restore.go",
 			"params := map[string]any{\"vmid\": r.VMID, \"storage\": r.Storage, \"onboot\": 0}",
 			"params := map[string]any{\"vmid\": r.VMID, \"storage\": r.Storage, \"onboot\": 1}",
 			"no copy starts by itself",
-		},
-		{
+		),
+		one(
 			"force", "internal/proxmox/restore.go",
 			"\treturn p.restore(ctx, r, params)\n}\n\n// RestoreOverStub",
 			"\tparams[\"force\"] = 1\n\treturn p.restore(ctx, r, params)\n}\n\n// RestoreOverStub",
 			"S7: never force over a copy that is not ours and dead",
-		},
-		{
+		),
+		one(
 			"start-without-the-leaders-word", "internal/agent/run.go",
 			"\tif err := j.w.e.Log.Confirm(ctx, j.w.token); err != nil {",
 			"\tif err := j.w.e.Log.Confirm(ctx, j.w.token); false && err != nil {",
 			"S3: the leader confirms what cannot be taken back",
-		},
-		{
+		),
+		one(
 			"half-a-restore-is-done", "internal/agent/restore.go",
 			"\tcase t.OK():\n\t\tm.phase = restoreVerify\n",
 			"\tcase !t.Running:\n\t\tm.phase = restoreVerify\n",
 			"a restore is done when its task ended well",
-		},
+		),
 		{
-			"a-locked-copy-is-whole", "internal/agent/restore.go",
-			"\tcase j.ours(c) && c.Lock() == \"\":\n\t\tm.phase = restoreVerify\n\t\treturn j.now, nil\n\tcase c.Bare() || c.Lock() == \"create\":",
-			"\tcase j.ours(c):\n\t\treturn j.now, &outcome{}\n\tcase c.Bare() || c.Lock() == \"create\":",
-			"the done-check looks at the world",
+			Name: "a-locked-copy-is-whole", Why: "the done-check looks at the world",
+			Edits: []Edit{
+				{
+					"internal/agent/restore.go",
+					"\tcase j.ours(c) && c.Lock() != \"create\":\n\t\tm.phase = restoreVerify\n\t\treturn j.now, nil\n\tcase m.stub:",
+					"\tcase j.ours(c):\n\t\treturn j.now, &outcome{}\n\tcase m.stub:",
+				},
+				{
+					"internal/agent/restore.go",
+					"\tcase j.ours(c) && c.Lock() != \"create\":\n\t\tm.phase = restoreVerify\n\t\treturn j.now, nil\n\tcase c.Bare()",
+					"\tcase j.ours(c):\n\t\treturn j.now, &outcome{}\n\tcase c.Bare()",
+				},
+			},
 		},
-		// DNS.
-		{
+		one(
+			"every-copy-is-ours", "internal/agent/restore.go",
+			"\treturn ok && m.Network == want.Network && m.Guest == want.Guest && m.Op == want.Op",
+			"\treturn ok && m.Network == want.Network || !c.Bare()",
+			"S7: what is not ours is left alone",
+		),
+	}
+}
+
+// zones are sabotages of DNS.
+func zones() []Mutant {
+	return []Mutant{
+		one(
 			"dns-follows-the-owner", "dnsctl/desired.go",
 			"b.public(name, b.s.Guests[g].Serving)",
 			"b.public(name, b.s.Guests[g].Owner)",
 			"S2: only a checked copy is shown",
-		},
-		{
+		),
+		one(
 			"dns-stays-at-home", "dnsctl/desired.go",
 			"b.public(name, b.s.Guests[g].Serving)",
 			"b.public(name, b.spec.Home(g))",
 			"L5: DNS follows",
-		},
-		{
+		),
+		one(
 			"dns-says-nothing", "dnsctl/desired.go",
 			"b.public(name, b.s.Guests[g].Serving)",
 			"_ = b.s.Guests[g].Serving",
 			"S2: never an empty set",
-		},
+		),
 	}
 }

@@ -1,6 +1,7 @@
 package mutants_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -27,21 +28,23 @@ const root = "../../.."
 func TestMutantsFit(t *testing.T) {
 	seen := map[string]bool{}
 	for _, m := range mutants.All() {
-		if seen[m.Name] || m.Old == m.New || m.Why == "" {
+		if seen[m.Name] || m.Why == "" || len(m.Edits) == 0 {
 			t.Errorf("%s: listed twice, or changes nothing, or does not say why", m.Name)
 		}
 		seen[m.Name] = true
-		source, err := os.ReadFile(filepath.Join(root, m.File))
-		if err != nil {
-			t.Error(err)
-			continue
-		}
-		if n := strings.Count(string(source), m.Old); n != 1 {
-			t.Errorf("%s: the line occurs %d times in %s, want once:\n%s", m.Name, n, m.File, m.Old)
+		for _, e := range m.Edits {
+			source, err := os.ReadFile(filepath.Join(root, e.File))
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			if n := strings.Count(string(source), e.Old); n != 1 || e.Old == e.New {
+				t.Errorf("%s: the text occurs %d times in %s, want once and changed:\n%s", m.Name, n, e.File, e.Old)
+			}
 		}
 	}
-	if len(seen) < 20 {
-		t.Errorf("%d mutants, want at least 20", len(seen))
+	if len(seen) < 25 {
+		t.Errorf("%d mutants, want at least 25", len(seen))
 	}
 }
 
@@ -75,24 +78,31 @@ func TestMutantsDie(t *testing.T) {
 	fmt.Printf("mutants: %d, %d survive\n", len(list), survivors)
 }
 
-// sabotage runs the hunt in a build with one file replaced.
+// sabotage runs the hunt in a build with the mutant's files replaced.
 func sabotage(t *testing.T, m mutants.Mutant) (string, error) {
 	t.Helper()
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		t.Fatal(err)
 	}
-	target := filepath.Join(abs, m.File)
-	source, err := os.ReadFile(target)
-	if err != nil {
-		t.Fatal(err)
+	dir, replaced := t.TempDir(), map[string]string{}
+	for i, e := range m.Edits {
+		target := filepath.Join(abs, e.File)
+		changed := replaced[target]
+		source, err := os.ReadFile(cmp.Or(changed, target))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if changed == "" {
+			changed = filepath.Join(dir, fmt.Sprintf("changed%d.go", i))
+		}
+		replaced[target] = changed
+		if err := os.WriteFile(changed, []byte(strings.Replace(string(source), e.Old, e.New, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	dir := t.TempDir()
-	changed, overlay := filepath.Join(dir, "changed.go"), filepath.Join(dir, "overlay.json")
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), m.Old, m.New, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {target: changed}})
+	overlay := filepath.Join(dir, "overlay.json")
+	replace, err := json.Marshal(map[string]map[string]string{"Replace": replaced})
 	if err != nil {
 		t.Fatal(err)
 	}
