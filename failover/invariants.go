@@ -3,12 +3,15 @@ package failover
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // Check compares the state before and after one command with the invariants of
 // design section 5 that one state can show. It returns the first violation.
 // The simulator calls it after every entry, tests after every command; what
 // needs the world outside State (S2, S3, S7, S9) is checked by the simulator.
+// It shares no code with what it checks: who votes, what a majority is, the
+// delay, the mode and the pauses are read from what was declared.
 func Check(prev, next *State) error {
 	for _, check := range []func(prev, next *State) error{
 		checkEpochs, checkServing, checkRuns, checkBlast, checkAdmission, checkClock, checkBounds,
@@ -164,21 +167,22 @@ func checkDelays(prev, next *State, op Operation) error {
 	for _, v := range votes {
 		observers[v.Observer] = true
 	}
-	if prev.Voters() < MinVoters {
-		return violated("S4", "%s committed in a network of %d voters", op.ID, prev.Voters())
+	voters, most := declaredVoters(prev)
+	if voters < 3 {
+		return violated("S4", "%s committed in a network of %d voters", op.ID, voters)
 	}
-	if len(observers) < prev.Majority() {
-		return violated("S4", "%s committed on %d votes of %d needed", op.ID, len(observers), prev.Majority())
+	if len(observers) < most {
+		return violated("S4", "%s committed on %d votes of %d needed", op.ID, len(observers), most)
 	}
 	for _, g := range sortedKeys(op.Guests) {
 		run := op.Guests[g]
 		if run.Admitted != next.Index {
 			continue
 		}
-		if !run.Assignment.Automatic {
-			return violated("S10", "%s was admitted without the person that its mode asks for", g)
+		if mode := prev.Network.Structures[prev.Network.Guests[g].Structure].Mode; mode != "auto" || !run.Assignment.Automatic {
+			return violated("S10", "%s was admitted without the person that its mode %q asks for", g, mode)
 		}
-		if _, paused := prev.PausedAt(op.Plan.Loss.Site, next.Clock); paused {
+		if declaredPause(prev, op.Plan.Loss.Site, next.Clock) {
 			return violated("S10", "%s was admitted while %s is paused", g, op.Plan.Loss.Site)
 		}
 		if _, resting := prev.restOfGuest(g); resting {
@@ -186,15 +190,59 @@ func checkDelays(prev, next *State, op Operation) error {
 		}
 		n := 0
 		for _, v := range votes {
-			if v.Silence >= next.Network.CommitDelay(g) {
+			if v.Silence >= declaredDelay(next, g) {
 				n++
 			}
 		}
-		if n < prev.Majority() {
+		if n < most {
 			return violated("S4", "%s was admitted on %d votes that are as old as its commit delay", g, n)
 		}
 	}
 	return nil
+}
+
+// declaredVoters counts the members that vote, and how many are most of them.
+func declaredVoters(s *State) (voters, most int) {
+	for _, m := range s.Members {
+		if m.Voter {
+			voters++
+		}
+	}
+	return voters, (voters + 2) / 2
+}
+
+// declaredPause says whether a pause of a site or of everything is in force.
+func declaredPause(s *State, site SiteID, now time.Time) bool {
+	for key, p := range s.Pauses {
+		ended := !p.Until.IsZero() && !p.Until.After(now)
+		if (key == "" || key == string(site)) && !ended {
+			return true
+		}
+	}
+	return false
+}
+
+// declaredDelay is a guest's own commit delay, else its structure's, else the
+// network's: the shorter one only for a home of two lines or more.
+func declaredDelay(s *State, g GuestID) time.Duration {
+	guest := s.Network.Guests[g]
+	structure := s.Network.Structures[guest.Structure]
+	if guest.Commit != 0 {
+		return guest.Commit.D()
+	}
+	one, dual := s.Network.Policy.Commit, s.Network.Policy.CommitDual
+	if structure.Policy.Commit != 0 {
+		one = structure.Policy.Commit
+	}
+	if structure.Policy.CommitDual != 0 {
+		dual = structure.Policy.CommitDual
+	}
+	for _, site := range s.Network.Sites {
+		if _, home := site.Hosts[guest.Host]; home && len(site.Upstreams) >= 2 {
+			return dual.D()
+		}
+	}
+	return one.D()
 }
 
 // checkClock: State's clock and index never run back.

@@ -26,12 +26,19 @@ type checker struct {
 	restores map[string]int                // accepted restores per site
 	content  map[failover.SiteID]string    // what a server's answers were last checked for
 	behind   map[failover.SiteID]time.Time // since when a server in contact differs from the log
+
+	truth    *truth
+	newest   failover.Epoch              // that was given to any guest
+	admitted map[string]bool             // op/index of the entries that admitted guests
+	shown    map[failover.GuestID]string // site/vmid of the copy that was last served
+	foreign  map[string]bool             // site/vmid of guests that a person made
 }
 
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
+		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{},
 	}
 }
 
@@ -62,16 +69,48 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		if cmd.Token.Step == failover.StepRestore && cmd.To == failover.StatusDone {
 			c.restored(next, cmd)
 		}
+	case failover.BeginOp:
+		if cmd.Forced {
+			c.admits(failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)), e.Stamp.Index)
+		}
+	case failover.Approve:
+		c.admits(cmd.Op, e.Stamp.Index)
+	case failover.CommitOp:
+		c.admits(cmd.Op, e.Stamp.Index)
+		if next.Ops[cmd.Op].Committed.Index == next.Index {
+			c.truth.lost(next.Ops[cmd.Op].Plan.Loss.Site, c.w.opts.Timing.Commit)
+		}
 	case failover.Serve:
 		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
+		c.shown[cmd.Token.Guest] = at(run.Assignment.Target, run.VMID)
 		if !c.proved[at(run.Assignment.Target, run.VMID)] {
 			c.fail("S2", "%s is shown at %s and its copy %d was never checked", cmd.Token.Guest, run.Assignment.Target, run.VMID)
 		}
 	case failover.Own:
-		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
-		if g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID); !ok || g.Running {
-			c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", cmd.Token.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
-		}
+		c.owned(prev, next, cmd.Token, e.Stamp.Index)
+	}
+}
+
+func (c *checker) admits(op failover.OpID, index uint64) {
+	c.admitted[fmt.Sprintf("%s %d", op, index)] = true
+}
+
+// owned: S1, an epoch is born with this very entry and is greater than all that
+// were given before; S4, somebody admitted the guest; S3, its copy is there, off.
+func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint64) {
+	run, epoch := next.Ops[t.Op].Guests[t.Guest], next.Guests[t.Guest].Epoch
+	if epoch == prev.Guests[t.Guest].Epoch && index < next.Index {
+		return // a proposal that was made twice
+	}
+	if want := (failover.Epoch{Generation: next.Generation, Index: index}); epoch != want || !c.newest.Less(epoch) {
+		c.fail("S1", "%s is given epoch %s at %s, the newest was %s", t.Guest, epoch, want, c.newest)
+	}
+	c.newest = epoch
+	if !c.admitted[fmt.Sprintf("%s %d", t.Op, run.Admitted)] {
+		c.fail("S4", "%s is owned by %s and no entry admitted it: %d", t.Guest, run.Assignment.Target, run.Admitted)
+	}
+	if g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID); !ok || g.Running {
+		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
 	}
 }
 
@@ -88,11 +127,15 @@ func (c *checker) restored(s *failover.State, m failover.StepMoved) {
 var (
 	startPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)/status/start$`)
 	guestPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)(/.*)?$`)
+	forced      = regexp.MustCompile(`"force":\s*(1|true|"1")`)
 	restorePath = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)$`)
 )
 
 // effect checks a request that changed something: S3, S7, S9.
-func (c *checker) effect(s *Site, where string, req *http.Request, path string, status int) {
+func (c *checker) effect(s *Site, where string, req *http.Request, path string, status int, body []byte) {
+	if restorePath.MatchString(path) && forced.Match(body) {
+		c.fail("S7", "a restore at %s was asked for with force: %s", s.name, body)
+	}
 	if !strings.HasPrefix(where, "pve:") || status != http.StatusOK {
 		return
 	}
@@ -247,7 +290,7 @@ func (c *checker) homes(s *Site) {
 
 // guest: S11, no copy runs on a foreign VLAN; S3, none runs that does not own.
 func (c *checker) guest(s *Site, g lab.GuestView) {
-	if !g.Running {
+	if !g.Running || c.foreign[at(s.name, g.ID)] {
 		return
 	}
 	state := c.w.log.Last()
@@ -257,7 +300,10 @@ func (c *checker) guest(s *Site, g lab.GuestView) {
 		return
 	}
 	p := state.Guests[run.Assignment.Guest]
-	if p.Owner != s.name || p.VMID != g.ID {
+	// A copy that ran as its guest's owner and was cut off goes on when the guest
+	// is given to another (S9), as a home copy does.
+	superseded := c.starts[at(s.name, g.ID)] > 0 && run.Owned() && run.Epoch.Less(p.Epoch)
+	if (p.Owner != s.name || p.VMID != g.ID) && !superseded {
 		c.fail("S3", "%s runs and %s is owned by %s", at(s.name, g.ID), run.Assignment.Guest, at(p.Owner, p.VMID))
 	}
 	vlan := state.Network.Structures[run.Assignment.Structure].VLAN
@@ -288,7 +334,7 @@ func (c *checker) answers(a *Agent) {
 				continue
 			}
 			home := s.Network.Home(g)
-			if p := s.Guests[g]; site != home && (site != p.Serving || !c.proved[at(site, p.VMID)]) {
+			if p := s.Guests[g]; site != home && (site != p.Serving || !c.proved[c.shown[g]]) {
 				c.fail("S2", "%s's server points %s at %q, State at %q", a.site.name, name, site, p.Serving)
 			}
 		}
@@ -359,8 +405,12 @@ func (c *checker) end() {
 		}
 	}
 	for _, id := range c.w.ids {
-		if s := c.w.sites[id]; s.raoull != nil && s.power && s.host {
+		s := c.w.sites[id]
+		if s.raoull != nil && s.power && s.host {
 			c.residue(s)
+		}
+		if s.pbs != nil && s.power && s.host {
+			c.pinned(s)
 		}
 	}
 	for _, z := range sortedKeys(state.Zones) {
@@ -376,6 +426,7 @@ func (c *checker) residue(s *Site) {
 	for _, g := range s.raoull.Guests() {
 		op, run, ok := c.runAt(s, g.ID)
 		switch {
+		case c.foreign[at(s.name, g.ID)]:
 		case !ok:
 			c.fail("L3", "%s stays behind", at(s.name, g.ID))
 		case run.Owned() || run.State == failover.RunStuck || !op.Phase.Ended():
@@ -383,4 +434,30 @@ func (c *checker) residue(s *Site) {
 			c.fail("L3", "the copy %s of %s stays behind", at(s.name, g.ID), run.Assignment.Guest)
 		}
 	}
+}
+
+// pinned: L3, no restore point stays protected from pruning but for an
+// operation that is open or waits for a person.
+func (c *checker) pinned(s *Site) {
+	for _, ns := range c.w.ids {
+		for _, snap := range s.pbs.Snapshots(string(ns)) {
+			if snap.Protected && !c.needed(s, string(ns), snap.Name()) {
+				c.fail("L3", "the restore point %s/%s stays protected at %s", ns, snap.Name(), s.name)
+			}
+		}
+	}
+}
+
+// needed says whether an operation that has not ended well holds a restore point.
+func (c *checker) needed(s *Site, ns, name string) bool {
+	for _, op := range c.w.log.Last().Ops {
+		for _, run := range op.Guests {
+			a := run.Assignment
+			open := !op.Phase.Ended() || run.State == failover.RunStuck
+			if open && a.Target == s.name && a.Point.Namespace == ns && strings.HasSuffix(a.Point.Volid, ":backup/"+name) {
+				return true
+			}
+		}
+	}
+	return false
 }

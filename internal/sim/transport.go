@@ -58,13 +58,17 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := t.strike(where); err != nil {
 		return nil, err
 	}
+	body, err := copyBody(req)
+	if err != nil {
+		return nil, err
+	}
 	res, err := lab.InProcess(lab.WithFaults(where, h, t.w.faults)).RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	hint := lab.TakeHint(res.Header)
 	t.w.charge(hint.Delay)
-	t.done(where, req, res, hint)
+	t.done(where, req, body, res, hint)
 	life := t.s.agent.life
 	if at := life.at; at != "" && t.w.paying != nil {
 		life.at = ""
@@ -78,6 +82,19 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, context.DeadlineExceeded
 	}
 	return res, nil
+}
+
+// copyBody returns what a request carries, which can still be read once more.
+func copyBody(req *http.Request) ([]byte, error) {
+	if req.Body == nil {
+		return nil, nil
+	}
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, fmt.Errorf("read request: %w", err)
+	}
+	req.Body = io.NopCloser(bytes.NewReader(body))
+	return body, nil
 }
 
 // strike puts the fault in force that strikes this request of a worker.
@@ -94,13 +111,13 @@ func (t *transport) strike(where string) error {
 }
 
 // done tells the trace and the invariants what a request has done.
-func (t *transport) done(where string, req *http.Request, res *http.Response, hint lab.Hint) {
+func (t *transport) done(where string, req *http.Request, body []byte, res *http.Response, hint lab.Hint) {
 	path := strings.TrimPrefix(req.URL.Path, "/api2/json")
-	body, err := io.ReadAll(res.Body)
+	answer, err := io.ReadAll(res.Body)
 	if err != nil {
 		t.w.check.violated(fmt.Errorf("read answer of %s: %w", where, err))
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.Body = io.NopCloser(bytes.NewReader(answer))
 	line := fmt.Sprintf("%s %s %s → %s", where, req.Method, path, res.Status)
 	if hint.Reply != lab.ReplyArrives {
 		line += " (" + string(hint.Reply) + ")"
@@ -116,7 +133,7 @@ func (t *transport) done(where string, req *http.Request, res *http.Response, hi
 		if res.Header.Get("Content-Type") == "text/html" {
 			return // no answer of Proxmox, which has not seen the request
 		}
-		t.w.check.effect(t.s, where, req, path, res.StatusCode)
+		t.w.check.effect(t.s, where, req, path, res.StatusCode, body)
 	}
 	if hint.Crash != "" {
 		t.w.loop.In(0, "crash "+hint.Crash, func() { t.w.crashHost(t.s, between(t.r, 20*time.Second, 90*time.Second)) })

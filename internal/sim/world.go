@@ -235,6 +235,7 @@ func (w *World) boot() {
 		w.loop.In(5*time.Second, "look at the world", look)
 	}
 	w.loop.In(5*time.Second, "look at the world", look)
+	w.loop.In(truthEvery, "", w.check.truth.follow)
 }
 
 func (w *World) declare() {
