@@ -24,6 +24,7 @@ type Agent struct {
 	node     *Node
 	up       bool
 	starting bool
+	frozen   bool // its process stands still, as when the machine does
 	boot     int
 	life     *life // what a crash forgets
 }
@@ -133,6 +134,9 @@ func (l *life) actor(name string, step func(time.Time) time.Time) *Actor {
 	w := l.a.w
 	var self *Actor
 	self = NewActor(w.loop, string(l.a.site.name)+": "+name, w.loop.Now(), func(now time.Time) (next time.Time) {
+		if l.a.frozen {
+			return now.Add(time.Second)
+		}
 		outer := w.paying
 		w.paying = self
 		defer func() {

@@ -23,12 +23,13 @@ const (
 // Site is one simulated place: its machines, and who runs on them.
 type Site struct {
 	place
-	index  int
-	power  bool // of the place; off: nothing of it answers
-	host   bool // Raoull's machine runs (with the PBS, and the agent's)
-	uplink bool // the line to everybody else
-	skew   time.Duration
-	sick   bool // its agent sees nothing, and does not know why
+	index   int
+	power   bool // of the place; off: nothing of it answers
+	host    bool // Raoull's machine runs (with the PBS, and the agent's)
+	uplink  bool // the line to everybody else
+	skew    time.Duration
+	refuses bool // every connection
+	sick    bool // its agent sees nothing, and does not know why
 
 	structure *lab.PVE // the association's, nil without
 	raoull    *lab.PVE // the target of restores, nil without

@@ -32,13 +32,14 @@ type checker struct {
 	admitted map[string]bool             // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string // site/vmid of the copy that was last served
 	foreign  map[string]bool             // site/vmid of guests that a person made
+	stopped  map[string]time.Time        // op/guest: when a run was stuck or cancelled
 }
 
 func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{},
+		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, stopped: map[string]time.Time{},
 	}
 }
 
@@ -86,6 +87,8 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		if !c.proved[at(run.Assignment.Target, run.VMID)] {
 			c.fail("S2", "%s is shown at %s and its copy %d was never checked", cmd.Token.Guest, run.Assignment.Target, run.VMID)
 		}
+	case failover.Stick:
+		c.stopped[fmt.Sprintf("%s %s", cmd.Op, cmd.Guest)] = c.w.loop.Now()
 	case failover.Own:
 		c.owned(prev, next, cmd.Token, e.Stamp.Index)
 	}
@@ -188,14 +191,33 @@ func (c *checker) started(s *Site, vmid int) {
 	case !run.Owned() || p.Owner != s.name || p.Epoch != run.Epoch:
 		c.fail("S3", "start of %s for %s of %s: owner %s epoch %s, run epoch %s", at(s.name, vmid), run.Assignment.Guest, op.ID, p.Owner, p.Epoch, run.Epoch)
 	}
+	c.wanted(s, op, run, vmid)
 	c.starts[at(s.name, vmid)]++
+}
+
+// wordAge is how old the leader's word may be when something is done that
+// cannot be taken back (design section 5), and a call.
+const wordAge = 3 * time.Second
+
+// wanted: S3, nothing is done for a run whose token was taken back for longer
+// than the leader's word counts.
+func (c *checker) wanted(s *Site, op failover.Operation, run failover.GuestRun, vmid int) {
+	since, ok := c.stopped[fmt.Sprintf("%s %s", op.ID, run.Assignment.Guest)]
+	if now := c.w.loop.Now(); ok && run.State == failover.RunStuck && now.Sub(since) > wordAge {
+		c.fail("S3", "start or removal of %s for %s of %s, which is stuck for %s", at(s.name, vmid), run.Assignment.Guest, op.ID, now.Sub(since))
+	}
 }
 
 // deleted: S7, nothing is deleted but copies of ours that never ran.
 func (c *checker) deleted(s *Site, vmid int) {
-	_, run, ok := c.runAt(s, vmid)
+	op, run, ok := c.runAt(s, vmid)
 	p := c.w.log.Last().Guests[run.Assignment.Guest]
+	if ok {
+		c.wanted(s, op, run, vmid)
+	}
 	switch {
+	case c.foreign[at(s.name, vmid)]:
+		c.fail("S7", "deletion of %s, which a person made", at(s.name, vmid))
 	case !ok && !c.wasTried(s, vmid):
 		c.fail("S7", "deletion of %s, which is no copy of ours", at(s.name, vmid))
 	case c.starts[at(s.name, vmid)] > 0:

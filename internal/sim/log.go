@@ -70,6 +70,8 @@ type LogModel struct {
 	// from, of those that it has applied; nil: any recent one.
 	snapshot func(s failover.SiteID, applied int) int
 
+	lag map[failover.SiteID]time.Duration // how much later a node learns what is committed
+
 	leader   failover.SiteID // "": none
 	ready    bool            // has taken up its term
 	base     time.Time       // of its stamps
@@ -94,7 +96,7 @@ const (
 
 // NewLogModel returns an empty log; call Evaluate for the first election.
 func NewLogModel(c LogConfig) *LogModel {
-	m := &LogModel{LogConfig: c, nodes: map[failover.SiteID]*Node{}, last: failover.NewState()}
+	m := &LogModel{LogConfig: c, nodes: map[failover.SiteID]*Node{}, lag: map[failover.SiteID]time.Duration{}, last: failover.NewState()}
 	for _, s := range c.Sites {
 		m.nodes[s] = &Node{m: m, site: s, state: m.last, changed: make(chan struct{})}
 	}
@@ -219,7 +221,7 @@ func (m *LogModel) deliver(s failover.SiteID, in time.Duration) {
 		return
 	}
 	boot := n.boot
-	m.Loop.In(in, "", func() {
+	m.Loop.In(in+m.lag[s], "", func() {
 		if n.boot == boot && m.Quorum(s) {
 			n.catchUp(upTo)
 		}

@@ -100,6 +100,9 @@ func (n *Network) ask(self failover.SiteID, r *rand.Rand, t probes.Target) (fail
 
 // answer is what a target says that was reached.
 func (n *Network) answer(there *Site, name string) (failover.Seen, string) {
+	if there.refuses {
+		return failover.SeenRefused, "connection refused"
+	}
 	kind, what, _ := strings.Cut(name, ":")
 	switch kind {
 	case "agent", "dns":

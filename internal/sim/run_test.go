@@ -3,10 +3,8 @@ package sim_test
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +15,7 @@ var (
 	replay = flag.Int64("sim.seed", -1, "seed of TestReplay")
 	calls  = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
 	from   = flag.Uint64("sim.from", 1, "first seed")
-	hunts  = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios")
+	hunts  = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
 	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestMixed runs; 0: as many as fit a test")
 )
 
@@ -60,31 +58,6 @@ func TestMixed(t *testing.T) {
 	// Incidents in which nothing happens prove nothing.
 	if missing := sum.Missing(); n >= 50 && len(missing) > 0 {
 		t.Errorf("in %d seeds these never happened: %v", n, missing)
-	}
-}
-
-// TestHunt runs every scenario and then random incidents until the first
-// violation, and says in one line what caught it. It is how `make mutants` looks
-// for a sabotage.
-func TestHunt(t *testing.T) {
-	if *hunts == 0 {
-		t.Skip("no -sim.hunt given (make mutants)")
-	}
-	runs := 0
-	look := func(r sim.Result) {
-		runs++
-		if r.Violation != nil {
-			first, _, _ := strings.Cut(r.Violation.Error(), "\n")
-			fmt.Printf("hunt: run %d (%s, seed %d): %s\n", runs, r.Scenario, r.Seed, first)
-			t.Fatal(r.Error())
-		}
-	}
-	list := scenarios()
-	for _, name := range slices.Sorted(maps.Keys(list)) {
-		look(sim.Run(sim.Options{Seed: *from, Scenario: list[name]()}))
-	}
-	for seed := *from; seed < *from+*hunts; seed++ {
-		look(sim.Run(sim.Options{Seed: seed, Scenario: sim.Mixed()}))
 	}
 }
 

@@ -186,7 +186,7 @@ func stuckReason(op failover.Operation) string {
 func (w *World) mainOp() (failover.Operation, bool) {
 	s := w.log.Last()
 	for _, id := range sortedKeys(s.Ops) {
-		if s.Ops[id].Kind == failover.KindFailover {
+		if s.Ops[id].Kind == failover.KindFailover && s.Ops[id].Plan.Loss.Site == lost {
 			return s.Ops[id], true
 		}
 	}

@@ -329,6 +329,12 @@ func (w *World) crashAgent(s *Site, back time.Duration) {
 	})
 }
 
+// freeze stops an agent's process where it stands, or lets it go on.
+func (w *World) freeze(s *Site, stands bool) {
+	w.tell("fault: the agent of %s stands still: %t", s.name, stands)
+	s.agent.frozen = stands
+}
+
 // isolate cuts a site's line, or ends that.
 func (w *World) setUplink(id failover.SiteID, works bool) {
 	w.tell("fault: uplink of %s: %t", id, works)

@@ -1,0 +1,92 @@
+package sim_test
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/sim"
+)
+
+// TestHunt runs every scenario, a part of the tables of crashes and of single
+// faults, and then random incidents until the first violation, and says in one
+// line what caught it. It is how `make mutants` looks for a sabotage.
+func TestHunt(t *testing.T) {
+	if *hunts == 0 {
+		t.Skip("no -sim.hunt given (make mutants)")
+	}
+	h := &hunter{t: t}
+	list := scenarios()
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		h.run(*from, list[name]())
+	}
+	h.crashes()
+	for _, kind := range []network.GuestType{network.VM, network.CT} {
+		h.singles(kind)
+		h.recoveries(kind)
+	}
+	for seed := *from; seed < *from+*hunts; seed++ {
+		h.run(seed, sim.Mixed())
+	}
+	fmt.Printf("hunt: nothing in %d runs\n", h.runs)
+}
+
+// Of the tables every so-many-th cell is tried: numbers without a common factor
+// with the number of faults or of calls, so that all of both have their turn.
+const (
+	crashStride    = 5
+	recoveryStride = 7
+	singleStride   = 29
+)
+
+type hunter struct {
+	t    *testing.T
+	runs int
+}
+
+func (h *hunter) run(seed uint64, s sim.Scenario) {
+	h.t.Helper()
+	h.runs++
+	if r := sim.Run(sim.Options{Seed: seed, Scenario: s}); r.Violation != nil {
+		first, _, _ := strings.Cut(r.Violation.Error(), "\n")
+		fmt.Printf("hunt: run %d (%s, seed %d): %s\n", h.runs, r.Scenario, r.Seed, first)
+		h.t.Fatal(r.Error())
+	}
+}
+
+// crashes has agents die at boundaries of the target's work and after entries
+// of the log.
+func (h *hunter) crashes() {
+	var all sim.Boundaries
+	h.run(1, sim.CrashAt(-1, &all))
+	for n := 0; n < len(all.List); n += crashStride {
+		h.run(1, sim.CrashAt(n, &sim.Boundaries{}))
+	}
+	entries := 0
+	h.run(1, sim.CrashLeaderAfter(-1, &entries))
+	for n := 0; n < entries; n += crashStride {
+		count := 0
+		h.run(1, sim.CrashLeaderAfter(n, &count))
+	}
+}
+
+func (h *hunter) singles(kind network.GuestType) {
+	var clean sim.Ending
+	h.run(1, sim.SingleFault(kind, -1, sim.Single{Name: "no fault"}, &clean))
+	points, faults := strikes(clean.Calls), sim.Singles()
+	for i := 0; i < len(points)*len(faults); i += singleStride {
+		var end sim.Ending
+		h.run(1, sim.SingleFault(kind, points[i%len(points)], faults[i/len(points)], &end))
+	}
+}
+
+func (h *hunter) recoveries(kind network.GuestType) {
+	var all sim.Boundaries
+	h.run(1, sim.CrashInRecovery(kind, -1, &all))
+	for n := 0; n < len(all.List); n += recoveryStride {
+		h.run(1, sim.CrashInRecovery(kind, n, &sim.Boundaries{}))
+	}
+}
