@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // served returns the states before and after the entry that makes
@@ -144,6 +145,20 @@ func TestCheckFindsViolations(t *testing.T) {
 			editOp(s.next, func(op *failover.Operation) { op.Votes[3].Sees = []string{"entry"} })
 		}},
 		{"mode ask", "S10", "commit", func(s states) { editRun(s.next, g, func(r *failover.GuestRun) { r.Assignment.Automatic = false }) }},
+		{"declared mode ask", "S10", "commit", func(s states) {
+			spec := *s.prev.Network
+			spec.Structures = maps.Clone(spec.Structures)
+			st := spec.Structures["le-moulin"]
+			st.Mode = "ask"
+			spec.Structures["le-moulin"] = st
+			s.prev.Network = &spec
+		}},
+		{"everything paused", "S10", "commit", func(s states) { s.prev.Pauses[""] = failover.Pause{Until: s.next.Clock.Add(1)} }},
+		{"a longer delay declared", "S4", "commit", func(s states) {
+			spec := *s.next.Network
+			spec.Policy.Commit = network.Duration(301 * time.Second)
+			s.next.Network = &spec
+		}},
 		{"paused", "S10", "commit", func(s states) { s.prev.Pauses["moulin"] = failover.Pause{} }},
 		{"the clock runs back", "clock", "serve", func(s states) { s.next.Clock = s.next.Clock.Add(-time.Second * 3600) }},
 		{"the index runs back", "clock", "serve", func(s states) { s.next.Index = s.prev.Index - 1 }},

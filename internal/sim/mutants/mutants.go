@@ -55,16 +55,8 @@ func judging() []Mutant {
 		{
 			Name: "refused-is-silence", Why: "a refused connection means that the address lives",
 			Edits: []Edit{
-				{
-					"failover/judge.go",
-					"\t\tif o.Seen != SeenDown {\n\t\t\tv.Dark = false",
-					"\t\tif o.Seen != SeenDown && o.Seen != SeenRefused {\n\t\t\tv.Dark = false",
-				},
-				{
-					"failover/judge.go",
-					"other.Path == o.Path && other.Seen != SeenDown })",
-					"other.Path == o.Path && other.Seen != SeenDown && other.Seen != SeenRefused })",
-				},
+				{"probes/window.go", "\tcase failover.SeenUp, failover.SeenRefused:\n", "\tcase failover.SeenUp:\n"},
+				{"probes/window.go", "\tcase failover.SeenDown:\n\t\tif w.missed == 0", "\tcase failover.SeenDown, failover.SeenRefused:\n\t\tif w.missed == 0"},
 			},
 		},
 		one(

@@ -55,12 +55,12 @@ func TestMutantsDie(t *testing.T) {
 	if *hunt == 0 {
 		t.Skip("no -mutants.seeds given (make mutants)")
 	}
-	survivors := 0
-	list := mutants.All()
-	for _, m := range list {
+	hunted, survivors := 0, 0
+	for _, m := range mutants.All() {
 		if *named != "" && m.Name != *named {
 			continue
 		}
+		hunted++
 		began := time.Now()
 		out, err := sabotage(t, m)
 		caught := huntLine.FindStringSubmatch(out)
@@ -70,12 +70,14 @@ func TestMutantsDie(t *testing.T) {
 			fmt.Printf("%-34s SURVIVES %s\n", m.Name, time.Since(began).Round(time.Second))
 			t.Errorf("%s survives (%s)", m.Name, m.Why)
 		case caught == nil:
+			survivors++ // it does not compile, or panics: it shows nothing
+			fmt.Printf("%-34s SHOWS NOTHING\n", m.Name)
 			t.Errorf("%s: neither caught nor alive:\n%s", m.Name, out)
 		default:
 			fmt.Printf("%-34s %s\n", m.Name, caught[1])
 		}
 	}
-	fmt.Printf("mutants: %d, %d survive\n", len(list), survivors)
+	fmt.Printf("mutants: %d, %d survive\n", hunted, survivors)
 }
 
 // sabotage runs the hunt in a build with the mutant's files replaced.
