@@ -73,6 +73,7 @@ func planMixed(w *World) {
 	}
 	w.randomCuts(r, when)
 	w.operators(r, when)
+	w.changedMinds(w.rand("mixed minds"))
 }
 
 // pick draws a site; brique one that guests live at.
@@ -233,4 +234,33 @@ func (w *World) operators(r *rand.Rand, when func() time.Duration) {
 			w.propose(failover.ApplyNetwork{Spec: &spec, IfVersion: w.log.Last().NetworkVersion})
 		})
 	}
+}
+
+// changedMinds are people who cancel what runs, and send single guests elsewhere.
+func (w *World) changedMinds(r *rand.Rand) {
+	when := func() time.Duration { return between(r, Warm+10*time.Second, mixedHeal-10*time.Second) }
+	if chance(r, 0.2) {
+		w.loop.In(when(), "operator: cancel", func() {
+			s := w.log.Last()
+			for _, id := range sortedKeys(s.Ops) {
+				if !s.Ops[id].Phase.Ended() {
+					w.propose(failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
+				}
+			}
+		})
+	}
+	if !chance(r, 0.2) {
+		return
+	}
+	guest, target := r.IntN(100), w.brique(r)
+	w.loop.In(when(), "operator: one guest elsewhere", func() {
+		s := w.log.Last()
+		all := s.Network.GuestIDs()
+		g := all[guest%len(all)]
+		loss := failover.Loss{Site: s.Guests[g].Owner, Guests: []failover.GuestID{g}, Target: target, ByHand: true}
+		w.tell("operator: failover of %s to %s by hand", g, target)
+		w.propose(failover.BeginOp{
+			Kind: failover.KindFailover, Domain: failover.SiteDomain(loss.Site), Plan: failover.PlanFor(s, loss, w.loop.Now()), Forced: true,
+		})
+	})
 }
