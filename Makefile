@@ -61,8 +61,8 @@ bench: build ## the figures of docs/benchmarks.md (RUNS=20)
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./failover ./dnsctl ./probes
 	$(BIN)/wwwlab bench --runs $(RUNS)
 
-sim: ## replay one simulated run (SEED=n)
-	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -v -count=1
+sim: ## replay one simulated run (SEED=n SCENARIO="stale target")
+	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" -v -count=1
 
 soak: ## many simulated runs (SEEDS=n FROM=first)
 	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v

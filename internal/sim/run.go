@@ -128,8 +128,8 @@ func (r Result) Error() string {
 	if r.Violation == nil {
 		return ""
 	}
-	return fmt.Sprintf("seed %d, scenario %s, at %.3f s: %v\nreplay: make sim SEED=%d\nlast events:\n%s",
-		r.Seed, r.Scenario, r.Virtual.Seconds(), r.Violation, r.Seed, strings.Join(r.Trace, "\n"))
+	return fmt.Sprintf("seed %d, scenario %s, at %.3f s: %v\nreplay: make sim SEED=%d SCENARIO=%q\nlast events:\n%s",
+		r.Seed, r.Scenario, r.Virtual.Seconds(), r.Violation, r.Seed, r.Scenario, strings.Join(r.Trace, "\n"))
 }
 
 // Run simulates one scenario from one seed.

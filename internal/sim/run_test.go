@@ -3,8 +3,10 @@ package sim_test
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,22 +15,42 @@ import (
 
 var (
 	replay = flag.Int64("sim.seed", -1, "seed of TestReplay")
+	told   = flag.String("sim.scenario", "", "scenario of TestReplay, by its name; default: mixed")
 	calls  = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
 	from   = flag.Uint64("sim.from", 1, "first seed")
 	hunts  = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
 	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestMixed runs; 0: as many as fit a test")
 )
 
-// TestReplay runs the mixed scenario of one seed and tells everything.
+// TestReplay runs one scenario, the mixed one by default, of one seed and tells
+// everything.
 func TestReplay(t *testing.T) {
 	if *replay < 0 {
 		t.Skip("no -sim.seed given")
 	}
-	r := sim.Run(sim.Options{Seed: uint64(*replay), Scenario: sim.Mixed(), Verbose: os.Stdout, Calls: *calls})
+	scenario := sim.Mixed()
+	if *told != "" {
+		scenario = named(t, *told)
+	}
+	r := sim.Run(sim.Options{Seed: uint64(*replay), Scenario: scenario, Verbose: os.Stdout, Calls: *calls})
 	fmt.Printf("seed %d: hash %s, %d events, %s virtual, %+v\n", r.Seed, r.Hash, r.Events, r.Virtual, r.Stats)
 	if r.Violation != nil {
 		t.Fatal(r.Error())
 	}
+}
+
+// named returns the scenario of a name, as the list or a violation has it.
+func named(t *testing.T, name string) sim.Scenario {
+	t.Helper()
+	list := scenarios()
+	list["mixed"] = sim.Mixed
+	for _, key := range slices.Sorted(maps.Keys(list)) {
+		if s := list[key](); key == name || s.Name == name {
+			return s
+		}
+	}
+	t.Fatalf("no scenario %q; there are %q", name, slices.Sorted(maps.Keys(list)))
+	return sim.Scenario{}
 }
 
 // TestMixed runs random incidents, one per seed.
