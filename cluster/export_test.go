@@ -86,3 +86,15 @@ func Rename(ca *CA, network string) *CA {
 	renamed.network = network
 	return &renamed
 }
+
+// HoldStamps makes proposals wait for their stamp until release is called.
+func (n *Node) HoldStamps() (release func()) {
+	n.stamping <- struct{}{}
+	return func() { <-n.stamping }
+}
+
+// RenewClock does to the clock what another term of this leader does.
+func (n *Node) RenewClock() {
+	c := *n.clock.Load()
+	n.clock.Store(&c)
+}

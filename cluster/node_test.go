@@ -395,3 +395,30 @@ func TestCloseAnswersThoseWhoWait(t *testing.T) {
 		}
 	})
 }
+
+// TestProposalThatWaitedOverAChangeOfTermIsNotStamped: the clock of the old
+// term may be behind what the new one has stamped already.
+func TestProposalThatWaitedOverAChangeOfTermIsNotStamped(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, ctx context.Context, g *group) {
+		node := g.leader().node
+		b, err := cluster.Encode(cluster.Entry{ID: "i", Actor: "tester", At: time.Now(), Command: failover.SetPause{Reason: "waits"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release := node.HoldStamps()
+		answer := make(chan error, 1)
+		go func() {
+			_, err := node.ProposeEnvelope(ctx, b)
+			answer <- err
+		}()
+		synctest.Wait()
+		node.RenewClock()
+		release()
+		if err := <-answer; !errors.Is(err, failover.ErrNoLeader) {
+			t.Errorf("ProposeEnvelope: %v, want ErrNoLeader", err)
+		}
+		if _, err := node.ProposeEnvelope(ctx, b); err != nil {
+			t.Errorf("repeated: %v", err)
+		}
+	})
+}

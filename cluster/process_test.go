@@ -42,7 +42,7 @@ func fastTiming() cluster.Timing {
 
 // openOn opens a node of a directory that holds cert.pem, key.pem and ca.pem
 // on a real port. Nothing is forwarded. The mux ends with ctx.
-func openOn(ctx context.Context, dir string, site failover.SiteID, ln net.Listener) (*cluster.Node, <-chan error, error) {
+func openOn(ctx context.Context, dir string, site failover.SiteID, ln net.Listener, timing cluster.Timing) (*cluster.Node, <-chan error, error) {
 	var files [3][]byte
 	for i, name := range []string{"cert.pem", "key.pem", "ca.pem"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
@@ -72,7 +72,7 @@ func openOn(ctx context.Context, dir string, site failover.SiteID, ln net.Listen
 			return failover.Stamp{}, failover.ErrNoLeader
 		},
 		ForwardConfirm: func(context.Context, string, failover.Token) error { return failover.ErrNoLeader },
-		Logger:         quiet(), WallClock: time.Now, Timing: fastTiming(),
+		Logger:         quiet(), WallClock: time.Now, Timing: timing,
 		Exit: func(reason string) { fmt.Println("exit", reason); os.Exit(3) },
 	})
 	return node, done, err
@@ -88,7 +88,7 @@ func runNode(dir string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	node, _, err := openOn(ctx, dir, failover.SiteID(filepath.Base(dir)), ln)
+	node, _, err := openOn(ctx, dir, failover.SiteID(filepath.Base(dir)), ln, fastTiming())
 	if err != nil {
 		return err
 	}
@@ -360,7 +360,9 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 	}
 }
 
-// openOverTCP opens n nodes on loopback that end with the test.
+// openOverTCP opens n nodes on loopback that end with the test. They wait for
+// each other as long as real ones do: on a busy machine shorter patience would
+// change the leader in the middle of a test.
 func openOverTCP(t *testing.T, n int) (nodes []*cluster.Node, addrs []string) {
 	t.Helper()
 	ca := newCA(t, "assos")
@@ -372,7 +374,7 @@ func openOverTCP(t *testing.T, n int) (nodes []*cluster.Node, addrs []string) {
 			t.Fatal(err)
 		}
 		run, stop := context.WithCancel(context.Background())
-		node, done, err := openOn(run, dir, failover.SiteID(filepath.Base(dir)), ln)
+		node, done, err := openOn(run, dir, failover.SiteID(filepath.Base(dir)), ln, cluster.DefaultTiming())
 		if err != nil {
 			t.Fatal(err)
 		}

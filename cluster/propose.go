@@ -143,6 +143,11 @@ func (n *Node) enqueue(ctx context.Context, clock *termClock, e Entry) (raft.App
 		return nil, fmt.Errorf("%w: %w", failover.ErrNoLeader, errClosed)
 	}
 	defer func() { <-n.stamping }()
+	if n.leading() != clock {
+		// The term changed while this one waited: its clock may be behind what
+		// the new term has stamped.
+		return nil, failover.ErrNoLeader
+	}
 	timeout := n.cfg.Timing.Attempt
 	if end, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(end))
