@@ -205,21 +205,12 @@ func hands() []Mutant {
 			"\tcase !t.Running:\n\t\tm.phase = restoreVerify\n",
 			"a restore is done when its task ended well",
 		),
-		{
-			Name: "a-locked-copy-is-whole", Why: "the done-check looks at the world",
-			Edits: []Edit{
-				{
-					"internal/agent/restore.go",
-					"\tcase j.ours(c) && c.Lock() != \"create\":\n\t\tm.phase = restoreVerify\n\t\treturn j.now, nil\n\tcase m.stub:",
-					"\tcase j.ours(c):\n\t\treturn j.now, &outcome{}\n\tcase m.stub:",
-				},
-				{
-					"internal/agent/restore.go",
-					"\tcase j.ours(c) && c.Lock() != \"create\":\n\t\tm.phase = restoreVerify\n\t\treturn j.now, nil\n\tcase c.Bare()",
-					"\tcase j.ours(c):\n\t\treturn j.now, &outcome{}\n\tcase c.Bare()",
-				},
-			},
-		},
+		one(
+			"a-locked-copy-is-whole", "internal/agent/restore.go",
+			"\tcase m.stub:\n\t\tm.phase = restoreTasks\n\t\treturn j.now, nil\n",
+			"\tcase m.stub:\n\t\treturn j.now, &outcome{}\n",
+			"the done-check looks at the world",
+		),
 		one(
 			"every-copy-is-ours", "internal/agent/restore.go",
 			"\treturn ok && m.Network == want.Network && m.Guest == want.Guest && m.Op == want.Op",
