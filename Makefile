@@ -68,7 +68,9 @@ soak: ## many simulated runs (SEEDS=n FROM=first)
 	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
 
 mutants: ## sabotage the production code line by line: the simulator must notice (SEEDS=100)
-	$(GO) test ./internal/sim/mutants -run TestMutantsDie -mutants.seeds=$(if $(filter command%,$(origin SEEDS)),$(SEEDS),100) -count=1 -timeout 0
+	@set -o pipefail; $(GO) test ./internal/sim/mutants -run TestMutantsDie -count=1 -timeout 0 -v \
+	  -mutants.seeds=$(if $(filter command%,$(origin SEEDS)),$(SEEDS),100) -mutants.name="$(NAME)" \
+	  | awk '/^mutants:/ {last=$$0; next} {print} END {if (last=="") exit 1; print last}'
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
 	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
