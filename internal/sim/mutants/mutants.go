@@ -158,9 +158,9 @@ func operations() []Mutant {
 			"no id is used twice",
 		),
 		one(
-			"zone-change-is-not-counted", "failover/apply_step.go",
-			"\t\t\tz.Changed = index\n",
-			"\t\t\tz.Changed = max(z.Changed, 1)\n",
+			"zone-change-is-not-counted", "failover/namehold.go",
+			"\t\tz.Changed = index\n",
+			"\t\tz.Changed = max(z.Changed, 1)\n",
 			"L5: every server converges",
 		),
 		one(
@@ -225,20 +225,20 @@ func zones() []Mutant {
 	return []Mutant{
 		one(
 			"dns-follows-the-owner", "dnsctl/desired.go",
-			"b.public(name, b.s.Guests[g].Serving)",
-			"b.public(name, b.s.Guests[g].Owner)",
+			"site := b.s.Guests[g].Serving",
+			"site := b.s.Guests[g].Owner",
 			"S2: only a checked copy is shown",
 		),
 		one(
 			"dns-stays-at-home", "dnsctl/desired.go",
-			"b.public(name, b.s.Guests[g].Serving)",
-			"b.public(name, b.spec.Home(g))",
+			"site := b.s.Guests[g].Serving",
+			"site := b.spec.Home(g)",
 			"L5: DNS follows",
 		),
 		one(
 			"dns-says-nothing", "dnsctl/desired.go",
-			"b.public(name, b.s.Guests[g].Serving)",
-			"_ = b.s.Guests[g].Serving",
+			"site := b.s.Guests[g].Serving",
+			"site := b.s.Guests[g].Serving[:0]",
 			"S2: never an empty set",
 		),
 	}
