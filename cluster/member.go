@@ -166,6 +166,50 @@ func (n *Node) promote(ctx context.Context, m failover.SetMember) error {
 	return n.record(ctx, m)
 }
 
+// SetSuffrage gives a member of the group its vote, or takes it; only the
+// leader can, and takes none from itself. It refuses to take a vote that the
+// remaining voters cannot do without just now (ErrNeeded).
+func (n *Node) SetSuffrage(ctx context.Context, site failover.SiteID, want Suffrage) error {
+	m, ok := n.State().Members[site]
+	switch {
+	case n.leading() == nil:
+		return fmt.Errorf("change the vote of %s: %w", site, failover.ErrNoLeader)
+	case !ok:
+		return fmt.Errorf("change the vote of %s: no such member", site)
+	case want == Nonvoter && m.ServerID == n.id:
+		return fmt.Errorf("change the vote of %s: it leads; stop its agent and ask the next leader", site)
+	case want == Nonvoter:
+		if err := n.maySpare(m.ServerID); err != nil {
+			return fmt.Errorf("change the vote of %s: %w", site, err)
+		}
+	}
+	return n.AddMember(ctx, site, m.ServerID, m.Address, want)
+}
+
+// ErrNeeded says that without a voter no majority of the others would answer.
+var ErrNeeded = errors.New("the other voters would have no majority")
+
+// maySpare says whether the group can lose a voter: whether a majority of those
+// that remain is heard. Raft itself would take the change, and then stand still.
+func (n *Node) maySpare(serverID string) error {
+	heard := n.trans.heard()
+	voters, answer := 0, 0
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage != raft.Voter || string(s.ID) == serverID {
+			continue
+		}
+		voters++
+		p, ok := heard[s.ID]
+		if string(s.ID) == n.id || ok && time.Since(p.Heard) < 2*n.cfg.Timing.Heartbeat {
+			answer++
+		}
+	}
+	if answer < voters/2+1 {
+		return fmt.Errorf("%d of %d answer: %w", answer, voters, ErrNeeded)
+	}
+	return nil
+}
+
 // RemoveMember takes a site's member out of the group; only the leader can,
 // and not itself: stop its agent first, and ask the next leader. Nothing ever
 // removes a member by itself, however long it is silent.
@@ -181,6 +225,9 @@ func (n *Node) RemoveMember(ctx context.Context, site failover.SiteID) error {
 		return fmt.Errorf("remove member %s: no such member", site)
 	case m.ServerID == n.id:
 		return fmt.Errorf("remove member %s: it leads; stop its agent and ask the next leader", site)
+	}
+	if err := n.maySpare(m.ServerID); m.Voter && err != nil {
+		return fmt.Errorf("remove member %s: %w", site, err)
 	}
 	at, err := n.configIndex()
 	if err != nil {

@@ -94,6 +94,7 @@ func (d *daemon) localRoutes(next http.Handler) http.Handler {
 		defer cancel()
 		answerVerb(w, fmt.Sprintf("joined the group of %s as %s", req.To, d.conf.Site), d.join(ctx, req))
 	})
+	mux.HandleFunc("POST /v1/cluster/member", d.memberRoute)
 	return mux
 }
 

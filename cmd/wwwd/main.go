@@ -41,6 +41,8 @@ const usage = `wwwd is the World Wide Welsh agent of one site.
   wwwd bootstrap [--config FILE]       begin a new network with this agent (once, on one site)
   wwwd join --to ADDR:PORT [--config FILE] [--nonvoter]
                                        have the running local agent join the group of ADDR
+  wwwd member --site SITE --set voter|nonvoter|removed [--confirm SITE]
+                                       have the running local agent, if it leads, change one member of the group
   wwwd root-helper [--rules FILE] [--socket PATH]
                                        clear what a crashed restore left, for the agent (runs as root)
   wwwd version
@@ -60,6 +62,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	file := fs.String("config", config.DefaultPath, "configuration of this agent")
 	to := fs.String("to", "", "mesh address of an agent of the group")
 	nonvoter := fs.Bool("nonvoter", false, "join without a vote")
+	change := memberRequest{}
+	fs.StringVar(&change.Site, "site", "", "member to change")
+	fs.StringVar(&change.Set, "set", "", "what it becomes: voter, nonvoter or removed")
+	fs.StringVar(&change.Confirm, "confirm", "", "the site's name again, where a vote is taken")
 	showVersion := fs.Bool("version", false, "print the version")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
@@ -91,6 +97,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = bootstrap(ctx, conf, stdout)
 	case "join":
 		err = join(ctx, conf, *to, !*nonvoter, stdout)
+	case "member":
+		err = member(ctx, conf, change, stdout)
 	default:
 		fmt.Fprintf(stderr, "wwwd: unknown command %q\n\n%s", verb, usage)
 		return exitUsage

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -201,7 +202,42 @@ func TestThreeAgentsFormAGroup(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "wwwd_raft_has_leader 1") {
 		t.Errorf("metrics: %v\n%.2000s", err, text)
 	}
+	changeMembers(t, agents)
 	announceShutdown(t, agents)
+}
+
+// changeMembers takes a vote and gives it back, at the agent that leads.
+func changeMembers(t *testing.T, agents []*testAgent) {
+	t.Helper()
+	if err := member(t.Context(), agents[0].conf, memberRequest{Site: "quai", Set: "nonvoter"}, io.Discard); err == nil || !strings.Contains(err.Error(), "--confirm quai") {
+		t.Errorf("a vote taken without confirmation: %v", err)
+	}
+	chosen := ""
+	change := func(set string, voters int, sites ...string) {
+		t.Helper()
+		eventually(t, func() error {
+			last := errors.New("nobody was asked")
+			for _, a := range agents {
+				for _, site := range sites {
+					if last == nil || site == string(a.conf.Site) {
+						continue // a leader keeps its own vote
+					}
+					last = member(t.Context(), a.conf, memberRequest{Site: site, Set: set, Confirm: site}, io.Discard)
+					chosen = site
+				}
+			}
+			if last != nil {
+				return last
+			}
+			st, err := agents[0].client().Status(t.Context())
+			if err == nil && st.Quorum.Voters != voters {
+				err = fmt.Errorf("%d voters, want %d", st.Quorum.Voters, voters)
+			}
+			return err
+		})
+	}
+	change("nonvoter", 2, "quai", "halle")
+	change("voter", 3, chosen)
 }
 
 // announceShutdown stops an agent with its machine, which is announced, and
