@@ -329,7 +329,7 @@ func TestDoctorKnowsTheClientsWarnings(t *testing.T) {
 	for code, kind := range map[proxmox.WarningCode]doctor.ObstacleKind{
 		proxmox.WarnNotSaved: doctor.NotSaved, proxmox.WarnBindMount: doctor.BindMount, proxmox.WarnPrivileged: doctor.Privileged,
 		proxmox.WarnRootOnly: doctor.RootOnly, proxmox.WarnHostBound: doctor.HostBound, proxmox.WarnTemplate: doctor.Template,
-		proxmox.WarnUnread: doctor.UnreadLine,
+		proxmox.WarnUnread: doctor.UnreadLine, proxmox.WarnFirewall: doctor.Firewall,
 	} {
 		if string(code) != string(kind) {
 			t.Errorf("the client says %q, the doctor %q", code, kind)

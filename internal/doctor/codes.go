@@ -52,6 +52,7 @@ const (
 	CodeTemplate     = "WWW-2147"
 	CodeUnreadConfig = "WWW-2148"
 	CodeHA           = "WWW-2149"
+	CodeFirewall     = "WWW-2186"
 
 	CodeUndeclared       = "WWW-2150"
 	CodeAbsent           = "WWW-2151"

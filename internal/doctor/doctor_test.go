@@ -159,6 +159,7 @@ func TestChecks(t *testing.T) {
 		{"device of the host", obstacle(doctor.HostBound, "hostpci0"), []string{"WARNING WWW-2145 guest nuage"}},
 		{"processor of the host", obstacle(doctor.HostBound, "cpu"), []string{"INFO WWW-2146 guest nuage"}},
 		{"template", obstacle(doctor.Template, "template"), []string{"ERROR WWW-2147 guest nuage"}},
+		{"firewall", obstacle(doctor.Firewall, "net0"), []string{"INFO WWW-2186 guest nuage"}},
 		{"unread line", obstacle(doctor.UnreadLine, ""), []string{"INFO WWW-2148 guest nuage"}},
 		{"target storage gone", func(b *bench) { delete(b.facts.Entries, "local-zfs") }, []string{"ERROR WWW-2127 storage local-zfs"}},
 		{"target storage off", func(b *bench) { b.entry("local-zfs", func(e *doctor.Entry) { e.Disabled = true }) }, []string{"ERROR WWW-2127 storage local-zfs"}},

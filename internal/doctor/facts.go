@@ -169,6 +169,7 @@ const (
 	Privileged ObstacleKind = "privileged"
 	RootOnly   ObstacleKind = "root only"
 	HostBound  ObstacleKind = "host bound"
+	Firewall   ObstacleKind = "firewall"
 	Template   ObstacleKind = "template"
 	UnreadLine ObstacleKind = "unread line"
 )

@@ -68,6 +68,8 @@ func (h here) obstacle(o Obstacle) string {
 		return CodeHostDevice
 	case Template:
 		return CodeTemplate
+	case Firewall:
+		return CodeFirewall
 	}
 	return CodeUnreadConfig
 }

@@ -197,6 +197,11 @@ var preflight = map[string]Message{
 		"On a VLAN-aware bridge a guest with another tag starts and has no connection.", "A restored guest is not reachable.",
 		"/etc/network/interfaces: bridge-vids", "Add {vlans} to bridge-vids of {bridge} in /etc/network/interfaces, then ifreload -a"),
 
+	"WWW-2186": finding(Info, "behind the guest's firewall", "{key} has firewall=1",
+		"The rules of a guest's firewall come back with it; aliases, IP sets and security groups of the source's datacenter do not.",
+		"Rules that name such a thing do not load at the target.", "cat /etc/pve/firewall/ID.fw",
+		"Write addresses into the rules, or make the same aliases and groups at the target."),
+
 	"WWW-2190": finding(Error, "machine version too new", "pinned to {machine}; this host runs {kind} up to {newest}",
 		"The VM is pinned to a machine version that QEMU here does not have yet.", "It is restored and does not start.", "qm config ID",
 		"Upgrade this host, or at home: qm set ID --machine {kind}"),

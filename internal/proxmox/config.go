@@ -51,6 +51,7 @@ const (
 	WarnPrivileged WarningCode = "privileged"  // privileged container: needs Sys.Modify on / since PVE 9.0
 	WarnRootOnly   WarningCode = "root only"   // dropped, or refused to a token
 	WarnHostBound  WarningCode = "host bound"  // bound to the source host's hardware or version: may restore and not start
+	WarnFirewall   WarningCode = "firewall"    // rules of the guest's firewall come back, what they name at the source does not (fact 19)
 	WarnTemplate   WarningCode = "template"    // comes back as a template, which cannot be started
 	WarnUnread     WarningCode = "unread line" // a line that is no config of a guest
 )
@@ -163,6 +164,9 @@ func (a *ArchiveConfig) finish(description []string, saved map[string]bool) (Arc
 		switch {
 		case netKey.MatchString(key):
 			a.Nets[key] = value
+			if _, options := splitOptions(value); options["firewall"] == "1" {
+				a.warn(WarnFirewall, key, "behind the guest's firewall")
+			}
 		case a.Kind == VM && vmDiskKey.MatchString(key):
 			a.addVMDisk(key, value, saved[key])
 		case a.Kind == CT && ctDiskKey.MatchString(key):

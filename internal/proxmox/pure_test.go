@@ -59,7 +59,7 @@ func TestParseArchiveConfigVM(t *testing.T) {
 	if a.Raw["name"] != "nextcloud" || len(a.Nets) != 2 {
 		t.Errorf("raw name %q and %d nets, want nextcloud and 2", a.Raw["name"], len(a.Nets))
 	}
-	checkWarnings(t, a, []string{"host bound hostpci0", "not saved scsi1", "bind mount virtio1", "host bound cpu", "host bound machine"})
+	checkWarnings(t, a, []string{"host bound hostpci0", "firewall net0", "not saved scsi1", "bind mount virtio1", "host bound cpu", "host bound machine"})
 }
 
 func checkWarnings(t *testing.T, a proxmox.ArchiveConfig, want []string) {
