@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"net/url"
 	"slices"
@@ -168,15 +167,15 @@ func (h *handler) holdName(r *http.Request) (any, error) {
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
-	const longest = 366 * 24 * time.Hour
-	if math.IsNaN(req.Seconds) || req.Seconds < 0 || req.Seconds > longest.Seconds() {
-		return nil, malformedf("for: want seconds from 0 to one year")
+	length, err := upToOneYear(req.Seconds)
+	if err != nil {
+		return nil, err
 	}
 	name, err := fullName(h.Backend.State(), req.Name)
 	if err != nil {
 		return nil, err
 	}
-	return h.accept(r, failover.HoldName{Name: name, For: time.Duration(req.Seconds * float64(time.Second)), Reason: req.Reason})
+	return h.accept(r, failover.HoldName{Name: name, For: length, Reason: req.Reason})
 }
 
 func (h *handler) releaseName(r *http.Request) (any, error) {

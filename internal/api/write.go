@@ -195,6 +195,15 @@ func (h *handler) action(r *http.Request) (any, error) {
 	return Accepted{Op: id, Index: st.Index, Term: st.Term}, nil
 }
 
+// upToOneYear is the length of what people set for a while, 0 for what they end themselves.
+func upToOneYear(seconds float64) (time.Duration, error) {
+	const longest = 366 * 24 * time.Hour
+	if math.IsNaN(seconds) || seconds < 0 || seconds > longest.Seconds() {
+		return 0, malformedf("for: want seconds from 0 to one year")
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
+
 func (h *handler) pause(r *http.Request) (any, error) {
 	var req PauseRequest
 	if err := decodeOptional(r, &req); err != nil {
@@ -203,11 +212,10 @@ func (h *handler) pause(r *http.Request) (any, error) {
 	if err := checkReason(req.Reason); err != nil {
 		return nil, err
 	}
-	const longest = 366 * 24 * time.Hour
-	if math.IsNaN(req.Seconds) || req.Seconds < 0 || req.Seconds > longest.Seconds() {
-		return nil, malformedf("for: want seconds from 0 to one year")
+	d, err := upToOneYear(req.Seconds)
+	if err != nil {
+		return nil, err
 	}
-	d := time.Duration(req.Seconds * float64(time.Second))
 	return h.accept(r, failover.SetPause{Site: req.Site, For: d, Reason: req.Reason})
 }
 
