@@ -156,7 +156,7 @@ func (b *benchRun) watchNames(ctx context.Context, f facts) error {
 		return err
 	}
 	begin := f.killed.Add(r.lab.Spec().Policy.Commit.D() - namesFrom)
-	if err := sleep(ctx, time.Until(begin)); err != nil {
+	if err := site.Sleep(ctx, time.Until(begin)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithDeadline(ctx, f.killed.Add(moveLimit))
@@ -177,7 +177,7 @@ func (b *benchRun) watchNames(ctx context.Context, f facts) error {
 						b.heard(guest, time.Now())
 						return nil
 					}
-					if err := sleep(ctx, namePoll); err != nil {
+					if err := site.Sleep(ctx, namePoll); err != nil {
 						return fmt.Errorf("%s never moved at the name server of %s", guest, name)
 					}
 				}

@@ -111,7 +111,7 @@ func (s *struck) follow(victim string) failover.OpView {
 	ctx, cancel := context.WithTimeout(s.t.Context(), faultsLimit)
 	defer cancel()
 	var last failover.OpView
-	for sleep(ctx, followEvery) == nil {
+	for site.Sleep(ctx, followEvery) == nil {
 		for _, target := range s.room.living() {
 			s.revive(ctx, target)
 		}

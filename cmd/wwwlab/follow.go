@@ -59,7 +59,7 @@ func (d *demo) follow(ctx context.Context, f *facts, since uint64) error {
 		if time.Since(d.spoke) > silentLimit {
 			d.waiting(ctx, f)
 		}
-		switch err := sleep(ctx, followEvery); {
+		switch err := site.Sleep(ctx, followEvery); {
 		case errors.Is(err, errTime):
 			return nil // what is missing then, the summary tells
 		case err != nil:
@@ -154,7 +154,7 @@ func (d *demo) verify(ctx context.Context, f *facts) {
 		for _, n := range f.names {
 			agree = agree && n.agrees
 		}
-		if agree || time.Now().After(deadline) || sleep(ctx, followEvery) != nil {
+		if agree || time.Now().After(deadline) || site.Sleep(ctx, followEvery) != nil {
 			break
 		}
 	}

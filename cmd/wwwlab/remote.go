@@ -123,7 +123,7 @@ func down(ctx context.Context, args []string, s streams) error {
 			fmt.Fprintln(s.Out, "the network has ended")
 			return errors.Join(err, removeEmpty(c.dir))
 		}
-		if err := sleep(ctx, pollEvery); err != nil {
+		if err := site.Sleep(ctx, pollEvery); err != nil {
 			return fmt.Errorf("the network in %s does not end: %w", c.dir, err)
 		}
 	}

@@ -174,21 +174,9 @@ func (r *room) await(ctx context.Context, name, child, log string, ask func(cont
 		case ctx.Err() != nil:
 			return fmt.Errorf("start %s: no answer: %w; its last words:\n%s", child, err, tail(log, 5))
 		}
-		if err := sleep(ctx, pollEvery); err != nil && ctx.Err() != nil {
+		if err := site.Sleep(ctx, pollEvery); err != nil && ctx.Err() != nil {
 			return fmt.Errorf("start %s at %s: %w; its last words:\n%s", child, name, err, tail(log, 5))
 		}
-	}
-}
-
-// sleep waits for d or the end of ctx, whose cause it returns then.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
@@ -242,7 +230,7 @@ func (r *room) restart(ctx context.Context, name string, pause time.Duration) er
 	if err := r.children.Stop(agentOf(name), agentGrace); err != nil && !errors.Is(err, fabric.ErrNotRunning) {
 		return err
 	}
-	if err := sleep(ctx, pause); err != nil {
+	if err := site.Sleep(ctx, pause); err != nil {
 		return err
 	}
 	return r.startAgent(ctx, name)

@@ -116,7 +116,7 @@ func (r *room) awaitHealth(ctx context.Context) error {
 			r.say("waiting: %s", text)
 			told, said = now, text
 		}
-		if err := sleep(ctx, 2*pollEvery); err != nil {
+		if err := site.Sleep(ctx, 2*pollEvery); err != nil {
 			return fmt.Errorf("the network is not sound after %s: %s", healthLimit, said)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab/site"
 )
 
 // usage is what one agent takes of the machine.
@@ -32,7 +34,7 @@ func watchUsage(ctx context.Context, r *room, d time.Duration) ([]usage, error) 
 		}
 		before[name] = cpu
 	}
-	if err := sleep(ctx, d); err != nil {
+	if err := site.Sleep(ctx, d); err != nil {
 		return nil, err
 	}
 	took := time.Since(begun).Seconds()

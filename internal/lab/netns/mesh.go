@@ -11,7 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/lab/site"
 )
 
 // WireGuardPort is where every site's WireGuard listens.
@@ -115,20 +116,8 @@ func (r *Room) AwaitMesh(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if pause := sleep(ctx, pollEvery); pause != nil {
+		if pause := site.Sleep(ctx, pollEvery); pause != nil {
 			return errors.Join(errors.New("the mesh does not come up"), err)
 		}
-	}
-}
-
-// sleep waits for d or the end of ctx, whose cause it returns then.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }

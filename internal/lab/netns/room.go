@@ -212,7 +212,7 @@ func (r *Room) await(ctx context.Context, child string, ask func(context.Context
 		if !r.children.Alive(child) {
 			return fmt.Errorf("start %s: it ended at once; its log is in %s", child, r.dir)
 		}
-		if pause := sleep(ctx, pollEvery); pause != nil {
+		if pause := site.Sleep(ctx, pollEvery); pause != nil {
 			return fmt.Errorf("start %s: no answer: %w; its log is in %s", child, err, r.dir)
 		}
 	}

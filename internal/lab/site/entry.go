@@ -38,7 +38,7 @@ func (p *process) serveRouter(ctx context.Context) error {
 				p.wg.Go(func() { greet(conn) })
 			case errors.Is(err, net.ErrClosed):
 				return
-			case pause(ctx, tick) != nil:
+			case Sleep(ctx, tick) != nil:
 				return
 			}
 		}

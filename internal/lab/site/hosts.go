@@ -326,7 +326,7 @@ func (p *process) serveAPI(ctx context.Context, m *machine, kind string, at neti
 	if err != nil {
 		return err
 	}
-	h = lab.Waiting(h, pause, func(where string) {
+	h = lab.Waiting(h, Sleep, func(where string) {
 		p.log.Warn("host crashes by a fault", "host", m.Name, "where", where)
 		m.crash(time.Now())
 	})
@@ -335,8 +335,8 @@ func (p *process) serveAPI(ctx context.Context, m *machine, kind string, at neti
 	return nil
 }
 
-// pause is how a real server lets a passive handler wait.
-func pause(ctx context.Context, d time.Duration) error {
+// Sleep waits for d or the end of ctx, whose cause it returns then.
+func Sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
