@@ -9,26 +9,11 @@ import (
 
 // pbsWounds is what faults have done to a PBS and Heal undoes.
 type pbsWounds struct {
-	Revoked map[string]bool     `json:"revoked"`
-	Dropped map[string][]string `json:"dropped,omitempty"` // token -> privileges taken from it
-	Full    bool                `json:"full"`
-	Skew    time.Duration       `json:"skew,omitempty"`    // of the clock
-	Stalled bool                `json:"stalled,omitempty"` // takes requests, answers none
+	hostWounds
+	Full bool `json:"full"`
 }
 
-func newPBSWounds() pbsWounds {
-	return pbsWounds{Revoked: map[string]bool{}, Dropped: map[string][]string{}}
-}
-
-// whole gives a state that was saved by an older version the maps that it lacks.
-func (w *pbsWounds) whole() {
-	if w.Revoked == nil {
-		w.Revoked = map[string]bool{}
-	}
-	if w.Dropped == nil {
-		w.Dropped = map[string][]string{}
-	}
-}
+func newPBSWounds() pbsWounds { return pbsWounds{hostWounds: newHostWounds()} }
 
 // Heal undoes what faults did to the server, but for snapshots: what is lost stays lost.
 func (b *PBS) Heal() {
@@ -45,23 +30,14 @@ func (b *PBS) suffer(f Fault, r *http.Request) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.dirty = true
-	token, _, _ := pbsToken(r)
+	if token, _, _ := pbsToken(r); b.st.hostWounds.suffer(f, token) {
+		return
+	}
 	switch f.Effect {
 	case EffectCrashHost:
 		b.powerLoss()
 	case EffectFillStorage:
 		b.st.Full = true
-	case EffectRevokeToken:
-		if f.Text != "" {
-			token = f.Text
-		}
-		b.st.Revoked[token] = true
-	case EffectRevokePrivilege:
-		b.st.Dropped[token] = append(b.st.Dropped[token], f.Text)
-	case EffectSkewClock:
-		b.st.Skew = f.Delay
-	case EffectStallHost:
-		b.st.Stalled = true
 	case EffectLoseSnapshot:
 		if i := b.named(f.Text); i >= 0 {
 			b.st.Snapshots = slices.Delete(b.st.Snapshots, i, i+1)

@@ -10,38 +10,33 @@ import (
 
 // wounds is what faults have done to a PVE and Heal undoes.
 type wounds struct {
+	hostWounds
 	Fill     map[string]int64     `json:"fill"`               // storage -> bytes taken
 	BadKey   map[string]bool      `json:"badKey"`             // storage entries with another key
 	NoKey    map[string]bool      `json:"noKey,omitempty"`    // storage entries without their key file
-	Revoked  map[string]bool      `json:"revoked"`            // tokens
-	Dropped  map[string][]string  `json:"dropped,omitempty"`  // token -> privileges taken from it
 	Offline  map[string]bool      `json:"offline,omitempty"`  // storages
 	Held     map[string]time.Time `json:"held,omitempty"`     // lock file ("100", "storage:ID") -> until when
-	Skew     time.Duration        `json:"skew,omitempty"`     // of the clock
-	Stalled  bool                 `json:"stalled,omitempty"`  // takes requests, answers none
 	Minority bool                 `json:"minority,omitempty"` // corosync has no majority
 }
 
 func newWounds() wounds {
 	return wounds{
-		Fill: map[string]int64{}, BadKey: map[string]bool{}, NoKey: map[string]bool{}, Revoked: map[string]bool{},
-		Dropped: map[string][]string{}, Offline: map[string]bool{}, Held: map[string]time.Time{},
+		hostWounds: newHostWounds(), Fill: map[string]int64{}, BadKey: map[string]bool{}, NoKey: map[string]bool{},
+		Offline: map[string]bool{}, Held: map[string]time.Time{},
 	}
 }
 
 // whole gives a state that was saved by an older version the maps that it lacks.
 func (w *wounds) whole() {
+	w.hostWounds.whole()
 	fresh := newWounds()
-	for _, m := range []*map[string]bool{&w.BadKey, &w.NoKey, &w.Revoked, &w.Offline} {
+	for _, m := range []*map[string]bool{&w.BadKey, &w.NoKey, &w.Offline} {
 		if *m == nil {
 			*m = map[string]bool{}
 		}
 	}
 	if w.Fill == nil {
 		w.Fill = fresh.Fill
-	}
-	if w.Dropped == nil {
-		w.Dropped = fresh.Dropped
 	}
 	if w.Held == nil {
 		w.Held = fresh.Held
@@ -61,23 +56,14 @@ func (p *PVE) suffer(f Fault, r *http.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dirty = true
-	token, _, _ := pveToken(r)
+	if token, _, _ := pveToken(r); p.st.hostWounds.suffer(f, token) {
+		return
+	}
 	switch f.Effect {
 	case EffectCrashHost:
 		p.powerLoss()
 	case EffectKillTask:
 		p.killRestores()
-	case EffectRevokeToken:
-		if f.Text != "" {
-			token = f.Text
-		}
-		p.st.Revoked[token] = true
-	case EffectRevokePrivilege:
-		p.st.Dropped[token] = append(p.st.Dropped[token], f.Text)
-	case EffectSkewClock:
-		p.st.Skew = f.Delay
-	case EffectStallHost:
-		p.st.Stalled = true
 	case EffectHoldLock:
 		p.st.Held[f.Text] = p.st.Now.Add(f.Delay)
 	case EffectLoseQuorum:
