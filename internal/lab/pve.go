@@ -325,6 +325,24 @@ func (p *PVE) StopGuest(id int, now time.Time) error {
 	return nil
 }
 
+// RemoveGuest deletes a guest with its disks as a person at the console does: whatever
+// protects it from the API.
+func (p *PVE) RemoveGuest(id int, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.advance(now)
+	g, ok := p.st.Guests[id]
+	if !ok {
+		return fmt.Errorf("remove guest %d: no such guest", id)
+	}
+	if g.Conf["lock"] != "" {
+		return fmt.Errorf("remove guest %d: VM is locked (%s)", id, g.Conf["lock"])
+	}
+	delete(p.st.Guests, id)
+	p.dirty = true
+	return nil
+}
+
 // Unlock removes a guest's lock, as `qm unlock` and `pct unlock` do for local root; there is no API call.
 func (p *PVE) Unlock(id int) error {
 	p.mu.Lock()

@@ -79,16 +79,20 @@ func (w *World) drop(ctx context.Context, site, namespace, hook string, rules ..
 	if len(rules) == 0 {
 		return fmt.Errorf("cut %s: nothing to cut", site)
 	}
-	var b strings.Builder
-	fmt.Fprintf(&b, "table %s {\n\tchain %s {\n\t\ttype filter hook %s priority 0; policy accept;\n", table, hook, hook)
-	for _, r := range rules {
-		fmt.Fprintf(&b, "\t\t%s drop\n", r)
-	}
-	b.WriteString("\t}\n}\n")
-	if err := inside(ctx, namespace, b.String(), "nft", "-f", "-"); err != nil {
+	if err := inside(ctx, namespace, "table "+table+" {\n"+chain(hook, rules)+"}\n", "nft", "-f", "-"); err != nil {
 		return fmt.Errorf("cut %s: %w", site, err)
 	}
 	return nil
+}
+
+func chain(hook string, rules []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\tchain %s {\n\t\ttype filter hook %s priority 0; policy accept;\n", hook, hook)
+	for _, r := range rules {
+		fmt.Fprintf(&b, "\t\t%s drop\n", r)
+	}
+	b.WriteString("\t}\n")
+	return b.String()
 }
 
 // Heal undoes every cut of a site.

@@ -6,7 +6,7 @@
 //	need.go    what a machine must have      world.go   namespaces and lines
 //	mesh.go    WireGuard between the sites   cut.go     lines and services that fail
 //	enter.go   calls from within             clock.go   the clock of one process
-//	room.go    the processes of the sites
+//	room.go    the processes of the sites   way.go     cuts by what they stop, in any mixture
 //
 // The way between two sites, each box a namespace:
 //

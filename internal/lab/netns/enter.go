@@ -41,8 +41,20 @@ func within(namespace string, do func() error) error {
 // DialInternet connects from the middle of the internet, where no site is: what
 // answers there is public. network is "tcp" or "udp".
 func (w *World) DialInternet(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
+	return dialWithin(ctx, w.internet(), network, to)
+}
+
+// DialAt connects from within a site, whatever is cut outside.
+func (w *World) DialAt(ctx context.Context, site, network string, to netip.AddrPort) (net.Conn, error) {
+	if err := w.known(site); err != nil {
+		return nil, err
+	}
+	return dialWithin(ctx, w.site(site), network, to)
+}
+
+func dialWithin(ctx context.Context, namespace, network string, to netip.AddrPort) (net.Conn, error) {
 	var conn net.Conn
-	err := within(w.internet(), func() error {
+	err := within(namespace, func() error {
 		var d net.Dialer
 		var err error
 		conn, err = d.DialContext(ctx, network, to.String()) // a literal address is dialled on the caller's thread

@@ -97,7 +97,7 @@ func (r *Room) writeFiles(context.Context) error {
 }
 
 func (r *Room) startSites(ctx context.Context) error {
-	for _, start := range []func(context.Context, string) error{r.startHosts, r.StartAgent} {
+	for _, start := range []func(context.Context, string) error{r.StartHosts, r.StartAgent} {
 		g, ctx := errgroup.WithContext(ctx)
 		for _, name := range r.lab.Names() {
 			g.Go(func() error { return start(ctx, name) })
@@ -113,7 +113,9 @@ func (r *Room) startSites(ctx context.Context) error {
 func hostsOf(site string) string { return "site/" + site }
 func agentOf(site string) string { return "wwwd/" + site }
 
-func (r *Room) startHosts(ctx context.Context, name string) error {
+// StartHosts starts the process that plays a site's hosts and waits until it answers. It
+// finds its disks as they were when it ended.
+func (r *Room) StartHosts(ctx context.Context, name string) error {
 	cmd := exec.Command("ip", "netns", "exec", r.World.site(name), r.config.WWWLab, "site", "--dir", r.dir, "--site", name)
 	if err := r.children.Start(hostsOf(name), cmd, site.HostsLog(r.dir, name)); err != nil {
 		return err
@@ -128,10 +130,18 @@ func (r *Room) startHosts(ctx context.Context, name string) error {
 // Hosts returns a client of the process that plays a site's hosts.
 func (r *Room) Hosts(name string) *site.Client { return site.NewClient(r.dir, name) }
 
+// KillHosts ends the process that plays a site's hosts, as a power cut ends them all.
+func (r *Room) KillHosts(name string) error { return r.children.Kill(hostsOf(name)) }
+
+// LaunchAgent starts a site's agent, as a service manager does.
+func (r *Room) LaunchAgent(name string) error {
+	cmd := exec.Command("ip", "netns", "exec", r.World.site(name), r.config.WWWD, "--config", site.AgentFile(r.dir, name))
+	return r.children.Start(agentOf(name), cmd, site.AgentLog(r.dir, name))
+}
+
 // StartAgent starts a site's agent and waits until it answers.
 func (r *Room) StartAgent(ctx context.Context, name string) error {
-	cmd := exec.Command("ip", "netns", "exec", r.World.site(name), r.config.WWWD, "--config", site.AgentFile(r.dir, name))
-	if err := r.children.Start(agentOf(name), cmd, site.AgentLog(r.dir, name)); err != nil {
+	if err := r.LaunchAgent(name); err != nil {
 		return err
 	}
 	client := api.NewSocketClient(site.AgentSocket(r.dir, name))
@@ -141,6 +151,12 @@ func (r *Room) StartAgent(ctx context.Context, name string) error {
 		return err
 	})
 }
+
+// AgentAlive says whether a site's agent runs, be it frozen.
+func (r *Room) AgentAlive(name string) bool { return r.children.Alive(agentOf(name)) }
+
+// HostsAlive says whether the process of a site's hosts runs.
+func (r *Room) HostsAlive(name string) bool { return r.children.Alive(hostsOf(name)) }
 
 // KillAgent ends a site's agent as a crash does.
 func (r *Room) KillAgent(name string) error { return r.children.Kill(agentOf(name)) }

@@ -29,6 +29,7 @@ type HostStatus struct {
 	Power     bool           `json:"power"`
 	Guests    []GuestStatus  `json:"guests,omitempty"`
 	Snapshots map[string]int `json:"snapshots,omitempty"` // complete ones by site of origin
+	Pinned    []string       `json:"pinned,omitempty"`    // protected snapshots, "SITE/vm/100/TIME"
 }
 
 // GuestStatus is one guest of a PVE.
@@ -39,12 +40,16 @@ type GuestStatus struct {
 	Serving  bool   `json:"serving"`
 	Address  string `json:"address,omitempty"`
 	Restored string `json:"restored,omitempty"` // volid of the backup that it came from
+	Lock     string `json:"lock,omitempty"`
+	Onboot   bool   `json:"onboot,omitempty"`
+	VLANs    []int  `json:"vlans,omitempty"` // of its NICs, 0: untagged
 }
 
 // Act is what a person may do to a guest behind everybody's back.
 type Act struct {
 	Guest string `json:"guest"`
-	Do    string `json:"do"` // start, stop
+	ID    int    `json:"id,omitempty"` // of one copy, where several have the name
+	Do    string `json:"do"`           // start, stop, delete; create: a guest of nobody, stopped
 }
 
 // maxRequest bounds a control request.
@@ -130,12 +135,15 @@ func (p *process) clearFaults() {
 }
 
 func (p *process) act(a Act) error {
+	if a.Do == "create" {
+		return p.createForeign(a)
+	}
 	for _, m := range p.machines {
 		if m.pve == nil {
 			continue
 		}
 		for _, v := range m.pve.Guests() {
-			if v.Name != a.Guest {
+			if v.Name != a.Guest || a.ID != 0 && v.ID != a.ID {
 				continue
 			}
 			switch a.Do {
@@ -143,11 +151,29 @@ func (p *process) act(a Act) error {
 				return m.pve.StartGuest(v.ID, time.Now())
 			case "stop":
 				return m.pve.StopGuest(v.ID, time.Now())
+			case "delete":
+				return m.pve.RemoveGuest(v.ID, time.Now())
 			}
-			return fmt.Errorf("do %q: want start or stop", a.Do)
+			return fmt.Errorf("do %q: want start, stop, delete or create", a.Do)
 		}
 	}
 	return fmt.Errorf("no guest %q at %s", a.Guest, p.name)
+}
+
+// foreignMemory is small: it must not keep a rescue from being admitted.
+const foreignMemory = 64 << 20
+
+// createForeign makes a guest that has nothing to do with the network, on the host that
+// others' guests are restored on.
+func (p *process) createForeign(a Act) error {
+	pve := p.target()
+	if pve == nil {
+		return fmt.Errorf("no host at %s takes guests", p.name)
+	}
+	return pve.AddGuest(lab.GuestSpec{
+		ID: a.ID, Kind: "lxc", Name: a.Guest, Memory: foreignMemory, DiskSize: mib, Storage: LocalStorage,
+		Nets: map[string]string{"net0": fmt.Sprintf("name=eth0,bridge=%s,ip=dhcp", Bridge)},
+	}, nil)
 }
 
 func (p *process) status() Status {
@@ -156,7 +182,13 @@ func (p *process) status() Status {
 		h := HostStatus{Name: m.Name, Power: !m.power.isOff()}
 		if m.pve != nil {
 			for _, v := range m.pve.Guests() {
-				g := GuestStatus{ID: v.ID, Name: v.Name, Running: v.Running, Serving: v.Serving, Restored: v.Restored}
+				g := GuestStatus{
+					ID: v.ID, Name: v.Name, Running: v.Running, Serving: v.Serving, Restored: v.Restored,
+					Lock: v.Lock, Onboot: v.Config["onboot"] == "1",
+				}
+				for _, n := range v.Nets {
+					g.VLANs = append(g.VLANs, n.Tag)
+				}
 				if addr, ok := p.addressOf(v); ok {
 					g.Address = addr.String()
 				}
@@ -166,8 +198,14 @@ func (p *process) status() Status {
 		if m.pbs != nil {
 			h.Snapshots = map[string]int{}
 			for _, s := range p.lab.Names() {
-				if n := len(m.pbs.Snapshots(s)); n > 0 {
-					h.Snapshots[s] = n
+				list := m.pbs.Snapshots(s)
+				if len(list) > 0 {
+					h.Snapshots[s] = len(list)
+				}
+				for _, snap := range list {
+					if snap.Protected {
+						h.Pinned = append(h.Pinned, s+"/"+snap.Name())
+					}
 				}
 			}
 		}

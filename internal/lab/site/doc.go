@@ -8,6 +8,7 @@
 //	leases.go    the guests' addresses     store.go     backups and sync jobs
 //	control.go   its control socket        certs.go     certificates
 //	files.go     a lab's directory         agentfile.go wwwd.yaml of an agent
+//	effects.go   what was asked of a PVE
 //
 // A site listens on its backend addresses only; what others dial are the
 // forwarders of internal/lab/fabric, which a supervisor holds. A site that is

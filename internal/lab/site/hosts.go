@@ -291,7 +291,7 @@ func (p *process) serveHosts(ctx context.Context) error {
 		addr := p.lab.Plan().HostBackend(p.index, m.Index)
 		if m.pve != nil {
 			h := leases{next: m.pve, address: func(id int) (netip.Addr, bool) { return p.leased(m.pve, id) }}
-			api := p.restores.watch(m.Name, lab.WithFaults("pve:"+m.Name, faulty{leases: h, PVE: m.pve}, p.faults))
+			api := p.restores.watch(m.Name, lab.WithFaults("pve:"+m.Name, faulty{leases: h, PVE: m.pve, done: p.effects.on(m.Name)}, p.faults))
 			if err := p.serveAPI(ctx, m, "pve", netip.AddrPortFrom(addr, p.lab.Ports().PVE), api); err != nil {
 				return err
 			}
@@ -312,10 +312,11 @@ func (p *process) serveHosts(ctx context.Context) error {
 type faulty struct {
 	leases
 	*lab.PVE
+	done func(next http.Handler, w http.ResponseWriter, r *http.Request)
 }
 
-// ServeHTTP answers with the leases.
-func (f faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.leases.ServeHTTP(w, r) }
+// ServeHTTP answers with the leases; what reaches the host is noted, as often as it does.
+func (f faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) { f.done(f.leases, w, r) }
 
 func (p *process) serveAPI(ctx context.Context, m *machine, kind string, at netip.AddrPort, h http.Handler) error {
 	cert, err := loadCert(certFile(p.dir, p.name, kind+"-"+m.Name))

@@ -38,6 +38,7 @@ type process struct {
 	sources   map[string]lab.SyncSource // by site: the remotes of the jobs
 	faults    *lab.Faults
 	restores  *witnessed
+	effects   *effects
 	orders    chan order
 
 	wg   sync.WaitGroup
@@ -65,7 +66,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	p := &process{
 		dir: c.Dir, name: c.Site, lab: l, index: index, log: log.With("site", c.Site),
-		faults: &lab.Faults{}, restores: &witnessed{}, orders: make(chan order), errs: make(chan error, 16),
+		faults: &lab.Faults{}, restores: &witnessed{}, effects: &effects{path: EffectsLog(c.Dir, c.Site)}, orders: make(chan order), errs: make(chan error, 16),
 		serving: map[netip.AddrPort]*guestServer{}, names: map[string]netip.AddrPort{},
 	}
 	ctx, cancel := context.WithCancel(ctx)
