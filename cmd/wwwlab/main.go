@@ -1,5 +1,6 @@
 // Command wwwlab builds a whole World Wide Welsh network on this machine,
-// unprivileged, on loopback addresses: for a look, for tests, for figures.
+// unprivileged, on loopback addresses: for a look, for tests, for figures. Only
+// chaos needs root: its networks stand in namespaces.
 package main
 
 import (
@@ -60,6 +61,7 @@ func commands() []command {
 		{"down", "", "end the network and remove its directory", down},
 		{"demo", "[--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
 		{"bench", "[--runs N]", "measure the failover of a leader's site", benchCommand},
+		{"chaos", "[--minutes M] [--seed N]", "break networks in namespaces at random, check them from outside (root)", chaosCommand},
 		{"site", "--dir D --site NAME", "run the hosts of one site (started by up)", siteCommand},
 	}
 }
@@ -100,7 +102,7 @@ func help(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  wwwlab %-50s %s\n", c.name+" "+c.usage, c.short)
 	}
-	fmt.Fprint(w, "\nEvery command but demo and bench takes --dir D (default ./.lab), the directory of the network.\n")
+	fmt.Fprint(w, "\nEvery command but demo, bench and chaos takes --dir D (default ./.lab), the directory of the network.\n")
 }
 
 // parse parses flags wherever they stand and returns the other arguments, of which

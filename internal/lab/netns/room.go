@@ -38,6 +38,8 @@ type Config struct {
 	WWWLab string
 	WWWCtl string
 	Logger *slog.Logger // nil discards
+	// Prepare is called when the files are there and nothing runs yet; nil: not.
+	Prepare func(ctx context.Context) error
 }
 
 // Room is a network of namespaces with the processes of its sites.
@@ -83,7 +85,7 @@ func (r *Room) Close(ctx context.Context) error {
 }
 
 // writeFiles fills the directory; the network is declared with the room's own policy.
-func (r *Room) writeFiles(context.Context) error {
+func (r *Room) writeFiles(ctx context.Context) error {
 	if err := r.lab.WriteFiles(r.dir, time.Now()); err != nil {
 		return err
 	}
@@ -93,7 +95,10 @@ func (r *Room) writeFiles(context.Context) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(site.NetworkFile(r.dir), text, 0o600)
+	if err := os.WriteFile(site.NetworkFile(r.dir), text, 0o600); err != nil || r.config.Prepare == nil {
+		return err
+	}
+	return r.config.Prepare(ctx)
 }
 
 func (r *Room) startSites(ctx context.Context) error {

@@ -17,7 +17,7 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 	line("# Agent of site %s of a lab; the lab wrote it.", name)
 	line("network: %s", l.Network)
 	line("site: %s", name)
-	line("data_dir: %q", secretFile(dir, name, "data"))
+	line("data_dir: %q", AgentData(dir, name))
 	line("socket: %q", AgentSocket(dir, name))
 	line("listen:")
 	line("  mesh: \"%s:%d\"", p.MeshBackend(i), ports.Mesh)

@@ -20,10 +20,10 @@ type Effect struct {
 	At     time.Time `json:"at"`
 	Host   string    `json:"host"`
 	Method string    `json:"method"`
-	Path   string    `json:"path"`           // without /api2/json
-	ID     int       `json:"id,omitempty"`   // of the guest that it is about
+	Path   string    `json:"path"`            // without /api2/json
+	ID     int       `json:"id,omitempty"`    // of the guest that it is about
 	Force  bool      `json:"force,omitempty"` // it would overwrite what is there
-	Status int       `json:"status"`         // of the answer, whether it arrived or not
+	Status int       `json:"status"`          // of the answer, whether it arrived or not
 }
 
 // EffectsLog is where a site's process notes the effects, one JSON object a line. It

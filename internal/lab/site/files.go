@@ -25,6 +25,9 @@ func AgentFile(dir, site string) string { return secretFile(dir, site, "wwwd.yam
 // AgentSocket is where a site's agent is asked by people on its machine.
 func AgentSocket(dir, site string) string { return secretFile(dir, site, "wwwd.sock") }
 
+// AgentData is where a site's agent keeps its state.
+func AgentData(dir, site string) string { return secretFile(dir, site, "data") }
+
 // AgentLog is what a site's agent writes.
 func AgentLog(dir, site string) string { return secretFile(dir, site, "wwwd.log") }
 
@@ -60,7 +63,7 @@ func (l *Lab) WriteFiles(dir string, now time.Time) error {
 // writeAgent writes what one agent needs.
 func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error {
 	name := l.Sites[i].Name
-	id, err := cluster.ServerID(secretFile(dir, name, "data"))
+	id, err := cluster.ServerID(AgentData(dir, name))
 	if err != nil {
 		return err
 	}
