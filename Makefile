@@ -9,9 +9,10 @@ SEEDS ?= 20000
 FROM ?= 1
 RUNS ?= 20
 SITE_YEARS ?= 10000
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e netns lint fmt bench bench-detection soak sim mutants cover contract alerts clean
+.PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-detection soak sim mutants cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +41,12 @@ test-plain:
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
 	WWW_BIN=$(CURDIR)/$(BIN) $(GO) test -race -count=1 -timeout 280s ./internal/lab/netns
 
-e2e: netns ## the real network, then the demo with real processes: every site killed and every DNS server, and faults
+chaos: build ## break networks of real processes at random, check them from outside (root; MINUTES=5 SEED=1)
+	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
+
+e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
+	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./internal/lab/chaos -run TestNothingIsLeft -count=1
+	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 1
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
 	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run TestFaultsWithRealProcesses -count=1 || exit 1; \

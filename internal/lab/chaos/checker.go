@@ -33,7 +33,8 @@ type checker struct {
 	found  []Violation
 	told   map[string]bool // texts, so that one breach is told once
 	tell   func(Violation)
-	proved map[string]bool // site/vmid of copies whose system was up
+	news   func(text string) // of operations; nil: not told
+	proved map[string]bool   // site/vmid of copies whose system was up
 
 	// agents
 	epochs  map[string]map[failover.Epoch]*epochSeen // by guest
@@ -67,8 +68,8 @@ type digest struct {
 }
 
 type epochSeen struct {
-	least, most uint64 // indexes of the states that had it
-	owner       string // site/vmid
+	least, most uint64   // indexes of the states that had it
+	owners      []string // site/vmid; one, as it should be
 }
 
 type ownership struct {
@@ -280,12 +281,13 @@ func (c *checker) epoch(l *Look, g failover.GuestView, index uint64) {
 	}
 	mine := seen[e]
 	if mine == nil {
-		mine = &epochSeen{least: index, most: index, owner: where}
+		mine = &epochSeen{least: index, most: index, owners: []string{where}}
 		seen[e] = mine
 	}
 	mine.least, mine.most = min(mine.least, index), max(mine.most, index)
-	if mine.owner != where {
-		c.fail(l.At, "S1", "%s is owned by %s and by %s in epoch %s", name, mine.owner, where, e)
+	if !slices.Contains(mine.owners, where) {
+		c.fail(l.At, "S1", "%s is owned by %s and by %s in epoch %s", name, mine.owners[0], where, e)
+		mine.owners = append(mine.owners, where)
 	}
 	if old := c.owned[where]; old.Less(e) {
 		c.owned[where] = e
@@ -391,9 +393,25 @@ func (c *checker) moved(l *Look, o failover.OpView) {
 			c.fail(l.At, "S4", "%s: %s", o.ID, problem)
 		}
 	}
+	if (!known || rank(o.Phase) >= rank(last.phase)) && o.Phase != last.phase && c.news != nil {
+		c.news(opNews(o))
+	}
 	if !known || rank(o.Phase) >= rank(last.phase) {
 		c.phases[o.ID] = phaseSeen{o.Phase, l.At}
 	}
+}
+
+// opNews is an operation as a line tells it.
+func opNews(o failover.OpView) string {
+	text := fmt.Sprintf("%s: %s of %s by %s is %s:", o.ID, o.Kind, o.Domain, o.By, o.Phase)
+	for _, g := range o.Guests {
+		text += fmt.Sprintf(" %s at %s %s", g.Guest, g.Target, g.State)
+		if g.Stuck.Code != "" {
+			text += " " + g.Stuck.Code
+		}
+		text += ","
+	}
+	return strings.TrimRight(text, ",:")
 }
 
 func rank(p failover.OpPhase) int {

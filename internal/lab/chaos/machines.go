@@ -3,6 +3,7 @@ package chaos
 import (
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -65,7 +66,7 @@ func (c *checker) wasStarted(l *Look, e site.Effect) {
 // belongs says whether a copy has ever been the owner's of a guest.
 func (c *checker) belongs(key, guest string) bool {
 	for _, s := range c.epochs[guest] {
-		if s.owner == key {
+		if slices.Contains(s.owners, key) {
 			return true
 		}
 	}
@@ -94,7 +95,7 @@ func (c *checker) justify(l *Look) {
 func (c *checker) once(key string, p effectSeen) {
 	for guest, seen := range c.epochs {
 		for e, s := range seen {
-			if s.owner != key {
+			if !slices.Contains(s.owners, key) {
 				continue
 			}
 			id := guest + " " + e.String()

@@ -53,9 +53,11 @@ func (c *checker) shown(l *Look, guest, name, where string) {
 		return
 	}
 	for _, seen := range c.epochs[guest] {
-		if site, _, _ := strings.Cut(seen.owner, "/"); site == where && c.proved[seen.owner] {
-			delete(c.odd, "shown "+l.Site+"/"+name)
-			return
+		for _, owner := range seen.owners {
+			if site, _, _ := strings.Cut(owner, "/"); site == where && c.proved[owner] {
+				delete(c.odd, "shown "+l.Site+"/"+name)
+				return
+			}
 		}
 	}
 	// Its machine may be looked at a little later than its name.

@@ -92,6 +92,7 @@ func Plan(seed uint64, l *site.Lab, length time.Duration) []Event {
 		d.incident(begin, min(lasts, length-begin))
 		begin += lasts
 	}
+	d.plan = slices.DeleteFunc(d.plan, func(e Event) bool { return e.At >= length })
 	slices.SortStableFunc(d.plan, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 	return d.plan
 }

@@ -127,6 +127,7 @@ func (r *round) open(ctx context.Context, serial int) error {
 	r.tl.add("phase", fmt.Sprintf("seed %d: starting %d sites", r.seed, len(r.lab.Sites)), nil)
 	r.truth = newTruth(r.lab.Names(), time.Now())
 	r.check = newChecker(r.lab, r.truth, policy().Commit.D(), func(v Violation) { r.tl.add("violation", v.String(), v) })
+	r.check.news = func(text string) { r.tl.add("operation", text, nil) }
 	var err error
 	r.room, err = netns.Open(ctx, netns.Config{
 		Dir: r.labDir(), Lab: r.lab, Serial: serial, Policy: policy(), WWWD: r.config.WWWD, WWWLab: r.config.WWWLab, WWWCtl: r.config.WWWCtl,
