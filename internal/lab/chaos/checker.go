@@ -221,17 +221,20 @@ func (c *checker) decided(op failover.OpID) {
 	c.byHand[op] = true
 }
 
-// powered notes that a site has power from now on, or has not.
-func (c *checker) powered(site string, on bool, now time.Time) {
+// powered notes that a site has power from now on; unpowered that it has none.
+func (c *checker) powered(site string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.since[site] = now
+	for _, g := range c.lab.GuestsOf(site) {
+		delete(c.excused, g.Name) // it starts with its host, whoever stopped it
+	}
+}
+
+func (c *checker) unpowered(site string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.since, site)
-	if on {
-		c.since[site] = now
-		for _, g := range c.lab.GuestsOf(site) {
-			delete(c.excused, g.Name) // it starts with its host, whoever stopped it
-		}
-	}
 }
 
 func parseEpoch(text string) (failover.Epoch, error) {

@@ -52,7 +52,7 @@ func newScene(t *testing.T) *scene {
 			st.Hosts = append(st.Hosts, site.HostStatus{Name: h.Name, Power: true})
 		}
 		s.hosts[name] = st
-		s.check.powered(name, true, s.now)
+		s.check.powered(name, s.now)
 	}
 	for _, g := range l.Guests {
 		at := l.Home(g)
@@ -121,7 +121,7 @@ func (s *scene) copyAt(where string, running bool) {
 func (s *scene) moves() {
 	s.check.truth.set(map[string]bool{home: true}, nil, s.now)
 	s.hosts[home] = nil
-	s.check.powered(home, false, s.now)
+	s.check.unpowered(home)
 	s.pass(11*time.Second, nil)
 	s.ops = []failover.OpView{{
 		ID: "op-90", Kind: failover.KindFailover, Phase: failover.OpCommitted, Domain: "site:" + home, Committed: s.now, By: "fabrique",
@@ -141,7 +141,7 @@ func (s *scene) moves() {
 	s.guest[hero] = g
 	s.names[g.Names[0]] = target
 	s.ops[0].Phase, s.ops[0].Guests[0].State = failover.OpDone, failover.RunDone
-	s.pass(time.Minute, nil)
+	s.pass(40*time.Second, nil)
 }
 
 func (s *scene) expect(invariant, says string) {
@@ -161,7 +161,7 @@ func TestAWorldThatIsWellHasNoViolation(t *testing.T) {
 	if v := s.check.Violations(); len(v) > 0 {
 		t.Errorf("violations of a failover as it should be: %v", v)
 	}
-	if left := s.check.unsettled([]string{"fabrique", "quai", "halle"}, false, s.now); len(left) > 0 {
+	if left := s.check.unsettled([]string{"fabrique", "quai", "halle"}, s.now); len(left) > 0 {
 		t.Errorf("the core has not converged: %v", left)
 	}
 }
@@ -321,11 +321,11 @@ func TestWhatDoesNotConverge(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			s := newScene(t)
 			s.pass(5*time.Second, nil)
-			if left := s.check.unsettled(s.lab.Names(), true, s.now); len(left) > 0 {
+			if left := s.check.unsettled(s.lab.Names(), s.now); len(left) > 0 {
 				t.Fatalf("a network that is well has not converged: %v", left)
 			}
 			s.pass(time.Second, func(l *Look) { tt.do(s, l) })
-			left := s.check.unsettled(s.lab.Names(), true, s.now)
+			left := s.check.unsettled(s.lab.Names(), s.now)
 			for _, v := range left {
 				if v.Invariant == tt.invariant {
 					return

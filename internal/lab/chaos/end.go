@@ -14,11 +14,12 @@ const lookAge = 8 * time.Second
 
 // unsettled says what keeps a set of sites from having converged, by invariant: every
 // agent in contact (L2), every operation ended or waiting for a person, who has a next
-// command (L2, L4), every name server in agreement (L5). all says that the whole network
-// has been healed: then nothing may stay behind (L3), and every site is up (L1).
-func (c *checker) unsettled(sites []string, all bool, now time.Time) []Violation {
+// command (L2, L4), every name server in agreement (L5). When it is the whole network,
+// nothing may stay behind (L3), and every site is up (L1).
+func (c *checker) unsettled(sites []string, now time.Time) []Violation {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all := len(sites) == len(c.lab.Sites)
 	var out []Violation
 	add := func(id, format string, args ...any) {
 		out = append(out, Violation{At: now, Invariant: id, Text: fmt.Sprintf(format, args...)})

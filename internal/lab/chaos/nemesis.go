@@ -169,21 +169,21 @@ func (n *nemesis) apply(ctx context.Context) error {
 	}
 	n.truth.set(booting, all, time.Now())
 	for _, s := range n.lab.Names() {
-		errs = append(errs, n.power(ctx, s, !dark[s]), n.process(s, !dark[s]), n.disk(s), n.line(ctx, s))
+		errs = append(errs, n.power(ctx, s, dark), n.process(s), n.disk(s), n.line(ctx, s))
 	}
 	n.truth.set(dark, all, time.Now())
 	return errors.Join(errs...)
 }
 
 // power starts or ends a site's machines.
-func (n *nemesis) power(ctx context.Context, s string, on bool) error {
+func (n *nemesis) power(ctx context.Context, s string, dark map[string]bool) error {
 	switch alive := n.room.HostsAlive(s); {
-	case alive && !on:
-		n.check.powered(s, false, time.Now())
+	case alive && dark[s]:
+		n.check.unpowered(s)
 		return n.room.KillHosts(s)
-	case !alive && on:
+	case !alive && !dark[s]:
 		err := n.room.StartHosts(ctx, s)
-		n.check.powered(s, true, time.Now())
+		n.check.powered(s, time.Now())
 		return err
 	}
 	return nil
@@ -191,8 +191,8 @@ func (n *nemesis) power(ctx context.Context, s string, on bool) error {
 
 // process ends a site's agent, starts it again as a service manager does, and has it
 // stand still or go on.
-func (n *nemesis) process(s string, power bool) error {
-	alive, wanted := n.room.AgentAlive(s), power && !n.wants(s, DoAgent, DoLeader)
+func (n *nemesis) process(s string) error {
+	alive, wanted := n.room.AgentAlive(s), !n.wants(s, DoKill, DoAgent, DoLeader)
 	switch {
 	case alive && !wanted:
 		if err := n.room.KillAgent(s); err != nil {
@@ -273,7 +273,7 @@ func (n *nemesis) supervise(ctx context.Context) {
 	for site.Sleep(ctx, superviseEvery) == nil {
 		n.mu.Lock()
 		for _, s := range n.lab.Names() {
-			if err := n.process(s, !n.wants(s, DoKill)); err != nil && ctx.Err() == nil {
+			if err := n.process(s); err != nil && ctx.Err() == nil {
 				n.tl.add("note", fmt.Sprintf("the agent of %s: %v", s, err), nil)
 			}
 		}

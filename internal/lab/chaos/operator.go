@@ -117,9 +117,9 @@ func (n *nemesis) types(ctx context.Context, e Event, args []string) {
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		n.tl.add("operator", line, lastLine(string(out)))
+		n.tl.add("operator", line, short(string(out)))
 	case errors.As(err, &exit) && ctx.Err() == nil:
-		n.tl.add("operator", fmt.Sprintf("%s: exit %d", line, exit.ExitCode()), lastLine(err.Error()))
+		n.tl.add("operator", fmt.Sprintf("%s: exit %d", line, exit.ExitCode()), short(err.Error()))
 		if !slices.Contains(exitCodes, exit.ExitCode()) || strings.Contains(err.Error(), "panic: ") {
 			n.check.broken([]Violation{{At: time.Now(), Invariant: "L4", Text: fmt.Sprintf("%s ends with %d: %v", line, exit.ExitCode(), err)}}, "it was typed", 0)
 		}
@@ -128,7 +128,8 @@ func (n *nemesis) types(ctx context.Context, e Event, args []string) {
 	}
 }
 
-func lastLine(text string) string {
-	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return lines[len(lines)-1]
+// short is what a command said, on one line.
+func short(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	return text[:min(len(text), 600)]
 }

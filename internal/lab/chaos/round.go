@@ -146,7 +146,7 @@ func (r *round) open(ctx context.Context, serial int) error {
 		return err
 	}
 	for _, s := range r.lab.Names() {
-		r.check.powered(s, true, time.Now())
+		r.check.powered(s, time.Now())
 	}
 	r.nem = newNemesis(r.room, r.lab, r.labDir(), r.disks, r.truth, r.check, r.tl)
 	return nil
@@ -168,7 +168,7 @@ func (r *round) phases(ctx context.Context) error {
 	wg.Go(func() { r.nem.supervise(supervising) })
 	defer wg.Wait()
 	defer stop()
-	if left, err := r.until(ctx, soundLimit, func() []Violation { return r.check.unsettled(r.lab.Names(), true, time.Now()) }, r.check.unready); err != nil || len(left) > 0 {
+	if left, err := r.until(ctx, soundLimit, func() []Violation { return r.check.unsettled(r.lab.Names(), time.Now()) }, r.check.unready); err != nil || len(left) > 0 {
 		return errors.Join(err, told("the network that was just started is not well", left))
 	}
 	r.tl.add("phase", fmt.Sprintf("chaos for %s: %d events", r.length, len(r.plan)), nil)
@@ -177,11 +177,11 @@ func (r *round) phases(ctx context.Context) error {
 	}
 	core := r.core()
 	r.tl.add("phase", fmt.Sprintf("%s are healed for good, the others stay dead", strings.Join(core, ", ")), nil)
-	if err := r.converge(ctx, core, false, "a majority was healed", coreLimit); err != nil {
+	if err := r.converge(ctx, core, "a majority was healed", coreLimit); err != nil {
 		return err
 	}
 	r.tl.add("phase", "everything is healed", nil)
-	return r.converge(ctx, r.lab.Names(), true, "everything was healed", healLimit)
+	return r.converge(ctx, r.lab.Names(), "everything was healed", healLimit)
 }
 
 // core is a majority of the sites, drawn by the seed.
@@ -194,12 +194,12 @@ func (r *round) core() []string {
 	return core
 }
 
-func (r *round) converge(ctx context.Context, sites []string, all bool, phase string, bound time.Duration) error {
+func (r *round) converge(ctx context.Context, sites []string, phase string, bound time.Duration) error {
 	if err := r.nem.heal(ctx, sites); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("heal: %w", err)
 	}
 	begun := time.Now()
-	left, err := r.until(ctx, bound, func() []Violation { return r.check.unsettled(sites, all, time.Now()) })
+	left, err := r.until(ctx, bound, func() []Violation { return r.check.unsettled(sites, time.Now()) })
 	if err != nil {
 		return err
 	}
