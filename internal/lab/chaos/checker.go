@@ -154,33 +154,29 @@ func (c *checker) look(l *Look) {
 	c.names(l)
 }
 
-// did notes what a person has done to a guest at a site's machines.
-func (c *checker) did(do, site string, vmid int, guest string) {
+// did notes what a person does to a guest at a site's machines; undo that it failed.
+func (c *checker) did(do, site string, vmid int, guest string) (undo func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := at(site, vmid)
+	touched, foreign, excused := c.touched[key], c.foreign[key], c.excused[guest]
 	c.touched[key] = do
 	switch {
 	case do == "create":
 		c.foreign[key] = true
-	case c.home(site, vmid, guest) && do == "start":
-		delete(c.excused, guest)
 	case c.home(site, vmid, guest):
-		c.excused[guest] = true
+		c.excused[guest] = do != "start"
+	}
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.touched[key], c.foreign[key], c.excused[guest] = touched, foreign, excused
 	}
 }
 
 func (c *checker) home(site string, vmid int, guest string) bool {
 	g, ok := c.lab.Guest(guest)
 	return ok && g.ID == vmid && c.lab.Home(g) == site
-}
-
-// undid notes that a guest was not made after all.
-func (c *checker) undid(site string, vmid int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.foreign, at(site, vmid))
-	delete(c.touched, at(site, vmid))
 }
 
 // restarted notes that a site's agent starts again: it may know less than before.

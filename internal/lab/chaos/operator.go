@@ -44,10 +44,10 @@ func (n *nemesis) touch(ctx context.Context, e Event) {
 		act.Guest, act.ID = g.Name, g.ID
 	}
 	// Told before it is done: what follows from it must find it known.
-	n.check.did(act.Do, e.Site, act.ID, act.Guest)
+	undo := n.check.did(act.Do, e.Site, act.ID, act.Guest)
 	err := client.Act(ctx, act)
-	if err != nil && act.Do == "create" {
-		n.check.undid(e.Site, act.ID)
+	if err != nil {
+		undo()
 	}
 	n.tl.add("operator", fmt.Sprintf("%s of %s (%d) by hand at %s: %v", act.Do, act.Guest, act.ID, e.Site, err), nil)
 }

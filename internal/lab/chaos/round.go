@@ -163,6 +163,7 @@ func (r *round) close(ctx context.Context) error {
 // phases plays the round. Only the end of ctx, and what cannot be done to the network,
 // is an error.
 func (r *round) phases(ctx context.Context) error {
+	r.tl.add("phase", "everything runs; until all is well", nil)
 	supervising, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.nem.supervise(supervising) })
