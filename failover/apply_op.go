@@ -11,6 +11,17 @@ import (
 // restoreSteps is the way of a guest that is restored elsewhere.
 var restoreSteps = []StepID{StepProtect, StepRestore, StepOwn, StepStart, StepCheck, StepServe, StepRelease}
 
+// rescueSteps is the way of one that is restored beside its dead host. Both copies have
+// the same address, so that nothing is owned before that host is known to be off.
+var rescueSteps = slices.Insert(slices.Clone(restoreSteps), slices.Index(restoreSteps, StepOwn), StepFence)
+
+func (k OpKind) steps() []Step {
+	if k == KindRescue {
+		return pendingSteps(rescueSteps...)
+	}
+	return pendingSteps(restoreSteps...)
+}
+
 func pendingSteps(ids ...StepID) []Step {
 	steps := make([]Step, len(ids))
 	for i, id := range ids {
@@ -49,6 +60,9 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	if len(c.Plan.Assignments) == 0 {
 		return reject(CodeNothing, "what", "guests to move", "domain", string(c.Domain))
 	}
+	if err := c.checkKind(s); err != nil {
+		return err
+	}
 	for _, id := range sortedKeys(s.Ops) {
 		if op := s.Ops[id]; op.Domain == c.Domain && !op.Phase.Ended() && !c.Forced {
 			return reject(CodeAlreadyBegun, "domain", string(c.Domain), "op", string(id))
@@ -66,7 +80,7 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		if _, twice := op.Guests[a.Guest]; twice {
 			return reject(CodeInvalid, "what", fmt.Sprintf("%s twice in one plan", a.Guest))
 		}
-		run, err := s.newRun(a, st, cursors, ids)
+		run, err := s.newRun(c.Kind, a, st, cursors, ids)
 		if err != nil {
 			return err
 		}
@@ -104,7 +118,7 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
 	case c.Forced:
 		return nil
-	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner:
+	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner || c.Plan.Loss.Host != "" && p.Host != c.Plan.Loss.Host:
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not at %s", a.Guest, c.Domain))
 	case mode != network.ModeAuto && mode != network.ModeAsk:
 		return reject(CodeMode, "guest", string(a.Guest), "mode", string(mode))
@@ -114,8 +128,8 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 
 // newRun checks one assignment against the state as it is now and gives it an
 // id at its target. cursors collects the ids handed out by this command.
-func (s *State) newRun(a Assignment, st Stamp, cursors map[SiteID]int, ids usedIDs) (GuestRun, error) {
-	if err := s.checkAssignment(a); err != nil {
+func (s *State) newRun(kind OpKind, a Assignment, st Stamp, cursors map[SiteID]int, ids usedIDs) (GuestRun, error) {
+	if err := s.checkAssignment(kind, a); err != nil {
 		return GuestRun{}, err
 	}
 	id, ok := s.nextID(a.Target, cursors, ids)
@@ -124,16 +138,16 @@ func (s *State) newRun(a Assignment, st Stamp, cursors map[SiteID]int, ids usedI
 	}
 	ids.take(a.Target, id)
 	cursors[a.Target] = id
-	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: pendingSteps(restoreSteps...)}, nil
+	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: kind.steps()}, nil
 }
 
 // checkAssignment refuses what no plan may say, whoever made it: S10, S11.
-func (s *State) checkAssignment(a Assignment) error {
+func (s *State) checkAssignment(kind OpKind, a Assignment) error {
 	g := s.Network.Guests[a.Guest]
 	structure := s.Network.Structures[g.Structure]
 	host, _, ok := s.Network.Target(a.Target)
 	switch {
-	case !ok || host != a.Host || a.Target == s.Guests[a.Guest].Owner:
+	case !ok || host != a.Host || !s.leads(kind, a):
 		return reject(CodeNotTarget, "guest", string(a.Guest), "site", string(a.Target))
 	case a.Structure != g.Structure:
 		return reject(CodeInvalid, "what", fmt.Sprintf("structure %q for %s, declared %q", a.Structure, a.Guest, g.Structure))
@@ -141,7 +155,7 @@ func (s *State) checkAssignment(a Assignment) error {
 		return reject(CodePriority4, "guest", string(a.Guest))
 	case structure.Mode == network.ModeNever || a.Automatic && structure.Mode != network.ModeAuto:
 		return reject(CodeMode, "guest", string(a.Guest), "mode", string(structure.Mode))
-	case structure.OffSite.Policy != "allowed":
+	case structure.OffSite.Policy != "allowed" && kind != KindRescue:
 		return reject(CodeNoConsent, "guest", string(a.Guest), "structure", string(g.Structure))
 	case a.VLAN != structure.VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared %d", a.VLAN, a.Guest, structure.VLAN))
@@ -162,9 +176,8 @@ func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
 
 // homePhase is the phase of a guest that no operation holds.
 func (s *State) homePhase(g GuestID) Phase {
-	p := s.Guests[g]
 	switch {
-	case p.Owner != s.Network.Home(g):
+	case !s.atHome(g):
 		return PhaseAway
 	case s.Network.Guests[g].Priority == 4:
 		return PhaseExcluded

@@ -41,6 +41,9 @@ func (s *State) TokenCurrent(t Token) error {
 	if run.Steps[i].Status != StatusRunning || run.State == RunStuck {
 		return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(t.Guest), "phase", string(run.Steps[i].Status))
 	}
+	if t.Step == StepFence && run.Admitted == 0 {
+		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "not admitted")
+	}
 	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
 	}
@@ -128,6 +131,8 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		s.setPhase(g, PhaseStarting, op.ID, st)
 	case c.To == StatusDone && c.Token.Step == StepStart:
 		s.event(st, because(CodeStarted, args...), where)
+	case c.To == StatusDone && c.Token.Step == StepFence:
+		s.event(st, because(CodeHostOff, "host", string(op.Plan.Loss.Host), "guest", string(g), "note", c.Note), where)
 	case c.To == StatusDone && c.Token.Step == StepCheck:
 		s.event(st, because(CodeChecked, args...), where)
 	case c.To == StatusDone && c.Token.Step == StepRelease:
@@ -167,7 +172,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 	if c.Assignment.Guest != c.Guest {
 		return reject(CodeInvalid, "what", fmt.Sprintf("assignment of %q for %q", c.Assignment.Guest, c.Guest))
 	}
-	if err := s.checkAssignment(c.Assignment); err != nil {
+	if err := s.checkAssignment(op.Kind, c.Assignment); err != nil {
 		return err
 	}
 	id, ok := s.nextID(c.Assignment.Target, nil, s.idsInUse())
@@ -180,7 +185,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
 	})
 	run.Assignment, run.VMID, run.Token, run.State, run.Stuck = c.Assignment, id, st.Index, RunActive, Reason{}
-	run.Steps = pendingSteps(restoreSteps...)
+	run.Steps = op.Kind.steps()
 	op.Guests[c.Guest] = run
 	s.Ops[op.ID] = op
 	s.setPhase(c.Guest, PhasePreparing, op.ID, st)
@@ -222,6 +227,9 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 	if !ok {
 		return reject(CodeUnknownOp, "op", string(c.Op))
 	}
+	if c.HostOff && op.Kind != KindRescue {
+		return reject(CodeInvalid, "what", "only a rescue asks whether a host is off")
+	}
 	op = op.edit()
 	for _, g := range sortedKeys(op.Guests) {
 		if err := s.mayGoOn(op, g); err != nil {
@@ -249,6 +257,9 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 	}
 	if n == 0 {
 		return reject(CodeNothing, "what", "stuck guests", "op", string(op.ID))
+	}
+	if c.HostOff {
+		op.HostOff = st
 	}
 	if op.Phase.Ended() {
 		op.Phase, op.Ended = OpCommitted, Stamp{}
@@ -294,7 +305,7 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 		return nil
 	}
 	run.Assignment.Automatic = false // it is admitted, or a person admits it
-	return s.checkAssignment(run.Assignment)
+	return s.checkAssignment(op.Kind, run.Assignment)
 }
 
 // phaseIn is the phase of a guest whose run goes on.
@@ -346,9 +357,12 @@ func (c Serve) apply(s *State, st Stamp) error {
 	op.Guests[c.Token.Guest] = run
 	s.Ops[op.ID] = op
 	p := s.Guests[c.Token.Guest]
+	elsewhere := p.Serving != p.Owner
 	p.Serving, p.Phase, p.Since = p.Owner, PhaseAway, st
 	s.Guests[c.Token.Guest] = p
-	s.touchZones(c.Token.Guest, st.Index)
+	if elsewhere { // a rescue changes no name
+		s.touchZones(c.Token.Guest, st.Index)
+	}
 	s.event(st, because(CodeServing, "guest", string(c.Token.Guest), "site", string(p.Owner)),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
 	return nil

@@ -38,6 +38,7 @@ const (
 	CodePreferred    = "WWW-1215"
 	CodeSplitNever   = "WWW-1216"
 	CodeForcedTarget = "WWW-1217"
+	CodeSameSite     = "WWW-1219"
 
 	CodeCountdown    = "WWW-1301"
 	CodeWaitApproval = "WWW-1302"
@@ -80,6 +81,8 @@ const (
 	CodeCleaning     = "WWW-1337"
 	CodeOneUpstream  = "WWW-1338"
 	CodeMaintenance  = "WWW-1339"
+	CodeHostOff      = "WWW-1340"
+	CodeNoProof      = "WWW-1341"
 
 	CodeNetworkApplied = "WWW-1401"
 	CodePauseSet       = "WWW-1402"
@@ -118,4 +121,6 @@ const (
 	CodeUnknownGuest = "WWW-2016"
 	CodeNoFreeID     = "WWW-2017"
 	CodeAlreadyBegun = "WWW-2018"
+	CodeNoRescue     = "WWW-2019"
+	CodeStillRuns    = "WWW-2020"
 )

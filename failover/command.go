@@ -180,6 +180,8 @@ type Stick struct {
 // RetryOp is a person's word: the stuck guests of an operation try again.
 type RetryOp struct {
 	Op OpID `json:"op"`
+	// HostOff is their word that the dead host of a rescue is off.
+	HostOff bool `json:"host_off,omitempty"`
 }
 
 // Own moves the ownership of a guest: the point of no return.

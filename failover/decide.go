@@ -251,7 +251,7 @@ func (o Operation) Waiting() []GuestID {
 func (d *decider) cancel() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
-		if op.Forced || op.Phase == OpReleasing || op.Kind != KindFailover || len(d.s.cancellable(op)) == 0 {
+		if op.Forced || op.Phase == OpReleasing || op.Kind == KindTidy || len(d.s.cancellable(op)) == 0 {
 			continue
 		}
 		v, ok := d.verdicts[op.Domain]
@@ -281,7 +281,10 @@ func (d *decider) diverge() {
 		if p.Phase != PhaseAway || p.Op != "" {
 			continue
 		}
-		home := d.s.Domains[SiteDomain(d.s.Network.Home(g))]
+		home := d.s.Domains[d.s.homeDomain(g)]
+		if d.s.Domains[HostDomain(d.s.Network.Guests[g].Host)].Cause == CauseHostDown {
+			continue // the rest of its site is, and its own copy is not
+		}
 		if home.Lost.Index == 0 && slices.Contains([]Cause{CauseUp, CauseAgentOnly, CausePublicDown, CausePBSDown, CauseHostDown}, home.Cause) {
 			d.propose(MarkDiverged{Guest: g})
 			return

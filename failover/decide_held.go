@@ -101,7 +101,21 @@ func (d *decider) heldHost(v Verdict) Reason {
 	if left := d.s.unlockGrace(HostID(host)) - v.Silence; v.Cause == CauseLocked && left > 0 {
 		return because(CodeUnlockGrace, append(name, "until", clockText(d.now.Add(left)))...)
 	}
+	_, running := d.s.OpFor(v.Domain)
+	if running || d.dealtWith(v.Domain) && d.leftAlone(HostID(host)) {
+		return Reason{}
+	}
 	return because(CodeHostByHand, name...)
+}
+
+// leftAlone says whether no guest that could be moved belongs to a host any more.
+func (d *decider) leftAlone(h HostID) bool {
+	for _, p := range d.s.Guests {
+		if p.Host == h && p.Phase != PhaseExcluded {
+			return false
+		}
+	}
+	return true
 }
 
 // unlockGrace is the longest that one of the host's guests grants.

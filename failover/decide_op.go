@@ -126,6 +126,9 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 	note := because(CodeRetry, "guest", string(t.Guest), "step", string(step.ID), "note", step.Note)
 	movable := !run.Owned() && run.State == RunActive
 	switch {
+	case step.Failure == FailProof, step.ID == StepFence && step.Failure == FailTransient && step.Attempt >= MaxAttempts:
+		return Stick{Op: op.ID, Guest: t.Guest, Reason: because(CodeNoProof, "guest", string(t.Guest), "op", string(op.ID),
+			"host", string(op.Plan.Loss.Host), "note", step.Note)}
 	case step.Failure == FailTransient && step.Attempt < MaxAttempts:
 		return RetryStep{Token: t, Wait: backoff(step.Attempt)}
 	case movable && step.Failure == FailPoint:
@@ -155,7 +158,7 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 			continue
 		}
 		a.Point = pt
-		a.Loss = max(0, lastWrite(d.s, Loss{Site: d.s.Guests[a.Guest].Owner}, d.now).Sub(pt.Time))
+		a.Loss = max(0, lastWrite(d.s, op.Plan.Loss, d.now).Sub(pt.Time))
 		return a, true
 	}
 	return a, false
@@ -173,6 +176,9 @@ func tried(run GuestRun, target SiteID, volid string) bool {
 // elsewhere looks for the best target that has not been tried for this guest.
 func (d *decider) elsewhere(op Operation, run GuestRun, why Reason) Command {
 	g := run.Assignment.Guest
+	if op.Kind == KindRescue { // its only target is the site's own
+		return Stick{Op: op.ID, Guest: g, Reason: why}
+	}
 	free := d.s.Clone()
 	p := free.Guests[g]
 	p.Op = ""
@@ -184,7 +190,7 @@ func (d *decider) elsewhere(op Operation, run GuestRun, why Reason) Command {
 	for _, target := range d.s.Network.SiteIDs() {
 		avoid[target] = avoid[target] || !d.sound(target)
 	}
-	loss := Loss{Site: op.Plan.Loss.Site, Guests: []GuestID{g}, Target: op.Plan.Loss.Target, ByHand: op.Plan.Loss.ByHand}
+	loss := Loss{Site: op.Plan.Loss.Site, Host: op.Plan.Loss.Host, Guests: []GuestID{g}, Target: op.Plan.Loss.Target, ByHand: op.Plan.Loss.ByHand}
 	if plan := planAvoiding(free, loss, d.now, avoid); len(plan.Assignments) == 1 {
 		return Retarget{Op: op.ID, Guest: g, Assignment: plan.Assignments[0], Reason: why}
 	}

@@ -195,7 +195,7 @@ func (e explainer) public(id SiteID, v Verdict) string {
 
 func (e explainer) countGuests(id SiteID, out *SiteView) {
 	for _, v := range e.guests {
-		if v.Home != id && v.At == id {
+		if v.At == id && (v.Home != id || v.Phase == PhaseAway || v.Phase == PhaseDiverged) {
 			out.Hosting++
 		}
 		if v.Home != id || v.Phase == PhaseExcluded {
@@ -223,7 +223,7 @@ func (e explainer) counts() Counts {
 		case PhaseStuck:
 			c.Stuck++
 		}
-		if len(v.Copies) == 0 {
+		if !v.offSite() {
 			c.Unprotected++
 			continue
 		}
@@ -346,6 +346,11 @@ func (e explainer) notices(st Status) []Reason {
 		}
 	}
 	return out
+}
+
+// offSite says whether a guest has a copy where the loss of its home does not take it.
+func (v GuestView) offSite() bool {
+	return slices.ContainsFunc(v.Copies, func(c CopyView) bool { return c.Site != v.Home })
 }
 
 // ExplainGuests returns every guest as `wwwctl guests` shows it.

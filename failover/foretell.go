@@ -291,7 +291,7 @@ func (f *foreteller) work() bool {
 				f.due[token] = f.now.Add(f.takes(token, run)) // it ran before all this
 			case !f.now.Before(at):
 				delete(f.due, token)
-				done = f.apply(StepMoved{Token: token, Attempt: step.Attempt, To: StatusDone}) || done
+				done = f.apply(f.ending(token, step)) || done
 			}
 		}
 	}
@@ -301,6 +301,16 @@ func (f *foreteller) work() bool {
 		}
 	}
 	return done
+}
+
+// ending is what a step would come to: all succeed but the fence of a host that has none.
+func (f *foreteller) ending(t Token, step Step) StepMoved {
+	m := StepMoved{Token: t, Attempt: step.Attempt, To: StatusDone}
+	loss := f.s.Ops[t.Op].Plan.Loss
+	if t.Step == StepFence && f.s.Network.Sites[loss.Site].Hosts[loss.Host].Fence == "" {
+		m.To, m.Failure = StatusFailed, FailProof
+	}
+	return m
 }
 
 // takes returns how long a step would take.
@@ -339,7 +349,7 @@ func (f *foreteller) result() Forecast {
 	}
 	out.Plan = PlanFor(f.s, Loss{Site: f.lost.Site, Host: f.lost.Host}, f.now)
 	for _, id := range sortedKeys(f.s.Ops) {
-		if op := f.s.Ops[id]; op.Begun.Index > f.known && op.Kind == KindFailover {
+		if op := f.s.Ops[id]; op.Begun.Index > f.known && (op.Kind == KindFailover || op.Kind == KindRescue) {
 			out.Plan = op.Plan
 			out.Moved = out.Moved || op.Committed.Index != 0
 			out.Served = append(out.Served, served(op)...)

@@ -41,6 +41,9 @@ func checkEpochs(prev, next *State) error {
 		if n.Owner != p.Owner && n.Epoch == p.Epoch && prev.NetworkVersion == next.NetworkVersion {
 			return violated("S1", "owner of %s moved from %s to %s within epoch %s", g, p.Owner, n.Owner, n.Epoch)
 		}
+		if n.Host != p.Host && n.Epoch == p.Epoch && prev.NetworkVersion == next.NetworkVersion {
+			return violated("S1", "%s moved from host %s to %s within epoch %s", g, p.Host, n.Host, n.Epoch)
+		}
 	}
 	return nil
 }
@@ -93,7 +96,10 @@ func checkRun(s *State, op Operation, run GuestRun) error {
 	if vlan := st.VLAN; vlan != a.VLAN && s.NetworkVersion < op.Begun.Index {
 		return violated("S11", "%s of %s goes to vlan %d, not %d", a.Guest, op.ID, a.VLAN, vlan)
 	}
-	if st.OffSite.Policy != "allowed" && s.NetworkVersion < op.Begun.Index {
+	if err := checkRescue(s, op, run); err != nil {
+		return err
+	}
+	if st.OffSite.Policy != "allowed" && a.Target != s.Network.SiteOf(s.Network.Guests[a.Guest].Host) && s.NetworkVersion < op.Begun.Index {
 		return violated("S10", "%s moves without consent", a.Guest)
 	}
 	if run.Owned() && run.Admitted == 0 {

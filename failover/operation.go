@@ -39,6 +39,7 @@ type StepID string
 const (
 	StepProtect StepID = "protect" // pin the restore point on the PBS
 	StepRestore StepID = "restore" // stopped, every NIC on the structure's VLAN here, onboot 0
+	StepFence   StepID = "fence"   // rescue: prove that the dead host is off, or put it off
 	StepOwn     StepID = "own"     // the log: the epoch is born
 	StepStart   StepID = "start"
 	StepCheck   StepID = "check"   // from inside
@@ -49,7 +50,7 @@ const (
 
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
-func (s StepID) Irreversible() bool { return s == StepStart || s == StepCleanup }
+func (s StepID) Irreversible() bool { return s == StepStart || s == StepCleanup || s == StepFence }
 
 // StepStatus is where a step stands.
 type StepStatus string
@@ -71,6 +72,7 @@ const (
 	FailPoint     Failure = "point"     // this restore point is bad: an older one
 	FailTarget    Failure = "target"    // not on this target: another one
 	FailFatal     Failure = "fatal"     // a person must look
+	FailProof     Failure = "proof"     // nothing proves that the dead host is off: ask
 )
 
 // Token names an effect. Index is the entry that began or last retargeted the
@@ -148,6 +150,7 @@ type Operation struct {
 	Ended     Stamp                `json:"ended,omitzero"`
 	Votes     []Vote               `json:"votes,omitempty"`
 	Cancelled Reason               `json:"cancelled,omitzero"`
+	HostOff   Stamp                `json:"host_off,omitzero"`   // rescue: a person said that the dead host is off
 	ReleaseAt time.Time            `json:"release_at,omitzero"` // cleanup not before
 }
 
@@ -196,6 +199,7 @@ type Loss struct {
 	Site   SiteID    `json:"site"`
 	Host   HostID    `json:"host,omitempty"`    // only this host's guests
 	Guests []GuestID `json:"guests,omitempty"`  // only these
+	Local  bool      `json:"local,omitempty"`   // a rescue: onto Raoull's PVE of the same site
 	Target SiteID    `json:"target,omitempty"`  // forced by a person
 	ByHand bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
 }

@@ -2,8 +2,6 @@ package failover
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -42,27 +40,8 @@ func planAvoiding(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) Pla
 		}
 		p.Assignments = append(p.Assignments, a)
 	}
-	p.Hash = p.hash()
+	p.Hash = p.hash(p.bound())
 	return p
-}
-
-// hash covers guests, targets and who is left out, not the restore points: a
-// fresher one does not make the plan another plan.
-func (p Plan) hash() string {
-	h := sha256.New()
-	fmt.Fprintf(h, "%s|%s\n", p.Loss.Site, p.Loss.Host)
-	lines := make([]string, 0, len(p.Assignments)+len(p.LeftOut))
-	for _, a := range p.Assignments {
-		lines = append(lines, fmt.Sprintf("%s>%s", a.Guest, a.Target))
-	}
-	for _, l := range p.LeftOut {
-		lines = append(lines, fmt.Sprintf("%s!%s", l.Guest, l.Reason.Code))
-	}
-	slices.Sort(lines)
-	for _, l := range lines {
-		fmt.Fprintln(h, l)
-	}
-	return "p-" + hex.EncodeToString(h.Sum(nil))[:8]
 }
 
 // planner holds what is left of each target while guests are placed.
@@ -84,8 +63,12 @@ type planner struct {
 // loses lies between its point and then. A site that is truly lost stopped
 // writing when its silence began.
 func lastWrite(s *State, loss Loss, now time.Time) time.Time {
-	v := newJudge(s, s.notBefore(now)).site(loss.Site)
-	if v.Cause == CauseLost {
+	j := newJudge(s, s.notBefore(now))
+	v := j.site(loss.Site)
+	if loss.Host != "" {
+		v = j.host(loss.Site, loss.Host, v)
+	}
+	if v.Cause == CauseLost || v.Cause == CauseHostDown && loss.Host != "" {
 		return now.Add(-v.Silence)
 	}
 	return now
@@ -99,8 +82,8 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 	}
 	used := s.idsInUse()
 	for _, id := range s.Network.SiteIDs() {
-		_, host, ok := s.Network.Target(id)
-		if !ok || avoid[id] || id == loss.Site || loss.Target != "" && id != loss.Target || !p.standing(id) {
+		at, host, ok := s.Network.Target(id)
+		if !ok || avoid[id] || !loss.mayReceive(id, at) || loss.Target != "" && id != loss.Target || !p.standing(id) {
 			continue
 		}
 		r, ok := s.Readiness[id]
@@ -113,7 +96,9 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 		p.ids[id] = s.freeIDs(id, used, len(s.Guests))
 	}
 	p.reserveRunning()
-	p.keepTogether()
+	if !loss.Local {
+		p.keepTogether()
+	}
 	return p
 }
 
@@ -248,13 +233,13 @@ func (p *planner) excluded(g GuestID) Reason {
 		return because(CodePriority4, name...)
 	case st.Mode == "never" || st.Mode == "manual" && !p.loss.ByHand:
 		return because(CodeMode, append(name, "mode", string(st.Mode))...)
-	case st.OffSite.Policy != "allowed":
+	case st.OffSite.Policy != "allowed" && !p.loss.Local:
 		return because(CodeNoConsent, name...)
-	case guest.Exposure != "web" && guest.Exposure != "none":
+	case guest.Exposure != "web" && guest.Exposure != "none" && !p.loss.Local:
 		return because(CodeExposure, append(name, "exposure", guest.Exposure)...)
 	case pl.Op != "":
 		return because(CodeInOperation, append(name, "op", string(pl.Op))...)
-	case pl.Owner != p.s.Network.Home(g):
+	case !p.s.atHome(g):
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
 	}
 	return Reason{}
@@ -424,6 +409,8 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 	c := &cands[0]
 	code := CodeMoreMemory
 	switch {
+	case p.loss.Local:
+		code = CodeSameSite
 	case p.loss.Target != "":
 		code = CodeForcedTarget
 	case slices.Contains(prefer, c.site):

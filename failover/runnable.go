@@ -57,6 +57,8 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots
 		}
 		*slots--
 		return true
+	case StepFence:
+		return run.Admitted != 0
 	case StepStart:
 		return run.Owned() && len(s.waitsFor(op, run)) == 0
 	case StepCheck, StepRelease:

@@ -181,9 +181,12 @@ func (p *play) retryOf(args []string) {
 	p.propose(failover.RetryOp{Op: ops[n].ID})
 }
 
-func (p *play) retry([]string) { p.propose(failover.RetryOp{Op: p.newest().ID}) }
+// retry [host-off]: of the newest operation.
+func (p *play) retry(args []string) {
+	p.propose(failover.RetryOp{Op: p.newest().ID, HostOff: slices.Contains(args, "host-off")})
+}
 
-// loss reads SITE [target=SITE] [by-hand].
+// loss reads SITE [target=SITE] [host=HOST] [local] [by-hand].
 func loss(args []string) failover.Loss {
 	l := failover.Loss{Site: failover.SiteID(args[0])}
 	for _, word := range args[1:] {
@@ -191,6 +194,10 @@ func loss(args []string) failover.Loss {
 			l.Target = failover.SiteID(target)
 		}
 		l.ByHand = l.ByHand || word == "by-hand"
+		if host, ok := strings.CutPrefix(word, "host="); ok {
+			l.Host = failover.HostID(host)
+		}
+		l.Local = l.Local || word == "local"
 	}
 	return l
 }
@@ -202,6 +209,12 @@ func (p *play) force(args []string) {
 	p.propose(failover.BeginOp{
 		Kind: failover.KindFailover, Domain: failover.SiteDomain(l.Site), Plan: failover.PlanFor(p.s, l, p.now), Forced: true,
 	})
+}
+
+// rescue SITE HOST: a person's rescue.
+func (p *play) rescue(args []string) {
+	l := failover.Loss{Site: failover.SiteID(args[0]), Host: failover.HostID(args[1]), Local: true, ByHand: true}
+	p.propose(failover.BeginOp{Kind: failover.KindRescue, Domain: failover.HostDomain(l.Host), Plan: failover.PlanFor(p.s, l, p.now), Forced: true})
 }
 
 // pause [SITE] [for=D], unpause [SITE], ack SITE.

@@ -69,7 +69,7 @@ func (p *play) run(line string) {
 		"report": p.report, "dark": p.darkSites, "sick": p.sick, "reboot": p.reboot,
 		"ready": p.readiness, "capacity": p.capacity,
 		"decide": p.decide, "step": p.step, "work": p.work, "keep": p.keep, "stale": p.stale, "confirm": p.confirm, "runnable": p.runnable,
-		"commit": p.commit, "approve": p.approve, "retry-of": p.retryOf, "cancel": p.cancel, "retry": p.retry, "force": p.force,
+		"commit": p.commit, "approve": p.approve, "retry-of": p.retryOf, "cancel": p.cancel, "retry": p.retry, "force": p.force, "rescue": p.rescue,
 		"look": p.look, "maintenance": p.maintenance, "exclude": p.exclude, "include": p.include,
 		"pause": p.pause, "unpause": p.unpause, "ack": p.ack,
 		"plan": p.plan, "status": p.status, "guests": p.guests, "verdict": p.verdict, "events": p.events, "zones": p.zones,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -32,10 +33,12 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 		return err
 	}
 	switch {
-	case req.Plan != "" && req.Plan != plan.Hash:
+	case req.Plan != "" && !plan.Is(req.Plan):
 		return fail(exitStalePlan, failover.CodeStalePlan, "got", req.Plan, "have", plan.Hash)
 	case len(plan.Assignments) == 0 && plan.Open != "":
 		return fail(exitRefused, failover.CodeAlreadyBegun, "domain", subject(req), "op", string(plan.Open))
+	case req.Rescue && len(plan.Answers) > 0:
+		return fail(exitRefused, failover.CodeStillRuns, "host", string(plan.Loss.Host), "seen", strings.Join(plan.Answers, ", "))
 	case len(plan.Assignments) == 0:
 		fmt.Fprint(a.con.Err, a.planScreen(plan, req))
 		return fail(exitRefused, failover.CodeNothing, "domain", subject(req))
@@ -49,7 +52,10 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 	if err := a.confirmFailover(ctx, plan, req); err != nil {
 		return err
 	}
-	req.Plan, req.Confirm = plan.Hash, plan.Confirm
+	if req.Plan == "" {
+		req.Plan = plan.Hash
+	}
+	req.Confirm = plan.Confirm
 	done, err := request(ctx, a, func(ctx context.Context) (api.Accepted, error) { return a.client.Failover(ctx, req) })
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ func commands() []command {
 		{"plan", "[SITE]", "what would happen if it were lost now; nothing is touched", planCommand},
 		{"simulate", "--lose SITE|HOST", "what would happen and when; nothing is touched", simulateCommand},
 		{"failover", "[SITE]", "bring its guests back elsewhere, by hand", failoverCommand},
+		{"rescue", "SITE", "restore the guests of its dead host beside it, on Raoull's PVE", rescueCommand},
 		{"op", "{list|show|follow|cancel|approve|retry|ack} [OP]", "operations", opCommand},
 		{"approve", "OP", "let an operation that waits go on", approveCommand},
 		{"events", "", "what happened", eventsCommand},

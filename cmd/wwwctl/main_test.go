@@ -158,6 +158,10 @@ func TestFailoverByHand(t *testing.T) {
 			{"failover quai", nil, exitRefused, "nothing to move"},
 			{"failover nowhere", nil, exitFailure, "there is no site nowhere"},
 			{"failover", nil, exitUsage, "exactly one"},
+			{"rescue", nil, exitUsage, "the site is missing"},
+			{"rescue nowhere", nil, exitFailure, "there is no site nowhere"},
+			{"rescue moulin --yes", nil, exitRefused, "no host to rescue"},
+			{"op cancel op-1 --host-is-off", nil, exitUsage, "goes with op retry"},
 			{"failover moulin --host pve-moulin", nil, exitUsage, "exactly one"},
 		} {
 			got := wwwctl(t.Context(), socket, tt.line, tt.settings...)

@@ -14,6 +14,7 @@ import (
 
 func opCommand(a *app, fs *flag.FlagSet) runner {
 	why := fs.String("reason", "", "`why`, for the events (cancel)")
+	off := fs.Bool("host-is-off", false, "you have seen that the dead host of a rescue is off (retry)")
 	return func(ctx context.Context, args []string) error {
 		verbs := []string{"list", "show", "follow", "cancel", "approve", "retry", "ack"}
 		if len(args) == 0 || !slices.Contains(verbs, args[0]) {
@@ -36,7 +37,10 @@ func opCommand(a *app, fs *flag.FlagSet) runner {
 		case "follow":
 			return a.follow(ctx, id)
 		}
-		return a.opAct(ctx, id, verb, *why)
+		if *off && verb != "retry" {
+			return usagef("--host-is-off goes with op retry")
+		}
+		return a.opAct(ctx, id, verb, api.ActionRequest{Reason: *why, HostOff: *off})
 	}
 }
 
@@ -50,7 +54,7 @@ func approveCommand(a *app, fs *flag.FlagSet) runner {
 		if *offer != "" && !a.g.dryRun {
 			return a.act(ctx, id, "approve", api.ActionRequest{Hash: *offer})
 		}
-		return a.opAct(ctx, id, "approve", "")
+		return a.opAct(ctx, id, "approve", api.ActionRequest{})
 	}
 }
 
@@ -139,8 +143,12 @@ func (a *app) opScreen(op api.Op) string {
 }
 
 // opAct asks where the action cannot be taken back, and carries it out.
-func (a *app) opAct(ctx context.Context, id failover.OpID, verb, why string) error {
-	req := api.ActionRequest{Reason: why}
+func (a *app) opAct(ctx context.Context, id failover.OpID, verb string, req api.ActionRequest) error {
+	if req.HostOff && !a.g.dryRun {
+		if err := a.hostIsOff(ctx, id); err != nil {
+			return err
+		}
+	}
 	if verb == "approve" || verb == "cancel" {
 		op, err := request(ctx, a, func(ctx context.Context) (api.Op, error) { return a.client.Op(ctx, id) })
 		if err != nil {

@@ -43,16 +43,18 @@ func what(fs *flag.FlagSet) func(args []string) (api.FailoverRequest, error) {
 func planCommand(a *app, fs *flag.FlagSet) runner {
 	read := what(fs)
 	byHand := fs.Bool("by-hand", false, "the plan of wwwctl failover: guests of mode manual too")
+	rescue := fs.Bool("rescue", false, "the plan of wwwctl rescue")
 	exitCode := fs.Bool("exit-code", false, "exit 10 when a guest that should be saved is left out")
 	return func(ctx context.Context, args []string) error {
 		req, err := read(args)
 		if err != nil {
 			return err
 		}
+		req.Rescue = *rescue
 		missing := 0
 		err = a.present(ctx, func(ctx context.Context) (view, error) {
 			ask := a.client.PlanAsLoss
-			if *byHand {
+			if *byHand || *rescue {
 				ask = a.client.PlanByHand
 			}
 			plan, err := ask(ctx, req)
@@ -97,7 +99,7 @@ func (a *app) planTable(plan api.Plan) table {
 func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 	s := a.show
 	p := &page{s: s}
-	p.line("If %s were lost now (%s): plan %s, state %d", subject(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index)
+	p.line("%s (%s): plan %s, state %d", supposition(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index)
 	if len(plan.Assignments) == 0 {
 		p.line("  nothing to move")
 	} else {
@@ -139,7 +141,7 @@ func (a *app) planFooter(plan api.Plan, req api.FailoverRequest) string {
 	if plan.Open != "" {
 		p.line("under way: wwwctl op show %s", plan.Open)
 	}
-	p.line("Nothing was done. By hand: wwwctl failover %s", spell(req))
+	p.line("Nothing was done. By hand: wwwctl %s", spell(req))
 	return p.b.String()
 }
 
@@ -155,6 +157,14 @@ func (a *app) seenText(plan api.Plan) string {
 	return "it answers " + text
 }
 
+// supposition is what a plan answers to.
+func supposition(req api.FailoverRequest) string {
+	if req.Rescue {
+		return "To rescue " + subject(req) + " beside its dead host now"
+	}
+	return "If " + subject(req) + " were lost now"
+}
+
 // subject names what a request speaks of, in a sentence.
 func subject(req api.FailoverRequest) string {
 	switch {
@@ -166,14 +176,20 @@ func subject(req api.FailoverRequest) string {
 	return string(req.Site)
 }
 
-// spell writes a request as arguments of the command line.
+// spell writes a request as a command line.
 func spell(req api.FailoverRequest) string {
-	text := string(req.Site)
+	text := "failover"
+	if req.Rescue {
+		text = "rescue"
+	}
+	if req.Site != "" {
+		text += " " + string(req.Site)
+	}
 	if req.Host != "" {
-		text = "--host " + string(req.Host)
+		text += " --host " + string(req.Host)
 	}
 	if req.Guest != "" {
-		text = "--guest " + string(req.Guest)
+		text += " --guest " + string(req.Guest)
 	}
 	if req.To != "" {
 		text += " --to " + string(req.To)

@@ -70,7 +70,7 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 
 // stepWords are what a step is called while it is under way.
 var stepWords = map[failover.StepID]string{
-	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepOwn: "take over",
+	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepFence: "prove off", failover.StepOwn: "take over",
 	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
 	failover.StepCleanup: "clean up",
 }

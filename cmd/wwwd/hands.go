@@ -100,10 +100,11 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 		return err
 	}
 	h.use(agent.Machines{PVE: pve, PBS: pbs})
+	checker := agent.NetChecker{Dial: (&net.Dialer{}).DialContext}
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
-		Checker: agent.NetChecker{Dial: (&net.Dialer{}).DialContext},
-		Helper:  roothelper.Client{Path: d.conf.HelperSocket},
+		Checker: checker, Answers: agent.NetChecker{Dial: dialFrom(d.conf.Dial.Mesh)}.Answers, Fences: d.fences(),
+		Helper: roothelper.Client{Path: d.conf.HelperSocket},
 	}
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,

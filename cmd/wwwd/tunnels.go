@@ -53,14 +53,18 @@ func (d *daemon) openTunnels() (*tunnels, error) {
 }
 
 func (d *daemon) openRouter() (*mesh.RouterOS, error) {
-	c := d.conf.Router
+	return routerOf(d.conf.Router, d.conf.Dial.Mesh)
+}
+
+// routerOf opens a router as wwwd.yaml describes it.
+func routerOf(c config.Router, from netip.Addr) (*mesh.RouterOS, error) {
 	password, err := os.ReadFile(c.PasswordFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the router's password: %w", err)
 	}
 	rc := mesh.RouterConfig{
 		URL: c.URL, User: c.User, Password: string(bytes.TrimRight(password, "\r\n")), Fingerprint: c.Fingerprint,
-		Interface: c.Interface, Dial: dialFrom(d.conf.Dial.Mesh), Now: time.Now,
+		Interface: c.Interface, Dial: dialFrom(from), Now: time.Now,
 	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)

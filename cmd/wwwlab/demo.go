@@ -24,6 +24,7 @@ type demoConfig struct {
 	dir    string // "": a temporary one
 	sites  int
 	victim string // "": the brique that leads
+	shows  scenario
 	plays  releases
 	dns    string // who serves the zone
 	bins   binaries
@@ -38,8 +39,13 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 	fs.IntVar(&c.sites, "sites", site.DefaultSites, "number of sites")
 	inJSON := fs.Bool("json", false, "one line of JSON on standard output, progress on standard error")
 	fs.StringVar(&c.dns, "dns", site.Embedded, "who serves the zone: "+dnsChoices())
+	name := fs.String("scenario", "site", "what to show: "+strings.Join(scenarioNames(), ", "))
 	binsOf, releasesOf := binFlags(fs), releaseFlags(fs)
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
+		return err
+	}
+	var err error
+	if c.shows, err = scenarioOf(*name); err != nil {
 		return err
 	}
 	if err := checkDNS(c.dns); err != nil {
@@ -48,7 +54,6 @@ func demoCommand(ctx context.Context, args []string, s streams) error {
 	if err := checkVictim(c); err != nil {
 		return err
 	}
-	var err error
 	if c.plays, err = releasesOf(); err != nil {
 		return err
 	}
@@ -91,6 +96,9 @@ func checkDNS(kind string) error {
 // checkVictim refuses what could not be shown.
 func checkVictim(c demoConfig) error {
 	l, err := site.Layout(c.sites, 77)
+	if err == nil && c.shows.shape != nil {
+		err = c.shows.shape(l)
+	}
 	if err != nil {
 		return usagef("--sites: %v", err)
 	}
@@ -112,6 +120,9 @@ func playDemo(ctx context.Context, c demoConfig) report {
 		var f facts
 		if f, err = d.play(ctx); err == nil {
 			r = summarize(f)
+			if d.config.shows.also != nil {
+				d.config.shows.also(ctx, d, f, &r)
+			}
 		}
 		if !r.OK {
 			err = errTold
@@ -132,7 +143,7 @@ func (d *demo) inRoom(ctx context.Context, do func() error) error {
 		return err
 	}
 	defer held.Close() // the lock of a directory that nobody uses any more
-	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, dns: d.config.dns, plays: d.config.plays, bins: d.config.bins, say: d.say})
+	d.room, err = newRoom(ctx, roomConfig{dir: dir, sites: d.config.sites, dns: d.config.dns, plays: d.config.plays, bins: d.config.bins, shape: d.config.shows.shape, say: d.say})
 	if err == nil {
 		err = do()
 		d.say("ending the network")
@@ -193,6 +204,9 @@ func (d *demo) play(ctx context.Context) (facts, error) {
 		return facts{}, err
 	}
 	victim := d.config.victim
+	if victim == "" {
+		victim = d.config.shows.victim
+	}
 	if victim == "" {
 		if victim, err = d.leadingBrique(ctx); err != nil {
 			return facts{}, err
@@ -258,7 +272,7 @@ const (
 
 // pull reads what members see, pulls the plug and follows what happens to its end.
 func (d *demo) pull(ctx context.Context, victim string) (facts, error) {
-	f := facts{site: failover.SiteID(victim), moving: map[failover.GuestID]failover.SiteID{}, before: map[failover.GuestID][]string{}, after: map[failover.GuestID][]string{}}
+	f := facts{site: failover.SiteID(victim), domain: failover.SiteDomain(failover.SiteID(victim)), moving: map[failover.GuestID]failover.SiteID{}, before: map[failover.GuestID][]string{}, after: map[failover.GuestID][]string{}}
 	for _, g := range d.room.lab.GuestsOf(victim) {
 		if g.Priority < 4 {
 			f.moving[failover.GuestID(g.Name)] = f.site
@@ -271,10 +285,12 @@ func (d *demo) pull(ctx context.Context, victim string) (facts, error) {
 	if err := d.readData(ctx, victim, f.moving, f.before); err != nil {
 		return f, err
 	}
-	d.say("pulling the plug of %s", victim)
-	d.killed = time.Now()
-	f.killed = d.killed
-	if err := d.room.kill(victim); err != nil {
+	if d.config.shows.strike != nil {
+		err = d.config.shows.strike(ctx, d, &f)
+	} else {
+		err = d.killSite(&f)
+	}
+	if err != nil {
 		return f, err
 	}
 	if len(f.moving) == 0 {
@@ -286,6 +302,19 @@ func (d *demo) pull(ctx context.Context, victim string) (facts, error) {
 	d.showStatus(ctx)
 	d.verify(ctx, &f)
 	return f, nil
+}
+
+// killSite takes the power of a whole site.
+func (d *demo) killSite(f *facts) error {
+	d.say("pulling the plug of %s", f.site)
+	d.begin(f, string(f.site))
+	return d.room.kill(string(f.site))
+}
+
+// begin notes that something is struck now.
+func (d *demo) begin(f *facts, what string) {
+	d.killed = time.Now()
+	f.killed, f.struck = d.killed, what
 }
 
 // followBeside follows what happens while d.beside does its own.

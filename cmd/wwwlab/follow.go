@@ -102,7 +102,7 @@ func (d *demo) operation(ctx context.Context, f *facts) (bool, error) {
 		return false, err
 	}
 	for _, op := range ops.Items {
-		if op.Domain == failover.SiteDomain(f.site) && op.Begun.After(f.killed) {
+		if op.Domain == f.domain && op.Begun.After(f.killed) {
 			f.op = &op
 			return op.Phase.Ended(), nil
 		}

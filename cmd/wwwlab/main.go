@@ -59,7 +59,7 @@ func commands() []command {
 		{"guest", "{start|stop} SITE GUEST", "act on a guest behind everybody's back", guest},
 		{"logs", "SITE [--site]", "the log of its agent, or of its hosts", logs},
 		{"down", "", "end the network and remove its directory", down},
-		{"demo", "[--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
+		{"demo", "[--scenario NAME] [--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
 		{"bench", "[--runs N]", "measure the failover of a leader's site", benchCommand},
 		{"chaos", "[--minutes M] [--seed N]", "break networks in namespaces at random, check them from outside (root)", chaosCommand},
 		{"site", "--dir D --site NAME", "run the hosts of one site (started by up)", siteCommand},

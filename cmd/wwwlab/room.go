@@ -42,6 +42,7 @@ type roomConfig struct {
 	plays releases
 	dns   string // who serves the zone: embedded (also for "") or one of nameserver.Kinds
 	bins  binaries
+	shape func(*site.Lab) error // changes the layout; nil: as it is
 	say   func(format string, args ...any)
 }
 
@@ -70,6 +71,11 @@ func (r *room) lay(ctx context.Context, c roomConfig, plan fabric.Plan) error {
 	var err error
 	if r.lab, err = site.Layout(c.sites, plan.Block); err != nil {
 		return err
+	}
+	if c.shape != nil {
+		if err := c.shape(r.lab); err != nil {
+			return err
+		}
 	}
 	r.lab.PVE, r.lab.PBS = c.plays.pve, c.plays.pbs
 	r.lab.DNSServer = c.dns

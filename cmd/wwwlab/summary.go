@@ -15,7 +15,9 @@ import (
 
 // facts is what was observed of one pulled plug.
 type facts struct {
-	site   failover.SiteID // without power since killed
+	site   failover.SiteID // of what is without power since killed
+	domain failover.DomainID
+	struck string // what that is, for people
 	killed time.Time
 	events []failover.Event
 	op     *failover.OpView                     // the operation that answered to it; nil: none began
@@ -46,6 +48,7 @@ type report struct {
 	Guests    []guestReport `json:"guests"`
 	DNS       bool          `json:"dns_servers_agree"`
 
+	struck   string
 	failures []string
 	servers  int
 }
@@ -75,9 +78,9 @@ func seconds(d time.Duration) *float64 {
 
 // summarize computes the report of what was observed.
 func summarize(f facts) report {
-	r := report{OK: true, Site: string(f.site), Guests: []guestReport{}, DNS: true}
+	r := report{OK: true, Site: string(f.site), struck: f.struck, Guests: []guestReport{}, DNS: true}
 	r.Suspect = f.first(failover.CodeSuspect, failover.CodeLost, failover.CodeUnreachable)
-	r.Agreed = f.first(failover.CodeLost, failover.CodeUnreachable)
+	r.Agreed = f.first(failover.CodeLost, failover.CodeUnreachable, failover.CodeHostDown)
 	if f.op != nil {
 		r.Committed = f.first(failover.CodeOpCommitted)
 	}
@@ -118,17 +121,17 @@ func sortedGuests[V any](m map[failover.GuestID]V) []failover.GuestID {
 // applied, in seconds since the plug was pulled.
 func (f facts) first(codes ...string) *float64 {
 	for _, e := range f.events {
-		if e.Site == f.site && slices.Contains(codes, e.Reason.Code) && !e.Stamp.At.Before(f.killed) && siteLevel(e) {
+		if e.Site == f.site && slices.Contains(codes, e.Reason.Code) && !e.Stamp.At.Before(f.killed) && f.concerns(e) {
 			return seconds(e.Stamp.At.Sub(f.killed))
 		}
 	}
 	return nil
 }
 
-// siteLevel tells an event about a site from one about a host of it.
-func siteLevel(e failover.Event) bool {
+// concerns tells an event about what was struck from one about something else of its site.
+func (f facts) concerns(e failover.Event) bool {
 	domain := e.Reason.Args["domain"]
-	return domain == "" || strings.HasPrefix(domain, "site:")
+	return domain == "" || domain == string(cmp.Or(f.domain, failover.SiteDomain(f.site)))
 }
 
 // guest adds one guest that had to move.
@@ -227,7 +230,7 @@ func (r report) print(w io.Writer) {
 		}
 		return fmt.Sprintf("%.1f s", *s)
 	}
-	fmt.Fprintf(w, "\nThe plug of %s was pulled. Since then:\n", r.Site)
+	fmt.Fprintf(w, "\nThe plug of %s was pulled. Since then:\n", cmp.Or(r.struck, r.Site))
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "  suspected\t%s\n", text(r.Suspect))
 	fmt.Fprintf(t, "  agreed by a majority\t%s\n", text(r.Agreed))

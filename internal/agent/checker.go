@@ -2,12 +2,15 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"time"
 )
 
 // maxCheckBody bounds how much of a page is searched for its marker.
@@ -18,15 +21,15 @@ type NetChecker struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
-// Check fetches url once. The certificate is not judged: the address is that
+// Check fetches a page once. The certificate is not judged: the address is that
 // of a guest on the site's own VLAN, which has no name to hold it against.
-func (c NetChecker) Check(ctx context.Context, url string, status int, expect string) error {
+func (c NetChecker) Check(ctx context.Context, page string, status int, expect string) error {
 	transport := &http.Transport{
 		DialContext: c.Dial, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
 	}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
 		return fmt.Errorf("check service: %w", err)
 	}
@@ -37,16 +40,36 @@ func (c NetChecker) Check(ctx context.Context, url string, status int, expect st
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxCheckBody))
 	if err != nil {
-		return fmt.Errorf("check service %s: %w", url, err)
+		return fmt.Errorf("check service %s: %w", page, err)
 	}
 	if status != 0 && resp.StatusCode != status {
-		return fmt.Errorf("check service %s: status %d, want %d", url, resp.StatusCode, status)
+		return fmt.Errorf("check service %s: status %d, want %d", page, resp.StatusCode, status)
 	}
 	if expect != "" && !bytes.Contains(body, []byte(expect)) {
-		return fmt.Errorf("check service %s: the page does not contain %q", url, expect)
+		return fmt.Errorf("check service %s: the page does not contain %q", page, expect)
 	}
 	return nil
 }
+
+// Answers says whether a TLS server answers at an https URL, whoever it is. A machine
+// without power may still seem to take a connection: something before it does.
+func (c NetChecker) Answers(ctx context.Context, rawURL string) bool {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerWithin)
+	defer cancel()
+	conn, err := c.Dial(ctx, "tcp", net.JoinHostPort(u.Hostname(), cmp.Or(u.Port(), "443")))
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}).HandshakeContext(ctx) == nil
+}
+
+// answerWithin is how long a host that lives may take for a handshake.
+const answerWithin = 3 * time.Second
 
 // Connect opens and closes a TCP connection.
 func (c NetChecker) Connect(ctx context.Context, address string) error {

@@ -31,6 +31,11 @@ type Executor struct {
 	PBS     *proxmox.PBS
 	Helper  RootHelper // nil: what a crashed restore leaves needs a person
 	Checker Checker
+	// Fences are this site's ways to know that a host is off and to put it off, by
+	// the name that the host's declaration gives.
+	Fences map[string]Fence
+	// Answers says whether a TLS server answers at a URL; nil: it cannot be asked.
+	Answers func(ctx context.Context, url string) bool
 	Clock   *LogClock
 	Logger  *slog.Logger
 	// Hook, if set, is called before each outside call of a worker with a name
@@ -272,6 +277,7 @@ type job struct {
 // moved for restoreStall.
 var deadlines = map[failover.StepID]time.Duration{
 	failover.StepProtect: 2 * time.Minute,
+	failover.StepFence:   2 * time.Minute,
 	failover.StepStart:   5 * time.Minute,
 	failover.StepRelease: 2 * time.Minute,
 	failover.StepCleanup: 30 * time.Minute,
@@ -288,6 +294,8 @@ func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
 		return j.protect(ctx)
 	case failover.StepRestore:
 		return j.restore(ctx)
+	case failover.StepFence:
+		return j.fence(ctx)
 	case failover.StepStart:
 		return j.start(ctx)
 	case failover.StepCheck:

@@ -277,7 +277,7 @@ func (r *rig) beginWith(s *network.Spec, group string) {
 
 func (r *rig) op() failover.Operation {
 	for _, op := range r.log.state.Ops {
-		if op.Kind == failover.KindFailover {
+		if op.Kind != failover.KindTidy {
 			return op
 		}
 	}

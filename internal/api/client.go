@@ -113,6 +113,9 @@ func planQuery(req FailoverRequest) url.Values {
 	for _, g := range req.Only {
 		q.Add("only", string(g))
 	}
+	if req.Rescue {
+		q.Set("rescue", "true")
+	}
 	return q
 }
 

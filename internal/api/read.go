@@ -192,6 +192,9 @@ func (h *handler) plan(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.Rescue, err = boolParam(q, "rescue"); err != nil {
+		return nil, err
+	}
 	s := h.Backend.State()
 	c, err := caseOf(s, req)
 	if err != nil {

@@ -194,6 +194,7 @@ type FailoverRequest struct {
 	Guest   failover.GuestID   `json:"guest,omitempty"`
 	To      failover.SiteID    `json:"to,omitempty"`
 	Only    []failover.GuestID `json:"only,omitempty"`
+	Rescue  bool               `json:"rescue,omitempty"`  // onto Raoull's PVE of the same site; Host chooses among several
 	Plan    string             `json:"plan,omitempty"`    // refused when the plan would be another one now
 	Confirm string             `json:"confirm,omitempty"` // see Plan.Confirm
 	Reason  string             `json:"reason,omitempty"`
@@ -201,8 +202,9 @@ type FailoverRequest struct {
 
 // ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.
 type ActionRequest struct {
-	Hash   string `json:"hash,omitempty"` // approve: of the offer that the person saw (operation.offer.hash)
-	Reason string `json:"reason,omitempty"`
+	Hash    string `json:"hash,omitempty"`     // approve: of the offer that the person saw (operation.offer.hash)
+	HostOff bool   `json:"host_off,omitempty"` // retry: their word that the dead host of a rescue is off
+	Reason  string `json:"reason,omitempty"`
 }
 
 // PauseRequest disarms automatic failover.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -27,6 +28,9 @@ func caseOf(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	var c failoverCase
 	if s.Network == nil {
 		return c, refusedFor(failover.Reason{Code: failover.CodeNoNetwork})
+	}
+	if req.Rescue {
+		return rescueCase(s, req)
 	}
 	given := 0
 	for _, v := range []string{string(req.Site), string(req.Host), string(req.Guest)} {
@@ -57,6 +61,36 @@ func caseOf(s *failover.State, req FailoverRequest) (failoverCase, error) {
 		c = failoverCase{failover.Loss{Site: p.Owner, Guests: []failover.GuestID{req.Guest}}, failover.SiteDomain(p.Owner), string(req.Guest)}
 	}
 	return c, c.narrow(s, req)
+}
+
+// rescueCase is that of a structure's host whose guests are restored beside it.
+func rescueCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
+	site := req.Site
+	if site == "" {
+		site = s.Network.SiteOf(req.Host)
+	}
+	switch _, known := s.Network.Sites[site]; {
+	case req.Guest != "" || req.To != "":
+		return failoverCase{}, malformedf("a rescue is of a site or a host, and stays there: choose guests with only")
+	case req.Site == "" && site == "":
+		return failoverCase{}, notFound("host", string(req.Host))
+	case !known:
+		return failoverCase{}, notFound("site", string(site))
+	}
+	host, err := s.RescuedAt(site, req.Host)
+	if r, refused := errors.AsType[*failover.RejectedError](err); refused {
+		return failoverCase{}, refusedFor(r.Reason)
+	}
+	c := failoverCase{failover.Loss{Site: site, Host: host, Local: true}, failover.HostDomain(host), string(host)}
+	return c, c.narrow(s, req)
+}
+
+// kind is that of the operation that a request asks for.
+func (c failoverCase) kind() failover.OpKind {
+	if c.loss.Local {
+		return failover.KindRescue
+	}
+	return failover.KindFailover
 }
 
 // narrow applies the target and the choice of guests that a person made.
@@ -125,10 +159,12 @@ func (h *handler) failover(r *http.Request) (any, error) {
 	c.loss.ByHand = true
 	plan := h.planFor(s, c)
 	switch {
-	case req.Plan != "" && req.Plan != plan.Hash:
+	case req.Plan != "" && !plan.Is(req.Plan):
 		return nil, refusedFor(failover.Reason{Code: failover.CodeStalePlan, Args: args("got", req.Plan, "have", plan.Hash)})
 	case plan.Open != "" && len(plan.Assignments) == 0:
 		return nil, refusedFor(failover.Reason{Code: failover.CodeAlreadyBegun, Args: args("domain", string(c.domain), "op", string(plan.Open))})
+	case c.loss.Local && len(plan.Answers) > 0:
+		return nil, refusedFor(failover.Reason{Code: failover.CodeStillRuns, Args: args("host", string(c.loss.Host), "seen", strings.Join(first(plan.Answers, 3), ", "))})
 	case len(plan.Assignments) == 0:
 		return nil, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("domain", string(c.domain))})
 	case plan.Confirm != "" && req.Confirm != plan.Confirm:
@@ -141,7 +177,7 @@ func (h *handler) failover(r *http.Request) (any, error) {
 	h.Log.Info("failover requested", "actor", actor.String(), "domain", string(c.domain), "plan", plan.Hash,
 		"to", string(req.To), "guests", len(plan.Assignments), "reason", req.Reason)
 	st, err := h.Backend.Propose(r.Context(), failover.BeginOp{
-		Kind: failover.KindFailover, Domain: c.domain, Plan: plan.Plan, Forced: true,
+		Kind: c.kind(), Domain: c.domain, Plan: plan.Plan, Forced: true,
 	})
 	if err != nil {
 		return nil, err
@@ -181,7 +217,7 @@ func (h *handler) action(r *http.Request) (any, error) {
 	case "cancel":
 		cmd = failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: args("actor", actor.String(), "reason", req.Reason)}}
 	case "retry":
-		cmd = failover.RetryOp{Op: id}
+		cmd = failover.RetryOp{Op: id, HostOff: req.HostOff}
 	case "ack":
 		cmd = failover.Ack{Domain: op.Domain}
 	default:

@@ -59,6 +59,9 @@ type Config struct {
 	// lists for wwwctl doctor and never touches: a structure's own. The token
 	// needs VM.Audit on /vms.
 	Inventory map[network.HostID]PVE `json:"inventory,omitempty"`
+	// Fences are the ways to put a structure's dead PVE off, by the name that
+	// network.yaml gives for it (fence:).
+	Fences map[string]Fence `json:"fences,omitempty"`
 	// TSIG are the keys of zones with the back end rfc2136, by name.
 	TSIG map[string]TSIGKey `json:"tsig,omitempty"`
 	// ProbeFingerprints pin the certificates that probes expect of other
@@ -123,6 +126,17 @@ type Router struct {
 	CAFile       string `json:"ca_file,omitempty"`       // authority that signed the router's certificate
 	Fingerprint  string `json:"fingerprint,omitempty"`   // or: the certificate itself, SHA-256
 	Interface    string `json:"interface,omitempty"`     // only peers of this WireGuard interface; default: of all
+}
+
+// Fence puts a host off: by a program, or by disabling its port on this site's router
+// or switch. Exactly one of Command and Port is set.
+type Fence struct {
+	// Command is run with the verb status (it prints on or off) or off as its last argument.
+	Command []string `json:"command,omitempty"`
+	Port    string   `json:"port,omitempty"` // name of the ethernet interface, such as ether3
+	// Router is how the agent identifies itself to the device with the port. The
+	// user's group needs the policies read, write and rest-api.
+	Router Router `json:"router,omitzero"`
 }
 
 // TSIGKey is a key for DNS updates. SecretFile holds it in base64, one line.

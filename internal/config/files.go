@@ -36,6 +36,17 @@ func (c *Config) CheckFiles() []network.Problem {
 		{"pve.ca_file", c.PVE.CAFile, false, network.Warning, "copy the authority's certificate there: cp /etc/pve/pve-root-ca.pem " + c.PVE.CAFile},
 		{"pbs.ca_file", c.PBS.CAFile, false, network.Warning, "remove ca_file and write fingerprint: (proxmox-backup-manager cert info)"},
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Fences)) {
+		f, path := c.Fences[name], "fences."+name
+		if len(f.Command) > 0 {
+			files = append(files, namedFile{path + ".command", f.Command[0], false, network.Warning, "put the program there, owner root, mode 0755"})
+		}
+		files = append(
+			files,
+			namedFile{path + ".router.password_file", f.Router.PasswordFile, true, network.Warning, "make a user on the router (/user/add group=ww-fence) and write its password into the file, one line"},
+			namedFile{path + ".router.ca_file", f.Router.CAFile, false, network.Warning, "export the router's authority (/certificate/export-certificate ww-ca) and copy it there"},
+		)
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.TSIG)) {
 		files = append(files, namedFile{"tsig." + name + ".secret_file", c.TSIG[name].SecretFile, true, network.Error, "make the key (tsig-keygen " + name + ") and write its secret into the file"})
 	}

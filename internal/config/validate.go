@@ -39,7 +39,7 @@ func (c *Config) Validate() []network.Problem {
 	}
 	k.proxmox("pve", c.PVE)
 	k.proxmox("pbs", PVE{TokenFile: c.PBS.TokenFile, CAFile: c.PBS.CAFile, Fingerprint: c.PBS.Fingerprint})
-	k.router(c.Router)
+	k.router("router", c.Router)
 	k.interfaceName("wireguard.interface", c.WireGuard.Interface)
 	for _, host := range slices.Sorted(maps.Keys(c.Inventory)) {
 		path := "inventory." + string(host)
@@ -51,6 +51,7 @@ func (c *Config) Validate() []network.Problem {
 		}
 	}
 	k.keys(c)
+	k.fences(c.Fences)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
 		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)
 	}
@@ -151,30 +152,53 @@ func (k *checker) proxmox(path string, p PVE) {
 }
 
 // router demands all that a call needs, or nothing.
-func (k *checker) router(r Router) {
+func (k *checker) fences(all map[string]Fence) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		f, path := all[name], "fences."+name
+		if !network.IsLabel(name) {
+			k.fail(path, network.CodeBadName, "write the name as in network.yaml (fence:)", "fence name %s is not usable", network.Quote(name))
+		}
+		switch {
+		case (len(f.Command) > 0) == (f.Port != ""):
+			k.fail(path, network.CodeConflict, "write either command: [PROGRAM] or port: NAME with router:", "%s needs a command or a port, one of them", path)
+		case f.Port != "":
+			if f.Router == (Router{}) {
+				k.fail(path+".router", network.CodeMissing, "write router: {url: …, user: …, password_file: …, fingerprint: …}", "%s has no router", path)
+			}
+			k.router(path+".router", f.Router)
+		default:
+			k.absolute(path+".command", f.Command[0])
+			if f.Router != (Router{}) {
+				k.fail(path+".router", network.CodeConflict, "remove router:, or write port: instead of command:", "%s runs a command and asks no router", path)
+			}
+		}
+	}
+}
+
+func (k *checker) router(path string, r Router) {
 	if r == (Router{}) {
 		return
 	}
 	const hint = "write url: https://ADDRESS of the router, as /ip/service shows it for www-ssl"
 	switch u, err := url.Parse(r.URL); {
 	case r.URL == "":
-		k.fail("router.url", network.CodeMissing, hint, "router has no url")
+		k.fail(path+".url", network.CodeMissing, hint, "%s has no url", path)
 	case err != nil || u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil:
-		k.fail("router.url", network.CodeBadAddress, hint, "router url %s is not https://ADDRESS", network.Quote(r.URL))
+		k.fail(path+".url", network.CodeBadAddress, hint, "%s url %s is not https://ADDRESS", path, network.Quote(r.URL))
 	}
 	if r.User == "" {
-		k.fail("router.user", network.CodeMissing, "write user: ww-ro", "router has no user")
+		k.fail(path+".user", network.CodeMissing, "write user: ww-ro", "%s has no user", path)
 	}
 	if r.PasswordFile == "" {
-		k.fail("router.password_file", network.CodeMissing, "write password_file: PATH of a file with mode 0600", "router has no password_file")
+		k.fail(path+".password_file", network.CodeMissing, "write password_file: PATH of a file with mode 0600", "%s has no password_file", path)
 	}
-	k.absolute("router.password_file", r.PasswordFile)
-	k.absolute("router.ca_file", r.CAFile)
-	k.fingerprint("router.fingerprint", r.Fingerprint)
+	k.absolute(path+".password_file", r.PasswordFile)
+	k.absolute(path+".ca_file", r.CAFile)
+	k.fingerprint(path+".fingerprint", r.Fingerprint)
 	if r.CAFile == "" && r.Fingerprint == "" {
-		k.fail("router.fingerprint", network.CodeMissing, "write ca_file: or fingerprint: of the certificate of www-ssl", "router has neither ca_file nor fingerprint: the password would be told to whoever answers")
+		k.fail(path+".fingerprint", network.CodeMissing, "write ca_file: or fingerprint: of the certificate of www-ssl", "%s has neither ca_file nor fingerprint: the password would be told to whoever answers", path)
 	}
-	k.interfaceName("router.interface", r.Interface)
+	k.interfaceName(path+".interface", r.Interface)
 }
 
 // interfaceName refuses what cannot name an interface: Linux allows 15 bytes

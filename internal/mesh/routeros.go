@@ -62,11 +62,12 @@ func (e *RouterError) Error() string {
 // Unwrap returns what kind of error it is, if that is known.
 func (e *RouterError) Unwrap() error { return e.kind }
 
-// RouterOS reads the WireGuard peers of a MikroTik router over REST. It only
-// ever sends GET. Safe for concurrent use; requests are made one at a time,
+// RouterOS reads the WireGuard peers of a MikroTik router over REST, with GET
+// only; PutOff alone changes something. Safe for concurrent use; requests are made one at a time,
 // since a router has few threads for them.
 type RouterOS struct {
 	config    RouterConfig
+	base      string
 	query     string
 	transport *http.Transport
 }
@@ -95,7 +96,7 @@ func NewRouterOS(c RouterConfig) (*RouterOS, error) {
 	if c.Interface != "" {
 		q.Set("interface", c.Interface)
 	}
-	r := &RouterOS{config: c, query: "https://" + u.Host + "/rest/interface/wireguard/peers?" + q.Encode()}
+	r := &RouterOS{config: c, base: "https://" + u.Host, query: "https://" + u.Host + "/rest/interface/wireguard/peers?" + q.Encode()}
 	r.transport = &http.Transport{
 		DialContext: c.Dial, TLSClientConfig: r.tls(), MaxConnsPerHost: 1, IdleConnTimeout: time.Minute,
 		MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: false,
@@ -130,7 +131,7 @@ func (r *RouterOS) Close() { r.transport.CloseIdleConnections() }
 // Peers reads the peers, ordered by key. The error wraps one of those above, or
 // is that of ctx.
 func (r *RouterOS) Peers(ctx context.Context) ([]Peer, error) {
-	body, err := r.get(ctx)
+	body, err := r.call(ctx, http.MethodGet, r.query, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read WireGuard peers of the router: %w", err)
 	}
@@ -150,10 +151,13 @@ func (r *RouterOS) Peers(ctx context.Context) ([]Peer, error) {
 	return out, nil
 }
 
-func (r *RouterOS) get(ctx context.Context) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.query, http.NoBody)
+func (r *RouterOS) call(ctx context.Context, method, at string, payload []byte) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(payload))
 	if err != nil {
 		return nil, err
+	}
+	if payload != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	req.SetBasicAuth(r.config.User, r.config.Password)
 	// The transport follows no redirect: the password goes to this address only.

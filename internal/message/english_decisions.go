@@ -267,4 +267,20 @@ var decisions = map[string]Message{
 		Look:    "wwwctl status",
 		Do:      "wwwctl maintenance off NAME when the work is over; it ends by itself, too.",
 	},
+	"WWW-1340": {
+		Severity: Warning, Word: "host-off", Title: "the dead host is known to be off",
+		Text:    "{host} is off[: {note}]; {guest} may start beside it",
+		Meaning: "Its copy has the address of the one on the dead host: it was waited for proof that this one does not run.",
+		Impact:  "What was cut off stays cut off: put the host back by hand, and only after its guests were stopped or moved.",
+		Look:    "wwwctl op show OP",
+		Do:      "Before the host gets power or its port again: docs/operations.md, after a rescue.",
+	},
+	"WWW-1341": {
+		Severity: Critical, Word: "no-proof", Title: "nothing proves that the dead host is off",
+		Text:    "{guest}: nothing proves that {host} is off[: {note}]",
+		Meaning: "Its copy would start with the same address on the same VLAN. If the old host still ran, members would reach now one and now the other.",
+		Impact:  "The copy is restored and waits, stopped. Nothing was started, nothing was cut off.",
+		Look:    "wwwctl op show {op}",
+		Do:      "Go there, pull the plug of {host}, then: wwwctl op retry {op} --host-is-off",
+	},
 }

@@ -130,6 +130,12 @@ var readiness = map[string]Message{
 		Meaning: "The request named the target.",
 		Impact:  "None.", Look: "wwwctl events", Do: "Nothing.",
 	},
+	"WWW-1219": {
+		Severity: Info, Word: "same-site", Title: "beside its own host",
+		Text:    "Raoull's PVE at {site} takes it: same VLAN, same address, no name changes",
+		Meaning: "A rescue restores the guests of a structure's dead host at the same site, from the site's own backups.",
+		Impact:  "Members reach it as before, at the site and from outside.", Look: "wwwctl guests", Do: "Nothing.",
+	},
 	"WWW-1218": {
 		Severity: Error, Word: "stale-readiness", Title: "the target's facts are old",
 		Text:    "what {site} could receive was last reported {age} ago",

@@ -20,6 +20,10 @@ var rejections = map[string]Message{
 	"WWW-2016": refused("unknown guest", "there is no guest {guest}", "wwwctl guests -o name"),
 	"WWW-2017": refused("no free guest id", "no guest id is free[ at {site}][ in {range}]", "Widen hosts.NAME.restore.ids of the target in network.yaml."),
 	"WWW-2018": refused("already begun", "{domain}: operation {op} is already under way", "wwwctl op show OP; wwwctl approve OP if it waits."),
+	"WWW-2019": refused("no local rescue at this site", "{site} has no PVE of Raoull's that could take guests: its own backups cannot be started there",
+		"Repair the structure's PVE (wwwctl sites {site} says who has the key), or bring its guests back elsewhere: wwwctl failover {site}"),
+	"WWW-2020": refused("the host still answers", "{host} answers[ ({seen})]: a rescue would start second copies with the same addresses",
+		"Shut its guests and the host down first, wait until it is silent, then wwwctl rescue {site} again."),
 }
 
 // rejected is an answer that only agents meet; they read the state again.

@@ -242,6 +242,18 @@ func (c *checker) target(path string, h Host) {
 		c.fail(path, CodeConflict, "declare restore: here, or remove sources: and lineages:", "sources and lineages are for a host that receives guests")
 	}
 	c.storages(path, h)
+	c.fence(path+".fence", h)
+}
+
+// fence: only a host whose guests can be rescued beside it is ever put off.
+func (c *checker) fence(path string, h Host) {
+	switch {
+	case h.Fence == "":
+	case h.Owner != OwnerStructure || h.PVE == nil:
+		c.fail(path, CodeKind, "remove fence:, or declare it at the structure's PVE", "only a PVE of a structure is put off")
+	case !IsLabel(h.Fence):
+		c.fail(path, CodeBadName, "write a name of letters, digits and dashes, such as fence: plug-moulin", "fence name %s is not usable", Quote(h.Fence))
+	}
 }
 
 // storages checks the PVE storage entries of each lost site. One entry holds

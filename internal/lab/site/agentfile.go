@@ -79,6 +79,7 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 	}
 	if len(inventory) > 0 {
 		line("inventory:\n%s", strings.Join(inventory, "\n"))
+		line("fences: {%s: {command: [%q, %q]}}", plugName, secretFile(dir, name, plugProgram), secretFile(dir, name, plugState))
 	}
 	return nil
 }

@@ -60,6 +60,11 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/sync", nil, nil)
 }
 
+// Crash takes the power from one host of the site.
+func (c *Client) Crash(ctx context.Context, host string) error {
+	return c.do(ctx, http.MethodPost, "/crash/"+host, nil, nil)
+}
+
 // Act starts or stops a guest by hand.
 func (c *Client) Act(ctx context.Context, a Act) error {
 	return c.do(ctx, http.MethodPost, "/guest", a, nil)

@@ -94,6 +94,9 @@ func (p *process) control() http.Handler {
 	mux.HandleFunc("POST /sync", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, p.ask(r.Context(), p.syncNow))
 	})
+	mux.HandleFunc("POST /crash/{host}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, p.crashHost(r.PathValue("host")))
+	})
 	mux.HandleFunc("POST /guest", func(w http.ResponseWriter, r *http.Request) {
 		var a Act
 		err := decode(r, &a)

@@ -84,7 +84,7 @@ func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error
 	if l.RealDNS() {
 		files[tsigName] = l.TSIGSecret() + "\n"
 	}
-	var errs []error
+	errs := []error{writePlug(dir, name)}
 	for file, text := range files {
 		errs = append(errs, os.WriteFile(secretFile(dir, name, file), []byte(text), 0o600))
 	}

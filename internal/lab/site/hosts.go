@@ -104,7 +104,7 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 		cfg.Tokens[token] = p.lab.TokenSecret(p.name, token)
 	}
 	p.sources = map[string]lab.SyncSource{}
-	for _, other := range p.lab.others(p.index, network.Brique) {
+	for _, other := range p.lab.homes(p.index) {
 		source, err := p.source(ctx, h, other)
 		if err != nil {
 			return nil, err
@@ -117,7 +117,7 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 			EncryptedOnly: true, Every: p.lab.Timing.Sync.D(),
 		})
 	}
-	if p.lab.Sites[p.index].Kind == network.Brique {
+	if p.lab.Sites[p.index].Structure != "" {
 		cfg.Namespaces = append(cfg.Namespaces, p.name)
 	}
 	cfg.Jobs = p.jobs
@@ -147,11 +147,20 @@ func lookRights(version string) ([]string, error) {
 func (p *process) storeRights() map[string][]string {
 	_, host, _ := p.lab.Spec().Target(network.SiteID(p.name))
 	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: Datastore}, Entries: map[string]doctor.Entry{}}
-	for _, other := range p.lab.others(p.index, network.Brique) {
+	for _, other := range p.lab.homes(p.index) {
 		facts.Entries[sourceEntry(other)] = doctor.Entry{Type: "pbs", Datastore: Datastore, Namespace: other}
 		facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: other, RemoteStore: Datastore, Pull: true})
 	}
-	return privileges.ACL(doctor.StoreGrants(host, facts))
+	if p.lab.Sites[p.index].Structure == "" {
+		return privileges.ACL(doctor.StoreGrants(host, facts))
+	}
+	facts.Entries[sourceEntry(p.name)] = doctor.Entry{Type: "pbs", Datastore: Datastore, Namespace: p.name}
+	rights := privileges.ACL(doctor.StoreGrants(host, facts))
+	// Its own structure's backups belong to that structure's host: to protect one the
+	// agent needs the right to what is others' (reference/proxmox.md, section 9).
+	own := privileges.StorePath(Datastore, p.name)
+	rights[own] = append(rights[own], "Datastore.Modify")
+	return rights
 }
 
 // How long a pull waits for another site: sync jobs run one after another, and a dead
@@ -236,8 +245,8 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		cfg.ACL = map[string]map[string][]string{PVEToken: {"/vms": look}}
 		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
 	} else {
-		for _, other := range p.lab.others(p.index, network.Brique) {
-			cfg.Storages = append(cfg.Storages, entry(sourceEntry(other), other))
+		for _, home := range append(p.lab.homes(p.index), p.name) { // its own for a rescue
+			cfg.Storages = append(cfg.Storages, entry(sourceEntry(home), home))
 		}
 		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), cfg.Version)
 		if err != nil {

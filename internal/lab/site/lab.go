@@ -190,9 +190,23 @@ func (l *Lab) Hosts(i int) []Host {
 			{Name: "raoull-" + name, Index: 1, Owner: network.OwnerRaoull, PVE: true, PBS: true},
 		}
 	case network.Parpaing:
-		return []Host{{Name: "pbs-" + name, Index: 0, Owner: network.OwnerRaoull, PBS: true}}
+		hosts := []Host{{Name: "pbs-" + name, Index: 0, Owner: network.OwnerRaoull, PBS: true}}
+		if l.Sites[i].Structure != "" {
+			hosts = append(hosts, Host{Name: "pve-" + name, Index: 1, Owner: network.OwnerStructure, PVE: true})
+		}
+		return hosts
 	}
 	return nil
+}
+
+// structureHost returns the name of a site's machine that is its structure's.
+func (l *Lab) structureHost(i int) string {
+	for _, h := range l.Hosts(i) {
+		if h.Owner == network.OwnerStructure {
+			return h.Name
+		}
+	}
+	return ""
 }
 
 // store returns the machine with the PBS of a site.

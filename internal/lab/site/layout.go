@@ -46,6 +46,23 @@ func Layout(n int, block byte) (*Lab, error) {
 	return l, nil
 }
 
+// SettleParpaing gives the first parpaing a structure with a PVE of its own, the form of
+// a site that has no local rescue.
+func (l *Lab) SettleParpaing() error {
+	for i, s := range l.Sites {
+		if s.Kind != network.Parpaing {
+			continue
+		}
+		l.Sites[i].Structure, l.Sites[i].VLAN = "la-halle", 190
+		l.addGuests(s.Name, "la-halle", 90, []Member{
+			{Name: "paniers", Type: network.CT, Priority: 1, Disk: 4 * mib},
+			{Name: "stands", Type: network.VM, Priority: 2, Disk: 8 * mib},
+		})
+		return nil
+	}
+	return fmt.Errorf("a lab of %d sites has no parpaing", len(l.Sites))
+}
+
 func (l *Lab) addBrique() {
 	k := 0
 	for _, s := range l.Sites {
@@ -59,8 +76,13 @@ func (l *Lab) addBrique() {
 		name, structure = firstBriques[k].name, firstBriques[k].structure
 	}
 	l.Sites = append(l.Sites, Site{Name: name, Kind: network.Brique, Structure: structure, VLAN: 120 + 10*k})
-	for i, g := range guestsOfBrique(k) {
-		g.ID, g.Structure, g.Number = 1000*(k+1)+101+i, structure, i
+	l.addGuests(name, structure, k+1, guestsOfBrique(k))
+}
+
+// addGuests adds the guests of a structure; their ids begin at 1000 times a number.
+func (l *Lab) addGuests(name, structure string, thousand int, guests []Member) {
+	for i, g := range guests {
+		g.ID, g.Structure, g.Number = 1000*thousand+101+i, structure, i
 		label := g.Name
 		g.Name = label + "-" + name
 		g.Names = []string{label + "." + name + "." + l.Zone}

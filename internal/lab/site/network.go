@@ -68,6 +68,9 @@ func (l *Lab) site(i int) network.Site {
 func (l *Lab) host(i int, h Host) network.Host {
 	addr := l.Plan().Host(i, h.Index)
 	out := network.Host{Owner: h.Owner}
+	if h.Owner == network.OwnerStructure {
+		out.Fence = plugName
+	}
 	if h.PVE {
 		out.PVE = &network.PVE{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, l.Ports().PVE)), Node: h.Name}
 	}
@@ -80,8 +83,8 @@ func (l *Lab) host(i int, h Host) network.Host {
 			Reserve: 2 << 30, Parallel: 3,
 		}
 		out.Sources = map[network.SiteID][]string{}
-		for _, other := range l.others(i, network.Brique) {
-			out.Sources[network.SiteID(other)] = []string{sourceEntry(other)}
+		for _, home := range append(l.homes(i), l.Sites[i].Name) { // its own for a rescue
+			out.Sources[network.SiteID(home)] = []string{sourceEntry(home)}
 		}
 	}
 	return out
@@ -90,11 +93,11 @@ func (l *Lab) host(i int, h Host) network.Host {
 // sourceEntry is the storage entry that reads the backups of another site.
 func sourceEntry(site string) string { return "pbs-" + site }
 
-// others returns the other sites of a kind.
-func (l *Lab) others(i int, kind network.Kind) []string {
+// homes returns the other sites at which a structure has its servers.
+func (l *Lab) homes(i int) []string {
 	var out []string
 	for j, s := range l.Sites {
-		if j != i && s.Kind == kind {
+		if j != i && s.Structure != "" {
 			out = append(out, s.Name)
 		}
 	}
@@ -105,7 +108,7 @@ func (l *Lab) guest(g Member) network.Guest {
 	i, _ := l.Index(l.Home(g)) // Layout makes no guest without a home
 	out := network.Guest{
 		ID: g.ID, Type: g.Type, Structure: network.StructureID(g.Structure),
-		Host: network.HostID(l.Hosts(i)[0].Name), Priority: g.Priority, Names: g.Names,
+		Host: network.HostID(l.structureHost(i)), Priority: g.Priority, Names: g.Names,
 		Memory: network.Bytes(g.Memory), Disk: network.Bytes(g.Disk),
 		Check: &network.Check{
 			URL: fmt.Sprintf("http://{address}:%d/status", l.Ports().Guest), Expect: "installed",

@@ -117,6 +117,7 @@ func (p *process) advance(ctx context.Context) {
 					m.pve.Advance(now)
 				}
 			}
+			p.followPlug(now)
 			p.reconcile(ctx)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 const (
@@ -69,10 +70,12 @@ func (p *process) ask(ctx context.Context, do func(now time.Time) error) error {
 // home returns the structure's host and its guests.
 func (p *process) home() (*lab.PVE, []Member) {
 	guests := p.lab.GuestsOf(p.name)
-	if len(guests) == 0 || len(p.machines) == 0 {
-		return nil, nil
+	for _, m := range p.machines {
+		if m.Owner == network.OwnerStructure && len(guests) > 0 {
+			return m.pve, guests
+		}
 	}
-	return p.machines[0].pve, guests
+	return nil, nil
 }
 
 // backUp backs the structure's guests up when their time has come, as the host's own

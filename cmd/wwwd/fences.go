@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/mesh"
+)
+
+// fences opens the ways to put a structure's dead PVE off. One that cannot be opened
+// tells why when it is needed: until then nobody is kept from voting.
+func (d *daemon) fences() map[string]agent.Fence {
+	out := map[string]agent.Fence{}
+	for _, name := range slices.Sorted(maps.Keys(d.conf.Fences)) {
+		f := d.conf.Fences[name]
+		if len(f.Command) > 0 {
+			out[name] = agent.ExecFence{Command: f.Command}
+			continue
+		}
+		out[name] = portFence{d: d, conf: f}
+	}
+	return out
+}
+
+// portFence opens the router anew for each call: they are rare, and its password may
+// have been changed since the agent began.
+type portFence struct {
+	d    *daemon
+	conf config.Fence
+}
+
+func (f portFence) open() (mesh.Port, error) {
+	r, err := routerOf(f.conf.Router, f.d.conf.Dial.Mesh)
+	return mesh.Port{Router: r, Name: f.conf.Port}, err
+}
+
+// Off implements agent.Fence.
+func (f portFence) Off(ctx context.Context) (bool, string, error) {
+	p, err := f.open()
+	if err != nil {
+		return false, "", err
+	}
+	defer p.Router.Close()
+	return p.Off(ctx)
+}
+
+// PutOff implements agent.Fence.
+func (f portFence) PutOff(ctx context.Context) error {
+	p, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer p.Router.Close()
+	return p.PutOff(ctx)
+}

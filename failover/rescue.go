@@ -1,0 +1,94 @@
+package failover
+
+// A rescue restores the guests of a structure's dead host on Raoull's PVE of the same
+// site, from the site's own backups: same VLAN, same address, no name changes.
+
+// mayReceive says whether a site's target host comes into question for a loss.
+func (l Loss) mayReceive(site SiteID, host HostID) bool {
+	if l.Local {
+		return site == l.Site && host != l.Host
+	}
+	return site != l.Site
+}
+
+// RescuedAt returns the host of a structure at a site of which a rescue would restore
+// the guests, or why there is no rescue: without a PVE of Raoull's beside it, only its
+// repair or a failover to another site helps. host "" stands for the only one.
+func (s *State) RescuedAt(site SiteID, host HostID) (HostID, error) {
+	target, _, ok := s.Network.Target(site)
+	if !ok {
+		return "", reject(CodeNoRescue, "site", string(site))
+	}
+	var found []HostID
+	for _, h := range s.Network.Sites[site].HostIDs() {
+		if s.Network.Sites[site].Hosts[h].PVE != nil && h != target && (host == "" || h == host) {
+			found = append(found, h)
+		}
+	}
+	switch {
+	case len(found) == 0:
+		return "", reject(CodeNothing, "what", "host to rescue", "domain", string(SiteDomain(site)))
+	case len(found) > 1:
+		return "", reject(CodeInvalid, "what", "more than one host at "+string(site)+": name it with --host")
+	}
+	return found[0], nil
+}
+
+// checkKind refuses a plan that is not what its operation is called.
+func (c BeginOp) checkKind(s *State) error {
+	l := c.Plan.Loss
+	switch {
+	case l.Local != (c.Kind == KindRescue):
+		return reject(CodeInvalid, "what", "a "+string(c.Kind)+" with the plan of another kind")
+	case c.Kind != KindRescue:
+		return nil
+	}
+	host, err := s.RescuedAt(l.Site, l.Host)
+	if err == nil && (host != l.Host || c.Domain != HostDomain(host)) {
+		err = reject(CodeInvalid, "what", "a rescue of "+string(c.Domain)+" that is planned for host "+string(l.Host))
+	}
+	return err
+}
+
+// leads says whether an assignment leads where its kind of operation may lead.
+func (s *State) leads(kind OpKind, a Assignment) bool {
+	p := s.Guests[a.Guest]
+	if kind == KindRescue {
+		return a.Target == p.Owner && a.Host != p.Host
+	}
+	return a.Target != p.Owner
+}
+
+// atHome says whether the copy of a guest that counts is the one on its own host.
+func (s *State) atHome(g GuestID) bool {
+	p := s.Guests[g]
+	return p.Owner == s.Network.Home(g) && p.Host == s.Network.Guests[g].Host
+}
+
+// homeDomain is what must be back for an away guest to have two copies: its home site,
+// and for one that was rescued there its own host.
+func (s *State) homeDomain(g GuestID) DomainID {
+	home := s.Network.Home(g)
+	if s.Guests[g].Owner == home {
+		return HostDomain(s.Network.Guests[g].Host)
+	}
+	return SiteDomain(home)
+}
+
+// checkRescue: S3 where both copies would have one address. Nothing is owned, and so
+// nothing started, before the old host was proven to be off; and it stays at its site.
+func checkRescue(s *State, op Operation, run GuestRun) error {
+	fence, has := run.Step(StepFence)
+	rescue := op.Kind == KindRescue && run.State != RunCancelled
+	switch {
+	case rescue && !has || has && op.Kind != KindRescue:
+		return violated("S3", "%s of %s: a fence and a rescue belong together", run.Assignment.Guest, op.ID)
+	case rescue && run.Owned() && fence.Status != StatusDone:
+		return violated("S3", "%s is owned while its old host %s may run", run.Assignment.Guest, op.Plan.Loss.Host)
+	case has && fence.Attempt > 0 && run.Admitted == 0:
+		return violated("S4", "%s: host %s was fenced without having been admitted", run.Assignment.Guest, op.Plan.Loss.Host)
+	case rescue && s.NetworkVersion < op.Begun.Index && run.Assignment.Target != op.Plan.Loss.Site:
+		return violated("S10", "the rescue of %s leads to %s", run.Assignment.Guest, run.Assignment.Target)
+	}
+	return nil
+}

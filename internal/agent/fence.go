@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// Fence knows whether one host has no power or no network, and can take it away.
+type Fence interface {
+	// Off says whether the host is off, and how that is known. It only looks.
+	Off(ctx context.Context) (off bool, how string, err error)
+	// PutOff takes it away. Whether that worked, Off must tell.
+	PutOff(ctx context.Context) error
+}
+
+// Where the proof that a dead host is off stands.
+const (
+	fenceLook    = ""        // does the host answer after all?
+	fenceKnown   = "known"   // is it off already?
+	fenceConfirm = "confirm" // may it be put off?
+	fencePut     = "put"     // put it off
+	fenceBack    = "back"    // read back that it is
+)
+
+// fence proves that the dead host of a rescue is off before a second copy with the same
+// address becomes the one that counts. A host that answers is never cut off.
+func (j *job) fence(ctx context.Context) (time.Time, *outcome) {
+	m, dead := &j.w.mem, j.op.Plan.Loss.Host
+	if m.phase == fenceLook {
+		return j.fenceLook(ctx)
+	}
+	f := j.w.e.Fences[j.deadHost().Fence]
+	if f == nil {
+		return j.now, &outcome{failure: failover.FailProof, note: noFence(string(dead), j.deadHost().Fence)}
+	}
+	switch m.phase {
+	case fenceConfirm:
+		return j.confirm(ctx, fencePut)
+	case fencePut:
+		if j.now.Sub(m.confirmed) > confirmAge {
+			m.phase = fenceConfirm
+			return j.now, nil
+		}
+		j.call("put off")
+		if err := f.PutOff(ctx); err != nil {
+			return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf("put %s off: %v", dead, err))}
+		}
+		m.phase = fenceBack
+		return j.soon(), nil
+	}
+	j.call("is it off")
+	off, how, err := f.Off(ctx)
+	switch {
+	case err != nil:
+		return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf("ask whether %s is off: %v", dead, err))}
+	case off:
+		return j.now, &outcome{note: clip(how)}
+	case m.phase == fenceBack: // the step's deadline ends this
+		return j.now.Add(time.Second), nil
+	}
+	m.phase = fenceConfirm
+	return j.now, nil
+}
+
+func noFence(host, name string) string {
+	if name == "" {
+		return "no fence is declared for " + host
+	}
+	return fmt.Sprintf("this site's wwwd.yaml has no fence %q", name)
+}
+
+func (j *job) fenceLook(ctx context.Context) (time.Time, *outcome) {
+	m, dead := &j.w.mem, j.op.Plan.Loss.Host
+	if pve := j.deadHost().PVE; pve != nil && j.w.e.Answers != nil {
+		j.call("does the host answer")
+		if j.w.e.Answers(ctx, pve.URL) {
+			return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("%s answers at %s: it is not off, and was not cut off", dead, pve.URL)}
+		}
+	}
+	if by := j.op.HostOff; by.Index != 0 {
+		return j.now, &outcome{note: "by the word of " + by.Actor}
+	}
+	m.phase = fenceKnown
+	return j.now, nil
+}
+
+// deadHost is the declaration of the host that a rescue answers to.
+func (j *job) deadHost() network.Host {
+	return j.s.Network.Sites[j.op.Plan.Loss.Site].Hosts[j.op.Plan.Loss.Host]
+}
+
+// ExecFence runs a program of this site: a smart plug, IPMI. It is given the verb off or
+// status as its last argument. Status prints on or off; both end with exit code 0.
+type ExecFence struct{ Command []string }
+
+// maxFenceOutput bounds what is read of a program's output.
+const maxFenceOutput = 4 << 10
+
+// Off asks the program.
+func (f ExecFence) Off(ctx context.Context) (bool, string, error) {
+	out, err := f.run(ctx, "status")
+	if err != nil {
+		return false, "", err
+	}
+	switch word := strings.TrimSpace(out); word {
+	case "off":
+		return true, f.Command[0] + " says off", nil
+	case "on":
+		return false, "", nil
+	default:
+		return false, "", fmt.Errorf("%s status: %q is neither on nor off", f.Command[0], word)
+	}
+}
+
+// PutOff has the program do it.
+func (f ExecFence) PutOff(ctx context.Context) error {
+	_, err := f.run(ctx, "off")
+	return err
+}
+
+func (f ExecFence) run(ctx context.Context, verb string) (string, error) {
+	if err := f.trusted(); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(ctx, f.Command[0], append(append([]string(nil), f.Command[1:]...), verb)...)
+	cmd.WaitDelay = time.Second
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &limited{w: &out, left: maxFenceOutput}, &limited{w: &complaint, left: maxFenceOutput}
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w %s", f.Command[0], verb, err, strings.TrimSpace(complaint.String()))
+	}
+	return out.String(), nil
+}
+
+// trusted refuses a program that others than its owner could change.
+func (f ExecFence) trusted() error {
+	if len(f.Command) == 0 {
+		return errors.New("no command")
+	}
+	info, err := os.Stat(f.Command[0])
+	switch {
+	case err != nil:
+		return err
+	case !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s is not a file that only its owner can write (chmod go-w)", f.Command[0])
+	}
+	return nil
+}
+
+// limited writes at most so many bytes and drops the rest.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(b []byte) (int, error) {
+	n := min(len(b), l.left)
+	l.left -= n
+	if _, err := l.w.Write(b[:n]); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}

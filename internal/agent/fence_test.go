@@ -1,0 +1,181 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// plug is a fence whose host is on until it is put off.
+type plug struct {
+	off    bool
+	puts   int
+	dead   bool // put off without effect
+	failed error
+}
+
+func (p *plug) Off(context.Context) (bool, string, error) { return p.off, "plug says off", p.failed }
+
+func (p *plug) PutOff(context.Context) error {
+	p.puts++
+	p.off = !p.dead
+	return p.failed
+}
+
+// rescue begins a rescue of the dead structure's host at the rig's site.
+func (r *rig) rescue(fence string, fences map[string]agent.Fence, answers bool) {
+	r.t.Helper()
+	s := spec()
+	here := s.Sites[away]
+	here.Hosts["pve-dead"] = network.Host{Owner: network.OwnerStructure, PVE: &network.PVE{URL: "https://10.30.1.10:8006", Node: "pve-dead"}, Fence: fence}
+	s.Sites[away] = here
+	g := s.Guests[guest]
+	g.Host = "pve-dead"
+	s.Guests[guest] = g
+	r.must(failover.Bootstrap{Generation: 1})
+	r.must(failover.ApplyNetwork{Spec: s})
+	r.must(failover.BeginOp{
+		Kind: failover.KindRescue, Domain: failover.HostDomain("pve-dead"), Forced: true,
+		Plan: failover.Plan{Loss: failover.Loss{Site: away, Host: "pve-dead", Local: true}, Assignments: []failover.Assignment{{
+			Guest: guest, Structure: "le-moulin", Priority: 1, Target: away, Host: "pve-quai", VLAN: 120,
+			Point: failover.RestorePoint{Storage: "pbs-moulin", Volid: "pbs-moulin:backup/vm/1101/" + r.now.UTC().Format(time.RFC3339), Namespace: "moulin", Time: r.now, Size: 1 << 18},
+		}}},
+	})
+	r.executor.Fences, r.executor.Answers = fences, func(context.Context, string) bool { return answers }
+}
+
+func TestRescuePutsTheDeadHostOffFirst(t *testing.T) {
+	p := &plug{}
+	r := newRig(t)
+	r.rescue("plug", map[string]agent.Fence{"plug": p}, false)
+	r.until("fence running")
+	if g, ok := r.pve.Guest(vmid); !ok || g.Running || p.puts != 0 {
+		t.Fatalf("before the fence: copy there %t, running %t, put off %d times", ok, g.Running, p.puts)
+	}
+	r.until("start running")
+	if !p.off || p.puts != 1 {
+		t.Errorf("host off %t after %d requests, want off after 1", p.off, p.puts)
+	}
+	r.until("nothing left")
+	if got := r.log.state.Guests[guest]; got.Owner != away || got.Host != "pve-quai" || got.Serving != away {
+		t.Errorf("placement %+v, want at %s on pve-quai", got, away)
+	}
+}
+
+func TestWhatProvesThatAHostIsOff(t *testing.T) {
+	broken := errors.New("no route to plug")
+	for _, tc := range []struct {
+		name    string
+		fence   string
+		plug    *plug
+		answers bool
+		word    bool // of a person
+		want    failover.Failure
+		puts    int
+	}{
+		{"off already", "plug", &plug{off: true}, false, false, "", 0},
+		{"put off", "plug", &plug{}, false, false, "", 1},
+		{"a person's word", "", nil, false, true, "", 0},
+		{"nothing declared", "", nil, false, false, failover.FailProof, 0},
+		{"declared and not set up", "socket", &plug{}, false, false, failover.FailProof, 0},
+		{"no effect", "plug", &plug{dead: true}, false, false, failover.FailTransient, 1},
+		{"unreachable", "plug", &plug{failed: broken}, false, false, failover.FailTransient, 0},
+		{"it answers", "plug", &plug{}, true, false, failover.FailFatal, 0},
+		{"it answers, whatever a person says", "", nil, true, true, failover.FailFatal, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t)
+			fences := map[string]agent.Fence{}
+			if tc.plug != nil {
+				fences["plug"] = tc.plug
+			}
+			r.rescue(tc.fence, fences, tc.answers)
+			r.until("fence pending")
+			if tc.word {
+				op := r.op()
+				r.must(failover.Stick{Op: op.ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeNoProof}})
+				r.must(failover.RetryOp{Op: op.ID, HostOff: true})
+			}
+			for range 2000 {
+				if step, _, _ := r.run().Current(); step.ID != failover.StepFence || step.Status == failover.StatusFailed {
+					break
+				}
+				r.step()
+			}
+			step, _ := r.run().Step(failover.StepFence)
+			if step.Failure != tc.want || (step.Status == failover.StatusDone) != (tc.want == "") {
+				t.Errorf("fence is %s %q %q, want failure %q", step.Status, step.Failure, step.Note, tc.want)
+			}
+			if tc.plug != nil && tc.plug.puts != tc.puts {
+				t.Errorf("put off %d times, want %d", tc.plug.puts, tc.puts)
+			}
+			if tc.want != "" && r.run().Owned() {
+				t.Error("owned without proof")
+			}
+		})
+	}
+}
+
+// TestNoFenceWithoutTheLeader: an agent that the leader does not confirm cuts nothing off.
+func TestNoFenceWithoutTheLeader(t *testing.T) {
+	p := &plug{}
+	r := newRig(t)
+	r.rescue("plug", map[string]agent.Fence{"plug": p}, false)
+	r.until("fence running")
+	r.log.confirm = func(failover.Token) error { return failover.ErrNoLeader }
+	for range 100 {
+		r.step()
+	}
+	if p.puts != 0 {
+		t.Errorf("put off %d times without the leader's word", p.puts)
+	}
+}
+
+func TestExecFence(t *testing.T) {
+	dir := t.TempDir()
+	program := func(name, body string, mode os.FileMode) []string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return []string{path, filepath.Join(dir, "state")}
+	}
+	good := `case "$2" in status) cat "$1" 2>/dev/null || echo on;; off) echo off >"$1";; *) exit 9;; esac`
+	f := agent.ExecFence{Command: program("plug", good, 0o755)}
+	off, _, err := f.Off(t.Context())
+	if off || err != nil {
+		t.Fatalf("before: off %t, %v", off, err)
+	}
+	if err := f.PutOff(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	off, how, err := f.Off(t.Context())
+	if !off || err != nil || !strings.Contains(how, "plug") {
+		t.Errorf("after: off %t, how %q, %v", off, how, err)
+	}
+	for name, tc := range map[string]struct {
+		command []string
+		says    string
+	}{
+		"fails":           {program("fails", "echo no bus >&2; exit 3", 0o755), "no bus"},
+		"babbles":         {program("babbles", "echo maybe", 0o755), "neither on nor off"},
+		"others may edit": {program("loose", good, 0o757), "go-w"},
+		"is not there":    {[]string{filepath.Join(dir, "none")}, "no such file"},
+		"is empty":        {nil, "no command"},
+	} {
+		if off, _, err := (agent.ExecFence{Command: tc.command}).Off(t.Context()); off || err == nil || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("a program that %s: off %t, %v, want an error with %q", name, off, err, tc.says)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package site
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// The structure's host of a site hangs on a smart plug, which is a file that says on or
+// off. A program switches it, as one for a real plug would; the site's process takes the
+// power from the host when it finds it off.
+const (
+	plugName    = "plug"
+	plugProgram = "plug.sh"
+	plugState   = "plug.state"
+)
+
+const plugScript = `#!/bin/sh
+# Usage: plug.sh STATE-FILE status|off
+case "$2" in
+status) cat "$1" ;;
+off) echo off >"$1" ;;
+*) echo "want status or off, not $2" >&2; exit 2 ;;
+esac
+`
+
+func writePlug(dir, name string) error {
+	program := secretFile(dir, name, plugProgram)
+	return errors.Join(
+		os.WriteFile(program, []byte(plugScript), 0o700),
+		os.WriteFile(secretFile(dir, name, plugState), []byte("on\n"), 0o600),
+	)
+}
+
+// PlugOn reads the plug of a site's structure's host.
+func PlugOn(dir, name string) (bool, error) {
+	b, err := os.ReadFile(secretFile(dir, name, plugState))
+	return strings.TrimSpace(string(b)) == "on", err
+}
+
+// followPlug takes the power from the structure's host when its plug is off.
+func (p *process) followPlug(now time.Time) {
+	if on, err := PlugOn(p.dir, p.name); on || err != nil {
+		return
+	}
+	for _, m := range p.machines {
+		if m.Owner == network.OwnerStructure && !m.power.isOff() {
+			p.log.Warn("the plug is off", "host", m.Name)
+			m.crash(now)
+		}
+	}
+}
+
+// crashHost takes the power from one machine, whose plug stays on: it is broken.
+func (p *process) crashHost(name string) error {
+	for _, m := range p.machines {
+		if m.Name == name {
+			m.crash(time.Now())
+			return nil
+		}
+	}
+	return fmt.Errorf("no host %q at %s", name, p.name)
+}
