@@ -57,7 +57,7 @@ type checker struct {
 	excused map[string]bool      // home guests that a person stopped or removed
 	since   map[string]time.Time // site: since when its structure's host has had power
 	stray   map[string]time.Time // site/vmid: since when it runs without an owner that is known
-	down    map[string]time.Time // guest: since when its home copy does not run
+	failed  map[string]bool      // sites of which a machine has lost power at any time
 
 	// names
 	odd map[string]time.Time // site/name: since when a server's answer differs from what is known
@@ -102,7 +102,7 @@ func newChecker(l *site.Lab, t *truth, delay time.Duration, tell func(Violation)
 		owner: map[string]ownership{}, serving: map[string]*servingSince{}, phases: map[failover.OpID]phaseSeen{},
 		byHand: map[failover.OpID]bool{}, newest: map[string]uint64{}, contact: map[string]time.Time{}, latest: map[string]*Look{},
 		starts: map[string]int{}, started: map[string]string{}, foreign: map[string]bool{}, touched: map[string]string{},
-		excused: map[string]bool{}, since: map[string]time.Time{}, stray: map[string]time.Time{}, down: map[string]time.Time{},
+		excused: map[string]bool{}, since: map[string]time.Time{}, stray: map[string]time.Time{}, failed: map[string]bool{},
 		odd: map[string]time.Time{},
 	}
 }
@@ -231,6 +231,7 @@ func (c *checker) unpowered(site string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.since, site)
+	c.failed[site] = true
 }
 
 func parseEpoch(text string) (failover.Epoch, error) {

@@ -335,3 +335,15 @@ func TestWhatDoesNotConverge(t *testing.T) {
 		})
 	}
 }
+
+// TestAPowerCutExcusesAPin: a disk may forget what it was told in the last seconds.
+func TestAPowerCutExcusesAPin(t *testing.T) {
+	s := newScene(t)
+	s.hosts[target].Hosts[1].Pinned = []string{"moulin/vm/1101/2026-03-01T12:00:00Z"}
+	s.check.unpowered(target)
+	s.check.powered(target, s.now)
+	s.pass(time.Second, nil)
+	if left := s.check.unsettled(s.lab.Names(), s.now); len(left) > 0 {
+		t.Errorf("%v, want the pin excused", left)
+	}
+}
