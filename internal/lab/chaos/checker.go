@@ -45,6 +45,7 @@ type checker struct {
 	phases  map[failover.OpID]phaseSeen
 	byHand  map[failover.OpID]bool // a person has had a say in them
 	newest  map[string]uint64      // by site: the newest index of its guests
+	index   uint64                 // the newest of any site
 	contact map[string]time.Time   // by site: since when in contact without a break
 	latest  map[string]*Look       // by site
 
@@ -234,6 +235,9 @@ func (c *checker) unpowered(site string) {
 	c.failed[site] = true
 }
 
+// upToDate says whether a look shows all that anybody has told so far.
+func (c *checker) upToDate(l *Look) bool { return l.Agent.inContact() && l.Agent.Guests.Index >= c.index }
+
 func parseEpoch(text string) (failover.Epoch, error) {
 	var e failover.Epoch
 	if _, err := fmt.Sscanf(text, "%d-%d", &e.Generation, &e.Index); err != nil {
@@ -249,6 +253,7 @@ func (c *checker) agent(l *Look) {
 		c.fail(l.At, "S1", "the state of %s went back from entry %d to %d while it ran", l.Site, c.newest[l.Site], guests.Index)
 	}
 	c.newest[l.Site] = guests.Index
+	c.index = max(c.index, guests.Index)
 	for _, g := range guests.Items {
 		c.epoch(l, g, guests.Index)
 		c.served(l, g, guests.Index)

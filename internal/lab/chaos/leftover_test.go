@@ -14,18 +14,25 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/lab/netns"
 )
 
+// need skips what cannot run here; in CI that is a failure.
+func need(t *testing.T) {
+	t.Helper()
+	switch missing := netns.Missing(); {
+	case missing == nil:
+	case os.Getenv("CI") == "true":
+		t.Fatal(missing)
+	default:
+		t.Skip(missing)
+	}
+}
+
 // TestNothingIsLeftOfAnInterruptedRun stops a run with Ctrl-C when all runs, and looks
 // for processes, namespaces, disks and sockets that it made.
 func TestNothingIsLeftOfAnInterruptedRun(t *testing.T) {
 	if testing.Short() || os.Getenv("WWW_E2E") != "1" {
 		t.Skip("starts a network: set WWW_E2E=1")
 	}
-	if err := netns.Missing(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal(err)
-		}
-		t.Skip(err)
-	}
+	need(t)
 	bin := os.Getenv("WWW_BIN")
 	if bin == "" {
 		bin = filepath.Join("..", "..", "..", "bin")
@@ -113,9 +120,7 @@ func leftovers(t *testing.T, dir string, pid int) []string {
 
 // TestDisksFillAndDrain: a full disk takes nothing, and takes it again.
 func TestDisksFillAndDrain(t *testing.T) {
-	if netns.Missing() != nil {
-		t.Skip("only root may mount")
-	}
+	need(t)
 	dir := filepath.Join(t.TempDir(), "data")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -130,7 +135,7 @@ func TestDisksFillAndDrain(t *testing.T) {
 		}
 	})
 	if err := d.mount("moulin", dir); err != nil {
-		t.Skipf("no mounts here: %v", err)
+		t.Fatal(err)
 	}
 	if b, err := os.ReadFile(filepath.Join(dir, "id")); err != nil || string(b) != "me" {
 		t.Errorf("what was there is %q, %v", b, err)

@@ -82,7 +82,7 @@ func (c *checker) justify(l *Look) {
 		switch _, ok := c.owned[key]; {
 		case ok:
 			c.once(key, p)
-		case l.Agent.inContact() && l.Asked.Sub(p.At) > knownAfter:
+		case c.upToDate(l) && l.Asked.Sub(p.At) > knownAfter:
 			c.fail(p.At, "S3", "start of %s, which has never owned a guest", key)
 		default:
 			left = append(left, p)
@@ -183,9 +183,19 @@ func (c *checker) copy(l *Look, g site.GuestStatus) {
 	switch {
 	case !known:
 		c.stray[key] = l.At
-	case l.At.Sub(since) > knownAfter && len(c.contact) > 0:
+	case l.At.Sub(since) > knownAfter && c.anyUpToDate(since.Add(knownAfter)):
 		c.fail(l.At, "S3", "%s, a copy of %s, runs and has never owned it", key, g.Name)
 	}
+}
+
+// anyUpToDate says whether any agent was asked after a time and told all there is.
+func (c *checker) anyUpToDate(after time.Time) bool {
+	for _, l := range c.latest {
+		if c.upToDate(l) && l.Asked.After(after) {
+			return true
+		}
+	}
+	return false
 }
 
 // homes: S9, home guests of a site with power run; S7, they are there.
