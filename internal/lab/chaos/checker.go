@@ -236,7 +236,9 @@ func (c *checker) unpowered(site string) {
 }
 
 // upToDate says whether a look shows all that anybody has told so far.
-func (c *checker) upToDate(l *Look) bool { return l.Agent.inContact() && l.Agent.Guests.Index >= c.index }
+func (c *checker) upToDate(l *Look) bool {
+	return l.Agent.inContact() && l.Agent.Guests.Index >= c.index
+}
 
 func parseEpoch(text string) (failover.Epoch, error) {
 	var e failover.Epoch
