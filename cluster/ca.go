@@ -5,9 +5,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -90,37 +92,144 @@ func (ca *CA) CertPEM() []byte {
 // Network returns the name of the network.
 func (ca *CA) Network() string { return ca.network }
 
-// Issue makes the certificate of one agent: for its site, the server id of its
-// data directory, and every address under which the others dial it.
+// Issue makes key and certificate of one agent: for its site, the server id of
+// its data directory, and every address under which the others dial it.
 func (ca *CA) Issue(site failover.SiteID, serverID string, addrs []netip.Addr, now time.Time, lifetime time.Duration) (Pair, error) {
-	if site == "" || serverID == "" || len(addrs) == 0 || lifetime <= 0 {
-		return Pair{}, fmt.Errorf("issue certificate for %q: site, server id, addresses and lifetime are needed", site)
-	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return Pair{}, fmt.Errorf("issue certificate for %s: %w", site, err)
 	}
-	serial, err := newSerial()
+	der, err := ca.issueAgent(key.Public(), site, serverID, addrs, now, lifetime)
 	if err != nil {
-		return Pair{}, fmt.Errorf("issue certificate for %s: %w", site, err)
+		return Pair{}, fmt.Errorf("issue certificate for %q: %w", site, err)
+	}
+	return encodePair(der, key)
+}
+
+// IssueFor makes the certificate of an agent for the public key of a request
+// (PEM). Nothing else of the request counts: who the agent is was proven
+// otherwise, by a token or by its certificate so far.
+func (ca *CA) IssueFor(csr []byte, site failover.SiteID, serverID string, addrs []netip.Addr, now time.Time, lifetime time.Duration) ([]byte, error) {
+	pub, err := requestKey(csr)
+	if err != nil {
+		return nil, fmt.Errorf("issue certificate for %q: %w", site, err)
+	}
+	der, err := ca.issueAgent(pub, site, serverID, addrs, now, lifetime)
+	if err != nil {
+		return nil, fmt.Errorf("issue certificate for %q: %w", site, err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
+}
+
+func (ca *CA) issueAgent(pub crypto.PublicKey, site failover.SiteID, serverID string, addrs []netip.Addr, now time.Time, lifetime time.Duration) ([]byte, error) {
+	if site == "" || serverID == "" || len(addrs) == 0 || lifetime <= 0 {
+		return nil, errors.New("site, server id, addresses and lifetime are needed")
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      pkix.Name{CommonName: string(site), Organization: []string{ca.network}},
-		NotBefore:    now.Add(-clockSlack), NotAfter: now.Add(lifetime),
-		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		URIs:                  []*url.URL{Identity{ca.network, site, serverID}.url()},
+		Subject:   pkix.Name{CommonName: string(site), Organization: []string{ca.network}},
+		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(lifetime),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:        []*url.URL{Identity{ca.network, site, serverID}.url()},
 	}
 	for _, a := range addrs {
 		template.IPAddresses = append(template.IPAddresses, net.IP(a.Unmap().AsSlice()))
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
-	if err != nil {
-		return Pair{}, fmt.Errorf("issue certificate for %s: %w", site, err)
+	return ca.sign(template, pub)
+}
+
+// IssueOperator makes key and certificate of a person, and its serial number as
+// State knows it. It proves who calls and serves nothing.
+func (ca *CA) IssueOperator(name string, role failover.Role, now time.Time, lifetime time.Duration) (p Pair, serial string, err error) {
+	if name == "" || !role.Valid() || lifetime <= 0 {
+		return p, "", errors.New("issue certificate for an operator: name, role and lifetime are needed")
 	}
-	return encodePair(der, key)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return p, "", fmt.Errorf("issue certificate for operator %s: %w", name, err)
+	}
+	template := &x509.Certificate{
+		Subject:   pkix.Name{CommonName: name, Organization: []string{ca.network}},
+		NotBefore: now.Add(-clockSlack), NotAfter: now.Add(lifetime),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		URIs:        []*url.URL{OperatorIdentity{ca.network, name, role}.url()},
+	}
+	der, err := ca.sign(template, key.Public())
+	if err != nil {
+		return p, "", fmt.Errorf("issue certificate for operator %s: %w", name, err)
+	}
+	p, err = encodePair(der, key)
+	return p, SerialText(template.SerialNumber), err
+}
+
+func (ca *CA) sign(template *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.BasicConstraintsValid = true
+	template.KeyUsage = x509.KeyUsageDigitalSignature
+	return x509.CreateCertificate(rand.Reader, template, ca.cert, pub, ca.key)
+}
+
+// Fingerprint is the SHA-256 of the authority's certificate in hex: what a
+// token carries, so that who joins knows whom to trust.
+func (ca *CA) Fingerprint() string { return fingerprint(ca.cert.Raw) }
+
+func fingerprint(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// SerialText is how State names a certificate.
+func SerialText(serial *big.Int) string { return hex.EncodeToString(serial.Bytes()) }
+
+// NewRequest makes a key and a request for a certificate, both in PEM. The
+// request names nobody: the authority decides whom the key is for.
+func NewRequest() (csr, key []byte, err error) {
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make certificate request: %w", err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, k)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make certificate request: %w", err)
+	}
+	p, err := encodePair(nil, k)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}), p.Key, err
+}
+
+// requestKey returns the public key of a request, of which the requester has
+// shown to hold the private one.
+func requestKey(csr []byte) (crypto.PublicKey, error) {
+	block, rest := pem.Decode(csr)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" || len(rest) > 0 {
+		return nil, errors.New("not one certificate request in PEM")
+	}
+	req, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("read certificate request: %w", err)
+	}
+	if err := req.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("read certificate request: %w", err)
+	}
+	if k, ok := req.PublicKey.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
+		return nil, errors.New("certificate request: want a key on the curve P-256")
+	}
+	return req.PublicKey, nil
+}
+
+// RequestFingerprint is the SHA-256 of a request's public key in hex.
+func RequestFingerprint(csr []byte) (string, error) {
+	pub, err := requestKey(csr)
+	if err != nil {
+		return "", err
+	}
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return "", fmt.Errorf("read certificate request: %w", err)
+	}
+	return fingerprint(der), nil
 }
 
 func newSerial() (*big.Int, error) {

@@ -104,6 +104,13 @@ var commandTypes = []commandType{
 	row[failover.IncludeObserver](30, "include-observer", 1),
 	row[failover.HoldName](40, "hold-name", 1),
 	row[failover.ReleaseName](41, "release-name", 1),
+	row[failover.CreateToken](60, "create-token", 1),
+	row[failover.EndToken](61, "end-token", 1),
+	row[failover.UseToken](62, "use-token", 1),
+	row[failover.AdmitOperator](63, "admit-operator", 1),
+	row[failover.RevokeAgent](64, "revoke-agent", 1),
+	row[failover.RevokeOperator](65, "revoke-operator", 1),
+	row[failover.ConfirmOp](66, "confirm-op", 1),
 }
 
 func row[C failover.Command](number uint16, name string, since int) commandType {

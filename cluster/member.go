@@ -210,6 +210,29 @@ func (n *Node) maySpare(serverID string) error {
 	return nil
 }
 
+// CanStepDown says whether this agent leads and the others can choose another
+// leader without it just now.
+func (n *Node) CanStepDown() error {
+	if n.leading() == nil {
+		return fmt.Errorf("step down: %w", failover.ErrNoLeader)
+	}
+	heard := n.trans.heard()
+	voters, others := 0, 0
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if s.Suffrage != raft.Voter {
+			continue
+		}
+		voters++
+		if p, ok := heard[s.ID]; ok && string(s.ID) != n.id && time.Since(p.Heard) < 2*n.cfg.Timing.Heartbeat {
+			others++
+		}
+	}
+	if need := voters/2 + 1; others < need {
+		return fmt.Errorf("step down: %d of the other voters answer, and %d are needed to choose a leader: %w", others, need, ErrNeeded)
+	}
+	return nil
+}
+
 // RemoveMember takes a site's member out of the group; only the leader can,
 // and not itself: stop its agent first, and ask the next leader. Nothing ever
 // removes a member by itself, however long it is silent.

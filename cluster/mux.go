@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,13 +25,18 @@ type Mux struct {
 	logger   *slog.Logger
 	raft     *handover
 	api      *handover
+	join     *handover
+
+	mu    sync.Mutex
+	conns map[*tls.Conn]struct{} // authenticated, and not closed yet
 }
 
 // NewMux shares listener; nothing is accepted before Run.
 func NewMux(listener net.Listener, creds *TLS, logger *slog.Logger) *Mux {
 	return &Mux{
 		listener: listener, config: creds.Server(), logger: logger,
-		raft: newHandover(listener.Addr()), api: newHandover(listener.Addr()),
+		raft: newHandover(listener.Addr()), api: newHandover(listener.Addr()), join: newHandover(listener.Addr()),
+		conns: map[*tls.Conn]struct{}{},
 	}
 }
 
@@ -42,6 +48,40 @@ func (m *Mux) Raft() net.Listener { return m.raft }
 // Protocols include it.
 func (m *Mux) API() net.Listener { return m.api }
 
+// Join returns the listener of connections without a certificate, which are for
+// joining with a token and nothing else.
+func (m *Mux) Join() net.Listener { return m.join }
+
+// Expel closes every open connection whose certificate is refused now, as a new
+// one with it would be.
+func (m *Mux) Expel(refused func(*x509.Certificate) error) {
+	m.mu.Lock()
+	var out []*tls.Conn
+	for c := range m.conns {
+		if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 && refused(certs[0]) != nil {
+			out = append(out, c)
+		}
+	}
+	m.mu.Unlock()
+	for _, c := range out {
+		m.logger.Warn("connection closed: its certificate was revoked", "from", c.RemoteAddr().String())
+		_ = c.NetConn().Close() // without a word: its user may not read, and a word could wait for that
+	}
+}
+
+// tracked tells when a connection is closed.
+type tracked struct {
+	net.Conn
+	once   sync.Once
+	closed func()
+}
+
+// Close closes the connection and tells.
+func (t *tracked) Close() error {
+	t.once.Do(t.closed)
+	return t.Conn.Close()
+}
+
 // Run accepts until ctx ends, closes the port and both listeners, and waits
 // for the handshakes under way. It returns nil then, and an error if the port
 // fails before.
@@ -52,6 +92,7 @@ func (m *Mux) Run(ctx context.Context) error {
 	defer stop()
 	defer m.raft.Close()
 	defer m.api.Close()
+	defer m.join.Close()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel() // before waiting
@@ -101,14 +142,26 @@ func pause(ctx context.Context, d time.Duration) {
 func (m *Mux) welcome(ctx context.Context, raw net.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeLimit)
 	defer cancel()
-	conn := tls.Server(raw, m.config)
+	t := &tracked{Conn: raw}
+	conn := tls.Server(t, m.config)
+	t.closed = func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.conns, conn)
+	}
 	if err := conn.HandshakeContext(ctx); err != nil {
 		m.logger.Warn("connection refused on mesh port", "from", raw.RemoteAddr().String(), "err", err)
 		raw.Close() // the peer was told by the handshake
 		return
 	}
-	to := m.api
-	if conn.ConnectionState().NegotiatedProtocol == protoRaft {
+	m.mu.Lock()
+	m.conns[conn] = struct{}{}
+	m.mu.Unlock()
+	to, state := m.api, conn.ConnectionState()
+	switch {
+	case len(state.PeerCertificates) == 0: // the handshake lets only who joins be without
+		to = m.join
+	case state.NegotiatedProtocol == protoRaft:
 		to = m.raft
 	}
 	if !to.give(ctx, conn) {

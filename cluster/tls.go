@@ -2,13 +2,16 @@ package cluster
 
 import (
 	"context"
+	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,6 +25,8 @@ const (
 	protoRaft  = "www-raft/1"
 	protoHTTP2 = "h2"
 	protoHTTP1 = "http/1.1"
+	// protoJoin is offered by who has a token and no certificate yet; spoken is HTTP/1.1.
+	protoJoin = "www-join/1"
 )
 
 // handshakeLimit ends a connection that does not say who it is.
@@ -58,6 +63,53 @@ func identityOf(cert *x509.Certificate) (Identity, error) {
 	return Identity{}, fmt.Errorf("certificate of %q names no agent", cert.Subject.CommonName)
 }
 
+// OperatorIdentity is whom a person's certificate names:
+// www-operator://NETWORK/NAME/ROLE.
+type OperatorIdentity struct {
+	Network string
+	Name    string
+	Role    failover.Role
+}
+
+func (i OperatorIdentity) url() *url.URL {
+	return &url.URL{Scheme: "www-operator", Host: i.Network, Path: "/" + i.Name + "/" + string(i.Role)}
+}
+
+func (i OperatorIdentity) String() string { return i.url().String() }
+
+// PeerOperator returns which person is at the other end of a verified connection.
+func PeerOperator(cs tls.ConnectionState) (OperatorIdentity, error) {
+	if len(cs.PeerCertificates) == 0 {
+		return OperatorIdentity{}, errors.New("peer shows no certificate")
+	}
+	return operatorOf(cs.PeerCertificates[0])
+}
+
+func operatorOf(cert *x509.Certificate) (OperatorIdentity, error) {
+	for _, u := range cert.URIs {
+		name, role, ok := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+		if u.Scheme == "www-operator" && ok && u.Host != "" && name != "" && failover.Role(role).Valid() {
+			return OperatorIdentity{Network: u.Host, Name: name, Role: failover.Role(role)}, nil
+		}
+	}
+	return OperatorIdentity{}, fmt.Errorf("certificate of %q names no operator", cert.Subject.CommonName)
+}
+
+// errRevoked says that the log refuses a certificate.
+var errRevoked = errors.New("revoked")
+
+// RevokedBy says why State refuses a certificate; nil: it does not.
+func RevokedBy(s *failover.State, cert *x509.Certificate) error {
+	key := failover.OperatorKey(SerialText(cert.SerialNumber))
+	if agent, err := identityOf(cert); err == nil {
+		key = failover.AgentKey(agent.ServerID)
+	}
+	if r, ok := s.Revoked[key]; ok {
+		return fmt.Errorf("%w at entry %d", errRevoked, r.By.Index)
+	}
+	return nil
+}
+
 // TLSConfig is what one agent needs to be known and to know the others.
 type TLSConfig struct {
 	Self Identity
@@ -73,6 +125,7 @@ type TLSConfig struct {
 // certificate of the network's CA that names this network.
 type TLS struct {
 	self    Identity
+	ca      []byte // DER of the network's authority
 	roots   *x509.CertPool
 	now     func() time.Time
 	revoked func(*x509.Certificate) error
@@ -87,6 +140,9 @@ func NewTLS(cfg TLSConfig) (*TLS, error) {
 	}
 	if !t.roots.AppendCertsFromPEM(cfg.CA) {
 		return nil, errors.New("load certificates: the CA file holds no certificate")
+	}
+	if block, _ := pem.Decode(cfg.CA); block != nil {
+		t.ca = block.Bytes
 	}
 	if err := t.Renew(cfg.Pair); err != nil {
 		return nil, err
@@ -117,9 +173,44 @@ func (t *TLS) Renew(p Pair) error {
 	return nil
 }
 
-// Server returns the configuration of the mesh port.
+// Authority is the SHA-256 of the authority's certificate in hex.
+func (t *TLS) Authority() string { return fingerprint(t.ca) }
+
+// Names says whether a pair belongs together and is the certificate of an identity.
+func Names(p Pair, self Identity) bool {
+	cert, err := tls.X509KeyPair(p.Cert, p.Key)
+	if err != nil {
+		return false
+	}
+	who, err := identityOf(cert.Leaf)
+	return err == nil && who == self
+}
+
+// Validity returns when this agent's certificate began and when it ends.
+func (t *TLS) Validity() (from, to time.Time) {
+	leaf := t.cert.Load().Leaf
+	return leaf.NotBefore, leaf.NotAfter
+}
+
+// Server returns the configuration of the mesh port. Who offers the protocol of
+// joining needs no certificate, gets HTTP/1.1, and is shown the authority's
+// certificate as well, to compare it with its token.
 func (t *TLS) Server() *tls.Config {
+	joining := &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{protoHTTP1}, Time: t.now, SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			chain := *t.cert.Load()
+			chain.Certificate = [][]byte{chain.Leaf.Raw, t.ca}
+			return &chain, nil
+		},
+	}
 	return &tls.Config{
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if slices.Contains(hello.SupportedProtos, protoJoin) {
+				return joining, nil
+			}
+			return nil, nil // this configuration
+		},
 		MinVersion: tls.VersionTLS13,
 		NextProtos: []string{protoRaft, protoHTTP2, protoHTTP1},
 		ClientAuth: tls.RequireAndVerifyClientCert,
@@ -128,7 +219,7 @@ func (t *TLS) Server() *tls.Config {
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return t.cert.Load(), nil
 		},
-		VerifyConnection:       t.verify,
+		VerifyConnection:       t.verifyClient,
 		SessionTicketsDisabled: true, // a resumed session would outlive a revocation
 	}
 }
@@ -152,14 +243,31 @@ func (t *TLS) client(protos ...string) *tls.Config {
 	}
 }
 
+// verifyClient runs at the server after the chain was checked: people may use
+// the API, agents everything.
+func (t *TLS) verifyClient(cs tls.ConnectionState) error {
+	person, err := PeerOperator(cs)
+	if err != nil {
+		return t.verify(cs)
+	}
+	if cs.NegotiatedProtocol == protoRaft {
+		return fmt.Errorf("certificate of %s: only agents speak raft", person)
+	}
+	return t.accept(cs, person.Network, person)
+}
+
 // verify runs on both sides after the chain was checked.
 func (t *TLS) verify(cs tls.ConnectionState) error {
 	who, err := PeerIdentity(cs)
 	if err != nil {
 		return err
 	}
-	if who.Network != t.self.Network {
-		return fmt.Errorf("certificate is for network %q, this is %q", who.Network, t.self.Network)
+	return t.accept(cs, who.Network, who)
+}
+
+func (t *TLS) accept(cs tls.ConnectionState, network string, who fmt.Stringer) error {
+	if network != t.self.Network {
+		return fmt.Errorf("certificate is for network %q, this is %q", network, t.self.Network)
 	}
 	if t.revoked == nil {
 		return nil
@@ -168,6 +276,41 @@ func (t *TLS) verify(cs tls.ConnectionState) error {
 		return fmt.Errorf("certificate of %s: %w", who, err)
 	}
 	return nil
+}
+
+// ErrWrongAuthority says that who answers a join is not of the network whose
+// authority the token names.
+var ErrWrongAuthority = errors.New("who answers there is not of the network that the token is for")
+
+// JoinTLS returns the configuration for dialling an agent at host, an address,
+// with nothing but the fingerprint of the authority that a token carries. The
+// authority's certificate, once verified, is given to found.
+func JoinTLS(host, authority string, now func() time.Time, found func(caPEM []byte)) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{protoJoin, protoHTTP1}, ServerName: host, Time: now,
+		// The usual checks need an authority that is known beforehand. Instead
+		// VerifyConnection finds it by the fingerprint and does them all.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			for _, ca := range cs.PeerCertificates[1:] {
+				if subtle.ConstantTimeCompare([]byte(fingerprint(ca.Raw)), []byte(authority)) != 1 || !ca.IsCA {
+					continue
+				}
+				roots := x509.NewCertPool()
+				roots.AddCert(ca)
+				leaf := cs.PeerCertificates[0]
+				if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: now()}); err != nil {
+					return fmt.Errorf("%w: %w", ErrWrongAuthority, err)
+				}
+				if _, err := identityOf(leaf); err != nil {
+					return fmt.Errorf("%w: %w", ErrWrongAuthority, err)
+				}
+				found(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))
+				return nil
+			}
+			return ErrWrongAuthority
+		},
+	}
 }
 
 // DialRaft returns a dial function for Config.Dial over dial, which opens

@@ -253,6 +253,9 @@ func (c EndPause) apply(s *State, st Stamp) error {
 	if p, ok := s.Pauses[string(c.Site)]; !ok || c.If != 0 && c.If != p.By.Index {
 		return reject(CodeNothing, "what", "pause", "site", string(c.Site))
 	}
+	if open := sortedKeys(s.Unconfirmed); c.Site == "" && len(open) > 0 {
+		return reject(CodeUnconfirmed, "op", string(open[0]))
+	}
 	delete(s.Pauses, string(c.Site))
 	s.event(st, because(CodePauseEnded, "site", string(c.Site)), Event{Site: c.Site})
 	return nil

@@ -213,6 +213,9 @@ func (s *State) openOp(id OpID) (Operation, error) {
 }
 
 func (c CommitOp) apply(s *State, st Stamp) error {
+	if err := s.confirmed(c.Op); err != nil {
+		return err
+	}
 	op, err := s.openOp(c.Op)
 	if err != nil {
 		return err
@@ -303,6 +306,7 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	op.Cancelled = c.Reason
 	op.ReleaseAt = st.At.Add(s.Network.Policy.KeepPrepared.D())
 	if len(cancel) == len(op.Guests) {
+		delete(s.Unconfirmed, op.ID)
 		op.Phase = OpReleasing
 	}
 	s.Ops[op.ID] = op
@@ -396,6 +400,7 @@ func (c EndOp) apply(s *State, st Stamp) error {
 	if !ok {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
 	}
+	delete(s.Unconfirmed, op.ID)
 	op.Phase, op.Ended = phase, st
 	s.Ops[op.ID] = op
 	for _, g := range sortedKeys(op.Guests) {

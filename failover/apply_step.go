@@ -8,6 +8,9 @@ import (
 // find returns the run that a token names, with its current step, and refuses
 // a token that is not the newest.
 func (s *State) find(t Token) (Operation, GuestRun, int, error) {
+	if err := s.confirmed(t.Op); err != nil {
+		return Operation{}, GuestRun{}, 0, err
+	}
 	op, err := s.openOp(t.Op)
 	if err != nil {
 		return op, GuestRun{}, 0, err

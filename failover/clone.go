@@ -5,21 +5,25 @@ import "maps"
 // NewState returns the state before the first entry.
 func NewState() *State {
 	return &State{
-		MinVersion: 1,
-		Members:    map[SiteID]Member{},
-		Reports:    map[SiteID]StoredReport{},
-		Readiness:  map[SiteID]StoredReady{},
-		Sighted:    map[SiteID]Sightings{},
-		Domains:    map[DomainID]Domain{},
-		Guests:     map[GuestID]Placement{},
-		Ops:        map[OpID]Operation{},
-		Pauses:     map[string]Pause{},
-		Resting:    map[DomainID]Rest{},
-		Excluded:   map[SiteID]Exclusion{},
-		Blocks:     map[DomainID]Block{},
-		Cursors:    map[SiteID]int{},
-		Zones:      map[string]ZoneState{},
-		Holds:      map[string]NameHold{},
+		MinVersion:  1,
+		Members:     map[SiteID]Member{},
+		Reports:     map[SiteID]StoredReport{},
+		Readiness:   map[SiteID]StoredReady{},
+		Sighted:     map[SiteID]Sightings{},
+		Domains:     map[DomainID]Domain{},
+		Guests:      map[GuestID]Placement{},
+		Ops:         map[OpID]Operation{},
+		Pauses:      map[string]Pause{},
+		Resting:     map[DomainID]Rest{},
+		Excluded:    map[SiteID]Exclusion{},
+		Blocks:      map[DomainID]Block{},
+		Cursors:     map[SiteID]int{},
+		Zones:       map[string]ZoneState{},
+		Holds:       map[string]NameHold{},
+		Tokens:      map[string]JoinToken{},
+		Operators:   map[string]Operator{},
+		Revoked:     map[string]Revocation{},
+		Unconfirmed: map[OpID]bool{},
 	}
 }
 
@@ -42,6 +46,10 @@ func (s *State) Clone() *State {
 	c.Cursors = maps.Clone(s.Cursors)
 	c.Zones = maps.Clone(s.Zones)
 	c.Holds = maps.Clone(s.Holds)
+	c.Tokens = maps.Clone(s.Tokens)
+	c.Operators = maps.Clone(s.Operators)
+	c.Revoked = maps.Clone(s.Revoked)
+	c.Unconfirmed = maps.Clone(s.Unconfirmed)
 	// A full slice expression makes the next append copy, so that the clone's
 	// view of the list is never written to.
 	c.Events = s.Events[:len(s.Events):len(s.Events)]

@@ -98,6 +98,14 @@ const (
 	CodeExcluded         = "WWW-1412"
 	CodeIncluded         = "WWW-1413"
 
+	CodeTokenMade    = "WWW-1430"
+	CodeTokenUsed    = "WWW-1431"
+	CodeTokenEnded   = "WWW-1432"
+	CodeOperatorMade = "WWW-1433"
+	CodeRevoked      = "WWW-1434"
+	CodeRecovered    = "WWW-1435"
+	CodeOpConfirmed  = "WWW-1436"
+
 	CodeZoneVerified = "WWW-1501"
 	CodeZoneOutside  = "WWW-1502"
 	CodeNameHeld     = "WWW-1503"
@@ -123,4 +131,7 @@ const (
 	CodeAlreadyBegun = "WWW-2018"
 	CodeNoRescue     = "WWW-2019"
 	CodeStillRuns    = "WWW-2020"
+	CodeBadToken     = "WWW-2030"
+	CodeSiteTaken    = "WWW-2031"
+	CodeUnconfirmed  = "WWW-2032"
 )

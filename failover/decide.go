@@ -169,7 +169,7 @@ func (d *decider) commit() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
 		v := d.verdicts[op.Domain]
-		if op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() || !op.admits() {
+		if d.s.Unconfirmed[id] || op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() || !op.admits() {
 			continue
 		}
 		if r := d.brake(v); !r.IsZero() {

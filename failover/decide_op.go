@@ -14,6 +14,10 @@ const MaxAttempts = 5
 func (d *decider) progress() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
+		if d.s.Unconfirmed[id] {
+			d.why(because(CodeUnconfirmed, "op", string(id)))
+			continue
+		}
 		if c := d.nextFor(op); c != nil {
 			d.propose(c)
 			return

@@ -16,6 +16,9 @@ func Runnable(s *State, site SiteID, now time.Time) []Token {
 	slots := s.freeSlots(site)
 	for _, id := range s.opOrder() {
 		op := s.Ops[id]
+		if s.Unconfirmed[id] {
+			continue
+		}
 		for _, g := range op.workOrder() {
 			run := op.Guests[g]
 			if run.Assignment.Target != site || !op.mayRun(run) {

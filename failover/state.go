@@ -82,9 +82,15 @@ type State struct {
 	Blocks    map[DomainID]Block      `json:"blocks,omitempty"`
 	Cursors   map[SiteID]int          `json:"cursors,omitempty"` // last guest id handed out per target
 	Zones     map[string]ZoneState    `json:"zones,omitempty"`
-	Holds     map[string]NameHold     `json:"holds,omitempty"`  // key: public name
-	Events    []Event                 `json:"events,omitempty"` // oldest first, at most MaxEvents
-	Seen      []SeenID                `json:"seen,omitempty"`   // recent proposal ids, oldest first
+	Holds     map[string]NameHold     `json:"holds,omitempty"` // key: public name
+	Tokens    map[string]JoinToken    `json:"tokens,omitempty"`
+	Operators map[string]Operator     `json:"operators,omitempty"` // key: serial of the certificate, hex
+	Revoked   map[string]Revocation   `json:"revoked,omitempty"`   // key: AgentKey, OperatorKey
+	// Unconfirmed are the operations that were open when the log was rebuilt:
+	// nothing of them moves until a person has looked.
+	Unconfirmed map[OpID]bool `json:"unconfirmed,omitempty"`
+	Events      []Event       `json:"events,omitempty"` // oldest first, at most MaxEvents
+	Seen        []SeenID      `json:"seen,omitempty"`   // recent proposal ids, oldest first
 }
 
 // Bounds of the lists in State.

@@ -11,39 +11,34 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/api"
 )
 
-func clusterCommand(a *app, _ *flag.FlagSet) runner {
-	return func(ctx context.Context, args []string) error {
-		if len(args) == 0 || args[0] != "peers" {
-			return usagef("wwwctl cluster peers")
-		}
-		if err := need(args, 1, 1, ""); err != nil {
-			return err
-		}
-		return a.present(ctx, func(ctx context.Context) (view, error) {
-			list, err := a.client.Peers(ctx)
-			t := table{cols: cols("SITE", "ADDRESS", "ROLE", "VOTER", ">REPORTED", "VERSION", "~NOTE", "+SERVER ID")}
-			for _, p := range list.Items {
-				voter, note := "yes", strings.Join(p.Unwell, "; ")
-				if !p.Voter {
-					voter = "no"
-				}
-				role := cell{p.Role, plain}
-				if p.Role == "silent" {
-					role.tone = bad
-				}
-				if p.Site == list.From {
-					note = strings.TrimPrefix(note+"; this agent", "; ")
-				}
-				t.add(c(string(p.Site)), c(p.Address), role, c(voter), c(spanOrDash(p.Reported)), c(dash(p.Version)), c(note), c(p.ServerID))
-			}
-			return view{kind: api.KindPeers, data: list, table: t, text: func() string {
-				pg := &page{s: a.show}
-				pg.raw(t.lines(a.show, a.g.noHeaders)...)
-				pg.line("term %d, applied %d of %d, %s for a majority", list.Term, list.Applied, list.Commit, plural(list.Needed, "vote"))
-				return pg.b.String()
-			}}, err
-		})
+func (a *app) peersView(ctx context.Context, args []string) error {
+	if err := need(args, 0, 0, ""); err != nil {
+		return err
 	}
+	return a.present(ctx, func(ctx context.Context) (view, error) {
+		list, err := a.client.Peers(ctx)
+		t := table{cols: cols("SITE", "ADDRESS", "ROLE", "VOTER", ">REPORTED", "VERSION", "~NOTE", "+SERVER ID")}
+		for _, p := range list.Items {
+			voter, note := "yes", strings.Join(p.Unwell, "; ")
+			if !p.Voter {
+				voter = "no"
+			}
+			role := cell{p.Role, plain}
+			if p.Role == "silent" {
+				role.tone = bad
+			}
+			if p.Site == list.From {
+				note = strings.TrimPrefix(note+"; this agent", "; ")
+			}
+			t.add(c(string(p.Site)), c(p.Address), role, c(voter), c(spanOrDash(p.Reported)), c(dash(p.Version)), c(note), c(p.ServerID))
+		}
+		return view{kind: api.KindPeers, data: list, table: t, text: func() string {
+			pg := &page{s: a.show}
+			pg.raw(t.lines(a.show, a.g.noHeaders)...)
+			pg.line("term %d, applied %d of %d, %s for a majority", list.Term, list.Applied, list.Commit, plural(list.Needed, "vote"))
+			return pg.b.String()
+		}}, err
+	})
 }
 
 func whichCommand(a *app, _ *flag.FlagSet) runner {

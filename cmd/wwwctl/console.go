@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/term"
 
-	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/message"
 )
 
@@ -138,8 +137,9 @@ func (a *app) ready() error {
 		a.con.Zone = time.UTC
 	}
 	a.show = a.newStyle()
-	a.client = api.NewSocketClient(a.g.socket)
-	return nil
+	var err error
+	a.client, err = a.connect()
+	return err
 }
 
 func (a *app) lang() message.Lang { return message.Lang(a.g.lang) }

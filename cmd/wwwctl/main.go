@@ -26,7 +26,7 @@ func main() {
 
 // run carries out one command line and returns the exit code (exit.go).
 func run(ctx context.Context, args []string, con console) int {
-	a := &app{con: con}
+	a := &app{con: con, machine: thisMachine}
 	err := a.dispatch(ctx, args)
 	if errors.Is(err, flag.ErrHelp) {
 		return exitOK
@@ -36,10 +36,11 @@ func run(ctx context.Context, args []string, con console) int {
 
 // app is one invocation.
 type app struct {
-	con    console
-	g      globals
-	client *api.Client
-	show   style
+	con     console
+	machine func(socket string) machine // what init and join look at
+	g       globals
+	client  *api.Client
+	show    style
 }
 
 // command is one entry of the command table. setup registers the command's
@@ -61,7 +62,7 @@ func commands() []command {
 		{"simulate", "--lose SITE|HOST", "what would happen and when; nothing is touched", simulateCommand},
 		{"failover", "[SITE]", "bring its guests back elsewhere, by hand", failoverCommand},
 		{"rescue", "SITE", "restore the guests of its dead host beside it, on Raoull's PVE", rescueCommand},
-		{"op", "{list|show|follow|cancel|approve|retry|ack} [OP]", "operations", opCommand},
+		{"op", "{list|show|follow|cancel|approve|retry|ack|confirm} [OP]", "operations", opCommand},
 		{"approve", "OP", "let an operation that waits go on", approveCommand},
 		{"events", "", "what happened", eventsCommand},
 		{"history", "", "operations that have ended", historyCommand},
@@ -73,7 +74,14 @@ func commands() []command {
 		{"doctor", "[CATEGORY]", "what would go wrong in a disaster, before it happens", doctorCommand},
 		{"config", "{check|diff|apply|show|example} [FILE]", "the declared network", configCommand},
 		{"gen", "dns {bind|knot|powerdns|nsd|registrar} [ZONE]", "configuration snippets for your own servers", genCommand},
-		{"cluster", "peers", "the agents and their agreement", clusterCommand},
+		{"init", "--site NAME", "begin a network, on its first site", initCommand},
+		{"join", "ADDRESS --site NAME --token TOKEN", "have this site's agent admitted to a network", joinCommand},
+		{"leave", "", "have this site's agent leave for good", leaveCommand},
+		{"token", "{create|list|revoke} [TOKEN]", "let an agent join, once", tokenCommand},
+		{"operator", "{admit|list|revoke} [NAME]", "people who act from their own laptop, and their roles", operatorCommand},
+		{"login", "FILE", "use a login file from now on", loginCommand},
+		{"logout", "", "forget it", logoutCommand},
+		{"cluster", "{peers|set|remove|step-down|snapshot|recover} …", "the agents and their agreement", clusterCommand},
 		{"explain", "CODE|STATE", "what a code or a state means and what to do", explainCommand},
 		{"which", "", "which agent answers", whichCommand},
 		{"version", "", "versions of wwwctl and of the agent", versionCommand},

@@ -16,7 +16,7 @@ func opCommand(a *app, fs *flag.FlagSet) runner {
 	why := fs.String("reason", "", "`why`, for the events (cancel)")
 	off := fs.Bool("host-is-off", false, "you have seen that the dead host of a rescue is off (retry)")
 	return func(ctx context.Context, args []string) error {
-		verbs := []string{"list", "show", "follow", "cancel", "approve", "retry", "ack"}
+		verbs := []string{"list", "show", "follow", "cancel", "approve", "retry", "ack", "confirm"}
 		if len(args) == 0 || !slices.Contains(verbs, args[0]) {
 			return usagef("wwwctl op needs one of %v", verbs)
 		}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,11 +68,6 @@ type joinRequest struct {
 	Voter bool   `json:"voter"`
 }
 
-type verbAnswer struct {
-	Text  string `json:"text,omitempty"`
-	Error string `json:"error,omitempty"`
-}
-
 // localRoutes adds the verbs of the local socket to the API.
 func (d *daemon) localRoutes(next http.Handler) http.Handler {
 	mux := http.NewServeMux()
@@ -95,6 +89,11 @@ func (d *daemon) localRoutes(next http.Handler) http.Handler {
 		answerVerb(w, fmt.Sprintf("joined the group of %s as %s", req.To, d.conf.Site), d.join(ctx, req))
 	})
 	mux.HandleFunc("POST /v1/cluster/member", d.memberRoute)
+	verb(mux, "POST /v1/cluster/leave", func(ctx context.Context, _ struct{}) (string, error) {
+		err := d.leave(failover.WithActor(ctx, "local"))
+		return fmt.Sprintf("%s left the group; its certificate is refused from now on. Stop it: systemctl disable --now wwwd", d.conf.Site), err
+	})
+	verb(mux, "POST /v1/cluster/recover", d.rebuild)
 	return mux
 }
 
@@ -137,15 +136,7 @@ func (d *daemon) leaderOf(ctx context.Context, to string) string {
 	return to
 }
 
-func answerVerb(w http.ResponseWriter, text string, err error) {
-	w.Header().Set("Content-Type", "application/json")
-	a := verbAnswer{Text: text}
-	if err != nil {
-		a = verbAnswer{Error: err.Error()}
-		w.WriteHeader(http.StatusConflict)
-	}
-	_ = json.NewEncoder(w).Encode(a) // the caller is gone: nobody to tell
-}
+func answerVerb(w http.ResponseWriter, text string, err error) { api.AnswerVerb(w, text, err) }
 
 // bootstrap and join ask the running local agent over its socket.
 func bootstrap(ctx context.Context, conf *config.Config, out io.Writer) error {
@@ -160,32 +151,14 @@ func join(ctx context.Context, conf *config.Config, to string, voter bool, out i
 }
 
 func askLocal(ctx context.Context, conf *config.Config, path string, body any, out io.Writer) error {
-	payload, err := json.Marshal(body)
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://local"+path, bytes.NewReader(payload))
+	client := api.NewSocketClient(conf.Socket)
+	defer client.Close()
+	text, err := client.Verb(ctx, path, body)
 	if err != nil {
 		return err
 	}
-	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", conf.Socket)
-	}}
-	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return fmt.Errorf("ask the local agent at %s: %w (does wwwd run? systemctl status wwwd)", conf.Socket, err)
-	}
-	defer resp.Body.Close()
-	var a verbAnswer
-	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&a); err != nil {
-		return fmt.Errorf("read the local agent's answer: %w", err)
-	}
-	if a.Error != "" {
-		return errors.New(a.Error)
-	}
-	_, err = fmt.Fprintln(out, a.Text)
+	_, err = fmt.Fprintln(out, text)
 	return err
 }

@@ -62,19 +62,5 @@ func (d *daemon) memberRoute(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *daemon) changeMember(ctx context.Context, q memberRequest) error {
-	site := failover.SiteID(q.Site)
-	var err error
-	if q.Set == removed {
-		err = d.node.RemoveMember(ctx, site)
-	} else {
-		err = d.node.SetSuffrage(ctx, site, cluster.Suffrage(q.Set))
-	}
-	if errors.Is(err, failover.ErrNoLeader) {
-		leader := "no agent leads just now: wwwctl cluster peers"
-		if addr := d.node.LeaderAddr(); addr != "" {
-			leader = "type the same on the machine of the leader, " + addr
-		}
-		return fmt.Errorf("%w; only the leader's agent changes members: %s", err, leader)
-	}
-	return err
+	return access{d}.SetMember(ctx, failover.SiteID(q.Site), q.Set)
 }

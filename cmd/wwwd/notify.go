@@ -38,15 +38,19 @@ func notifyReady(log *slog.Logger) {
 
 func notifyStopping() { _ = sdNotify("STOPPING=1") } // the process ends either way
 
+// watchdogEvery is how often systemd wants to hear, and whether it does.
+func watchdogEvery() (every time.Duration, fed bool) {
+	if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && usec > 0 {
+		return time.Duration(usec) * time.Microsecond / 3, true
+	}
+	return 10 * time.Second, false
+}
+
 // watchdog tells systemd that the agent lives, as long as it does: its probes
 // run in time and its data directory can be written. A hung log write ends the
 // process by itself (cluster's store watchdog).
 func watchdog(ctx context.Context, d *daemon) error {
-	every := 10 * time.Second
-	fed := false
-	if usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64); err == nil && usec > 0 {
-		every, fed = time.Duration(usec)*time.Microsecond/3, true
-	}
+	every, fed := watchdogEvery()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,14 +50,45 @@ type daemon struct {
 	ask    dnsctl.Exchanger            // of DNS servers and resolvers, from the mesh address
 	reg    *prometheus.Registry
 
+	authority authority
+	opened    atomic.Pointer[cluster.Node] // node, for those who may ask before there is one
+	restart   chan *againError
+
 	hostStops func(context.Context) bool // whether the machine goes down with the agent
 }
 
+// serve runs the agent until ctx ends. Where the agent is to begin anew, it does
+// so in the same process: stepping down, a rebuilt group.
 func serve(ctx context.Context, conf *config.Config, stderr io.Writer, stops func(context.Context) bool) error {
+	for {
+		err := serveOnce(ctx, conf, stderr, stops)
+		again, ok := errors.AsType[*againError](err)
+		if !ok || ctx.Err() != nil {
+			return err
+		}
+		if again.do != nil {
+			if err := again.do(); err != nil {
+				newLogger(conf, stderr).Error("what was to be done between two runs failed", "why", again.why, "err", err)
+			}
+		}
+		pause := time.NewTimer(again.pause)
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+}
+
+func serveOnce(ctx context.Context, conf *config.Config, stderr io.Writer, stops func(context.Context) bool) error {
 	d := &daemon{
 		conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry(), hostStops: stops,
+		restart: make(chan *againError, 1),
 	}
 	d.log = newLogger(conf, stderr).With("site", conf.Site)
+	if err := d.onboard(ctx); err != nil {
+		return ended(err)
+	}
 	for _, step := range []func(context.Context) error{
 		d.openMesh, d.openNode, d.openHands, d.openDNS, d.openProbes, d.openMetrics,
 	} {
@@ -71,12 +103,20 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer, stops fun
 	d.runSteppers(ctx, g)
 	d.log.Info("agent runs", "version", version, "server", d.id, "mesh", conf.Listen.Mesh)
 	notifyReady(d.log)
+	g.Go(func() error { return d.awaitRestart(ctx) })
 	err := g.Wait()
-	notifyStopping()
-	if errors.Is(err, context.Canceled) {
-		err = nil
+	if _, again := errors.AsType[*againError](err); !again {
+		notifyStopping()
 	}
-	return errors.Join(err, d.close())
+	return errors.Join(ended(err), d.close())
+}
+
+// ended is the error of a run that was not simply asked to end.
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
 }
 
 func newBoot() string {
@@ -99,21 +139,25 @@ func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
 
 // openMesh loads the certificates and opens the one mesh port.
 func (d *daemon) openMesh(ctx context.Context) error {
+	if err := cluster.FinishRebuild(d.conf.DataDir, time.Now()); err != nil {
+		return err
+	}
 	var err error
 	if d.id, err = cluster.ServerID(d.conf.DataDir); err != nil {
 		return err
 	}
-	pair := cluster.Pair{}
-	var ca []byte
-	for path, into := range map[string]*[]byte{d.conf.TLS.Cert: &pair.Cert, d.conf.TLS.Key: &pair.Key, d.conf.TLS.CA: &ca} {
-		if *into, err = os.ReadFile(path); err != nil {
-			return fmt.Errorf("load certificates: %w", err)
-		}
+	ca, err := os.ReadFile(d.conf.TLS.CA)
+	if err != nil {
+		return fmt.Errorf("load certificates: %w", err)
 	}
-	d.tls, err = cluster.NewTLS(cluster.TLSConfig{
-		Self: cluster.Identity{Network: d.conf.Network, Site: d.conf.Site, ServerID: d.id},
-		Pair: pair, CA: ca, Now: time.Now,
-	})
+	if err := d.loadAuthority(ca); err != nil {
+		return err
+	}
+	pair, err := d.ownCertificate()
+	if err != nil {
+		return err
+	}
+	d.tls, err = cluster.NewTLS(cluster.TLSConfig{Self: d.identity(), Pair: pair, CA: ca, Now: time.Now, Revoked: d.revoked})
 	if err != nil {
 		return err
 	}
@@ -138,6 +182,7 @@ func (d *daemon) openNode(context.Context) error {
 			os.Exit(exitWatchdog)
 		},
 	})
+	d.opened.Store(d.node)
 	return err
 }
 
@@ -157,9 +202,12 @@ func (d *daemon) close() error {
 // runServers starts everything that listens.
 func (d *daemon) runServers(ctx context.Context, g *errgroup.Group) {
 	logger := d.log.With("component", "api")
-	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Zones: d.zones(), Log: logger})
+	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Zones: d.zones(), Access: access{d}, Log: logger})
 	g.Go(func() error { return d.mux.Run(ctx) })
-	g.Go(func() error { return serveHTTP(ctx, api.NewMeshServer(handler, logger), d.mux.API()) })
+	g.Go(func() error { return serveHTTP(ctx, api.NewMeshServer(handler, d.revoked, logger), d.mux.API()) })
+	g.Go(func() error {
+		return serveHTTP(ctx, api.NewJoinServer(d, logger), d.mux.Join())
+	})
 	g.Go(func() error {
 		l, err := api.ListenSocket(ctx, d.conf.Socket)
 		if err != nil {
@@ -210,6 +258,8 @@ func (d *daemon) runSteppers(ctx context.Context, g *errgroup.Group) {
 		Site: d.conf.Site, Log: d.node, Clock: d.clock, Logger: d.log.With("component", "leader"), Members: d.members,
 	})
 	loop(d.pub)
+	loop(d.expel())
+	loop(d.credentials())
 	g.Go(func() error { return d.publish(ctx) })
 	d.probes.run(ctx, g)
 	d.site.run(ctx, g)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -22,19 +23,41 @@ type ActorKind string
 const (
 	ActorUnix  ActorKind = "unix"  // by the kernel, on the local socket
 	ActorAgent ActorKind = "agent" // by its certificate on the mesh
+	// ActorOperator is a person, by the certificate of a login file.
+	ActorOperator ActorKind = "operator"
 )
 
 // Actor is who is behind a request.
 type Actor struct {
 	Kind     ActorKind
-	Name     string          // unix: user name or "uid 1000"; agent: www://NETWORK/SITE/SERVERID
+	Name     string          // unix: user name or "uid 1000"; agent: www://NETWORK/SITE/SERVERID; operator: their name
+	Role     failover.Role   // operators only
+	From     string          // address of an operator
 	Network  string          // agents only
 	Site     failover.SiteID // agents only
 	ServerID string          // agents only
 }
 
 // String is how the log and the events name the actor.
-func (a Actor) String() string { return string(a.Kind) + ":" + a.Name }
+func (a Actor) String() string {
+	s := string(a.Kind) + ":" + a.Name
+	if a.From != "" {
+		s += "@" + a.From
+	}
+	return s
+}
+
+// role is what the actor may do. Who may connect to the local socket is an
+// admin; agents are no people.
+func (a Actor) role() failover.Role {
+	switch a.Kind {
+	case ActorUnix:
+		return failover.RoleAdmin
+	case ActorOperator:
+		return a.Role
+	}
+	return ""
+}
 
 type actorKey struct{}
 
@@ -75,6 +98,33 @@ func unixActor(c *net.UnixConn) (Actor, error) {
 	return Actor{Kind: ActorUnix, Name: name}, nil
 }
 
+// certActor reads who is at the other end from a verified certificate.
+func certActor(r *http.Request) (Actor, error) {
+	a, err := agentActor(r.TLS)
+	if err == nil {
+		return a, nil
+	}
+	return operatorActor(r.TLS, r.RemoteAddr)
+}
+
+// operatorActor reads a person's certificate: www-operator://NETWORK/NAME/ROLE.
+func operatorActor(state *tls.ConnectionState, from string) (Actor, error) {
+	if state == nil || len(state.VerifiedChains) == 0 || len(state.PeerCertificates) == 0 {
+		return Actor{}, fmt.Errorf("identify operator: no verified certificate")
+	}
+	for _, u := range state.PeerCertificates[0].URIs {
+		name, role, ok := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+		if u.Scheme != "www-operator" || u.Host == "" || !ok || name == "" || !failover.Role(role).Valid() {
+			continue
+		}
+		if host, _, err := net.SplitHostPort(from); err == nil {
+			from = host
+		}
+		return Actor{Kind: ActorOperator, Name: name, Role: failover.Role(role), Network: u.Host, From: from}, nil
+	}
+	return Actor{}, fmt.Errorf("identify operator: certificate names no www-operator://NETWORK/NAME/ROLE")
+}
+
 // agentActor reads an agent's identity from its verified certificate: the URI
 // www://NETWORK/SITE/SERVERID (design section 11).
 func agentActor(state *tls.ConnectionState) (Actor, error) {
@@ -104,10 +154,14 @@ func connActor(ctx context.Context, c net.Conn) context.Context {
 	return WithActor(ctx, a)
 }
 
-// tlsActor is a handler that recognises agents by their certificate.
-func tlsActor(next http.Handler) http.Handler {
+// tlsActor is a handler that recognises agents and operators by their certificate.
+func tlsActor(next http.Handler, refused func(*x509.Certificate) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if a, err := agentActor(r.TLS); err == nil {
+		a, err := certActor(r)
+		if err == nil && refused != nil {
+			err = refused(r.TLS.PeerCertificates[0])
+		}
+		if err == nil {
 			r = r.WithContext(WithActor(r.Context(), a))
 		}
 		next.ServeHTTP(w, r)

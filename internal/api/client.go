@@ -256,6 +256,30 @@ func (c *Client) Join(ctx context.Context, req JoinRequest) error {
 	return err
 }
 
+// VerbAnswer is the answer of a verb of the local socket, in words.
+type VerbAnswer struct {
+	Text  string `json:"text,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Verb carries out a verb of the local socket: joining, leaving, rebuilding. A
+// refusal in words is an Error with CodeNotNow.
+func (c *Client) Verb(ctx context.Context, path string, req any) (string, error) {
+	payload, err := json.Marshal(req)
+	if err != nil {
+		return "", fmt.Errorf("encode request: %w", err)
+	}
+	body, err := c.do(ctx, http.MethodPost, path, "application/json", payload)
+	if err != nil {
+		return "", err
+	}
+	var a VerbAnswer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return "", c.failure(CodeBadAnswer, err)
+	}
+	return a.Text, nil
+}
+
 func get[T any](ctx context.Context, c *Client, kind, path string, q url.Values) (T, error) {
 	if len(q) > 0 {
 		path += "?" + q.Encode()

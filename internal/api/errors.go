@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/message"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
@@ -26,6 +27,11 @@ const (
 	CodeBadNetwork  = "WWW-3015"
 	CodeTimeout     = "WWW-3016"
 	CodeUnconfirmed = "WWW-3019"
+
+	CodeWaiting     = "WWW-3030" // the agent belongs to no network yet
+	CodeNoAuthority = "WWW-3031" // only voters hold the key
+	CodeTakesVote   = "WWW-3032"
+	CodeNotNow      = "WWW-3033"
 )
 
 // Error is a refusal or failure as the API tells it. Use errors.AsType to get
@@ -64,7 +70,7 @@ func (e *Error) Error() string {
 	case e.Cause != nil:
 		return e.Code + ": " + e.Cause.Error()
 	}
-	return e.Code
+	return e.Code + ": " + message.Text(message.English, e.Code, e.Args)
 }
 
 func (e *Error) Unwrap() error { return e.Cause }
@@ -138,6 +144,16 @@ func malformed(err error) *Error {
 }
 
 func malformedf(format string, a ...any) *Error { return malformed(fmt.Errorf(format, a...)) }
+
+// NotNow refuses what does not fit the state of the group, in words.
+func NotNow(why string) *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: CodeNotNow, Args: args("why", why)}
+}
+
+// NoAuthority says that this agent cannot sign, and which agents can.
+func NoAuthority(voters string) *Error {
+	return &Error{Status: http.StatusUnprocessableEntity, Code: CodeNoAuthority, Args: args("voters", voters)}
+}
 
 func notAllowed(actor, why string) *Error {
 	return &Error{Status: http.StatusForbidden, Code: CodeNotAllowed, Args: args("actor", actor, "why", why)}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,9 +34,11 @@ func NewSocketServer(h http.Handler, log *slog.Logger) *http.Server {
 }
 
 // NewMeshServer returns the server for a TLS listener that has verified the
-// client's certificate: callers are named by it.
-func NewMeshServer(h http.Handler, log *slog.Logger) *http.Server {
-	return newServer(tlsActor(h), log)
+// client's certificate: callers are named by it. refused says why a certificate
+// is not accepted any more, at each request: the connection may be older than
+// its revocation.
+func NewMeshServer(h http.Handler, refused func(*x509.Certificate) error, log *slog.Logger) *http.Server {
+	return newServer(tlsActor(h, refused), log)
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {

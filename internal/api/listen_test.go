@@ -170,7 +170,7 @@ func TestMeshNamesTheAgent(t *testing.T) {
 		clients, servers := x509.NewCertPool(), x509.NewCertPool()
 		clients.AddCert(leaf)
 		servers.AddCert(serverLeaf)
-		s := api.NewMeshServer(api.NewHandler(api.Options{Backend: newBackend(t), Raft: raft, Log: quiet()}), quiet())
+		s := api.NewMeshServer(api.NewHandler(api.Options{Backend: newBackend(t), Raft: raft, Log: quiet()}), nil, quiet())
 		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
 			Certificates: []tls.Certificate{server}, ClientCAs: clients, ClientAuth: tls.RequireAndVerifyClientCert, MinVersion: tls.VersionTLS13,
 		})

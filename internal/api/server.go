@@ -58,6 +58,7 @@ type Options struct {
 	Raft    Raft     // nil: the routes between agents answer 404
 	Doctor  Examiner // nil: the doctor knows State only
 	Zones   Zones    // nil: nobody can ask the DNS servers
+	Access  Access   // nil: the routes of tokens, certificates and members answer 404
 	Log     *slog.Logger
 }
 
@@ -99,7 +100,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
-		{"POST /v1/network", h.write(KindApplied, h.applyNetwork)},
+		{"POST /v1/network", h.admin(KindApplied, h.applyNetwork)},
 		{"POST /v1/failover", h.write(KindAccepted, h.failover)},
 		{"POST /v1/ops/{op}/{action}", h.write(KindAccepted, h.action)},
 		{"POST /v1/pause", h.write(KindAccepted, h.pause)},
@@ -110,6 +111,9 @@ func (h *handler) routes() []route {
 		{"DELETE /v1/observers", h.write(KindAccepted, h.includeObserver)},
 	}
 	list = append(list, h.dnsRoutes()...)
+	if h.Access != nil {
+		list = append(list, h.accessRoutes()...)
+	}
 	if h.Raft != nil {
 		list = append(list,
 			route{"POST /v1/raft/propose", h.between(KindCommitted, h.propose)},
@@ -169,19 +173,45 @@ func (h *handler) read(kind string, f func(*http.Request) (any, error)) http.Han
 	}
 }
 
-// write wraps a handler that changes something: for people on the local
-// socket. Operators' certificates come with the installation.
+// write wraps a handler that changes something: for operators.
 func (h *handler) write(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
+	return h.person(failover.RoleOperator, kind, f)
+}
+
+// admin wraps a handler that changes the network, its members or who may do what.
+func (h *handler) admin(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
+	return h.person(failover.RoleAdmin, kind, f)
+}
+
+// person wraps a handler for people of a role, and writes down who asked for
+// what and whether they got it.
+func (h *handler) person(need failover.Role, kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		a, ok := ActorFrom(r.Context())
+		var err error
 		switch {
 		case !ok:
-			h.refuse(w, r, notAllowed("nobody", "the caller is not known"))
-		case a.Kind != ActorUnix:
-			h.refuse(w, r, notAllowed(a.String(), "agents change nothing in a person's name"))
-		default:
-			h.answer(w, r, kind, f)
+			err = notAllowed("nobody", "the caller is not known")
+		case a.Kind == ActorAgent:
+			err = notAllowed(a.String(), "agents change nothing in a person's name")
+		case !a.role().May(need):
+			err = notAllowed(a.String(), fmt.Sprintf("this needs the role %s, the certificate has %s", need, a.role()))
 		}
+		if err != nil {
+			h.Log.Warn("request refused", "audit", true, "actor", a.String(), "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr)
+			h.refuse(w, r, err)
+			return
+		}
+		h.answer(w, r, kind, func(r *http.Request) (any, error) {
+			v, err := f(r)
+			outcome := "done"
+			if err != nil {
+				outcome = asError(err).Code
+			}
+			h.Log.Info("request of a person", "audit", true, "actor", a.String(), "role", string(a.role()),
+				"method", r.Method, "path", r.URL.Path, "outcome", outcome)
+			return v, err
+		})
 	}
 }
 

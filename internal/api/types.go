@@ -230,9 +230,10 @@ type Forecast struct {
 
 // Accepted is the answer to a request that is now in the log.
 type Accepted struct {
-	Op    failover.OpID `json:"op,omitempty"`
-	Index uint64        `json:"index"`
-	Term  uint64        `json:"term"`
+	Op     failover.OpID   `json:"op,omitempty"`
+	Index  uint64          `json:"index"`
+	Term   uint64          `json:"term"`
+	Leader failover.SiteID `json:"leader,omitempty"` // that was asked to step down
 }
 
 // VersionInfo is the build of the agent.

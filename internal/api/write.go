@@ -218,6 +218,8 @@ func (h *handler) action(r *http.Request) (any, error) {
 		cmd = failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: args("actor", actor.String(), "reason", req.Reason)}}
 	case "retry":
 		cmd = failover.RetryOp{Op: id, HostOff: req.HostOff}
+	case "confirm":
+		cmd = failover.ConfirmOp{Op: id}
 	case "ack":
 		cmd = failover.Ack{Domain: op.Domain}
 	default:

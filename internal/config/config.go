@@ -92,6 +92,8 @@ type TLS struct {
 	CA   string `json:"ca,omitempty"`
 	Cert string `json:"cert,omitempty"`
 	Key  string `json:"key,omitempty"`
+	// CAKey is the authority's key. Voters hold it, and get it by themselves.
+	CAKey string `json:"ca_key,omitempty"`
 }
 
 // PVE is how the agent identifies itself to this site's Proxmox VE. Without a
@@ -182,6 +184,7 @@ func (c Config) WithDefaults() *Config {
 	c.TLS.CA = cmp.Or(c.TLS.CA, filepath.Join(certs, "ca.crt"))
 	c.TLS.Cert = cmp.Or(c.TLS.Cert, filepath.Join(certs, "agent.crt"))
 	c.TLS.Key = cmp.Or(c.TLS.Key, filepath.Join(certs, "agent.key"))
+	c.TLS.CAKey = cmp.Or(c.TLS.CAKey, filepath.Join(filepath.Dir(c.TLS.CA), "ca.key"))
 	c.PBS.Node = cmp.Or(c.PBS.Node, "localhost")
 	keys := make(map[string]TSIGKey, len(c.TSIG))
 	for name, k := range c.TSIG {

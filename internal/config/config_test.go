@@ -62,7 +62,7 @@ func TestDefaults(t *testing.T) {
 	want := config.Config{
 		Network: "assos", Site: "moulin", DataDir: "/var/lib/www", Socket: "/run/www/wwwd.sock", HelperSocket: roothelper.DefaultSocket,
 		Listen: config.Listen{Mesh: mesh}, Advertise: mesh, Dial: config.Dial{Mesh: mesh.Addr()},
-		TLS: config.TLS{CA: "/var/lib/www/certs/ca.crt", Cert: "/var/lib/www/certs/agent.crt", Key: "/var/lib/www/certs/agent.key"},
+		TLS: config.TLS{CA: "/var/lib/www/certs/ca.crt", Cert: "/var/lib/www/certs/agent.crt", Key: "/var/lib/www/certs/agent.key", CAKey: "/var/lib/www/certs/ca.key"},
 		PBS: config.PBS{Node: "localhost"}, TSIG: map[string]config.TSIGKey{},
 		ReadyEvery: network.Duration(time.Minute), Log: config.Log{Level: "info", Format: "text"},
 	}
@@ -173,7 +173,8 @@ func TestLoadLooksAtFiles(t *testing.T) {
 		usable bool   // warning only
 	}{
 		{name: "complete", usable: true},
-		{"no certificate", func(d string) error { return os.Remove(d + "/certs/agent.crt") }, network.CodeFileMissing, "tls.cert", "wwwctl join ADDRESS --site moulin --token TOKEN", false},
+		{"no certificate", func(d string) error { return os.Remove(d + "/certs/agent.crt") }, network.CodeFileMissing, "tls.cert", "wwwctl join ADDRESS --site moulin --token TOKEN", true},
+		{"no authority", func(d string) error { return os.Remove(d + "/certs/ca.crt") }, network.CodeFileMissing, "tls.ca", "wwwctl join ADDRESS --site moulin --token TOKEN", false},
 		{"key for everyone", func(d string) error { return os.Chmod(d+"/certs/agent.key", 0o644) }, network.CodeFileMode, "tls.key", "chmod 0600 ", false},
 		{"token for the group", func(d string) error { return os.Chmod(d+"/pve.token", 0o640) }, network.CodeFileMode, "pve.token_file", "chmod 0600 ", false},
 		{"no token", func(d string) error { return os.Remove(d + "/pve.token") }, network.CodeFileMissing, "pve.token_file", "pveum user token add", true},

@@ -25,10 +25,14 @@ type namedFile struct {
 // revoked or lost token takes a site's hands but not its voice.
 func (c *Config) CheckFiles() []network.Problem {
 	certificate := fmt.Sprintf("on the first site: wwwctl init --site %s; on the others: wwwctl join ADDRESS --site %s --token TOKEN", c.Site, c.Site)
+	missing := network.Error
+	if _, err := os.Stat(c.TLS.Cert); errors.Is(err, fs.ErrNotExist) {
+		missing = network.Warning // it was not admitted yet
+	}
 	files := []namedFile{
-		{"tls.ca", c.TLS.CA, false, network.Error, certificate},
-		{"tls.cert", c.TLS.Cert, false, network.Error, certificate},
-		{"tls.key", c.TLS.Key, true, network.Error, certificate},
+		{"tls.ca", c.TLS.CA, false, missing, certificate},
+		{"tls.cert", c.TLS.Cert, false, missing, certificate},
+		{"tls.key", c.TLS.Key, true, missing, certificate},
 		{"pve.token_file", c.PVE.TokenFile, true, network.Warning, "make a token (pveum user token add wwwd@pve agent) and write USER@REALM!NAME=SECRET into the file"},
 		{"pbs.token_file", c.PBS.TokenFile, true, network.Warning, "make a token (proxmox-backup-manager user generate-token wwwd@pbs agent) and write USER@REALM!NAME:SECRET into the file"},
 		{"router.password_file", c.Router.PasswordFile, true, network.Warning, "make a user on the router (/user/add group=ww-ro) and write its password into the file, one line"},

@@ -61,6 +61,41 @@ var operators = map[string]Message{
 		Meaning: "Somebody ended the exclusion, or its time was over.", Impact: "Its votes and sightings count.",
 		Look: "wwwctl sites", Do: "Nothing.",
 	},
+	"WWW-1430": {
+		Severity: Warning, Title: "join token made", Text: "token {token} lets one agent join[ as {site}] until {until}",
+		Meaning: "Whoever holds the token may have the certificate of one agent.", Impact: "None until it is used.",
+		Look: "wwwctl token list", Do: "If nobody of you made it: wwwctl token revoke TOKEN, and find out who did (wwwctl events -o wide).",
+	},
+	"WWW-1431": {
+		Severity: Info, Title: "join token used", Text: "{site} has a certificate by token {token}[ ({server})]",
+		Meaning: "An agent showed the token and got its certificate.", Impact: "It may join the group.",
+		Look: "wwwctl cluster peers", Do: "If that was none of you: wwwctl cluster remove SITE, which also revokes its certificate.",
+	},
+	"WWW-1432": {
+		Severity: Info, Title: "join token revoked", Text: "token {token} was taken back",
+		Meaning: "It lets nobody join any more.", Impact: "None.", Look: "wwwctl token list", Do: "Nothing.",
+	},
+	"WWW-1433": {
+		Severity: Warning, Title: "operator admitted", Text: "{name} has a certificate as {role} until {until}",
+		Meaning: "Whoever holds that login file may act in this role from anywhere on the VPN.", Impact: "None by itself.",
+		Look: "wwwctl operator list", Do: "If nobody of you made it: wwwctl operator revoke NAME.",
+	},
+	"WWW-1434": {
+		Severity: Warning, Title: "certificate revoked", Text: "certificates of {name}[ ({site})] are refused from now on[: {reason}]",
+		Meaning: "No agent accepts them any more.", Impact: "An expelled agent comes back with an empty data directory and a token only.",
+		Look: "wwwctl operator list · wwwctl cluster peers", Do: "Nothing.",
+	},
+	"WWW-1435": {
+		Severity: Critical, Title: "group rebuilt", Text: "group rebuilt from {from} as generation {generation}; {ops} open operations wait for confirmation",
+		Meaning: "A person gave up the old members and began a new log with what this agent knew.",
+		Impact:  "Automatic failover is paused. The old members are refused; what they decided last may be missing here.",
+		Look:    "wwwctl op list", Do: "Look at each open operation, then wwwctl op confirm OP or wwwctl op cancel OP; then wwwctl resume. Have the other sites join anew.",
+	},
+	"WWW-1436": {
+		Severity: Info, Title: "operation confirmed", Text: "{op}: a person looked and lets it go on",
+		Meaning: "After a rebuild each open operation waits for that.", Impact: "It goes on where the world says it stands.",
+		Look: "wwwctl op follow OP", Do: "Nothing.",
+	},
 	"WWW-1409": {
 		Severity: Info, Title: "cancelled by a person", Text: "by {actor}[: {reason}]",
 		Meaning: "A person gave the operation up before anything was taken over.", Impact: "None for the users.",

@@ -62,6 +62,7 @@ var areas = map[string]map[string]Message{
 	"20": rejections,
 	"21": preflight,
 	"24": machine,
+	"25": onboarding,
 	"30": commandLine,
 }
 

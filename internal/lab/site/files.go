@@ -76,8 +76,12 @@ func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error
 	if err != nil {
 		return err
 	}
+	authority, err := ca.PEM()
+	if err != nil {
+		return err
+	}
 	files := map[string]string{
-		"agent.crt": string(pair.Cert), "agent.key": string(pair.Key), "ca.crt": string(ca.CertPEM()), "wwwd.yaml": conf,
+		"agent.crt": string(pair.Cert), "agent.key": string(pair.Key), "ca.crt": string(ca.CertPEM()), "ca.key": string(authority.Key), "wwwd.yaml": conf,
 		"pve.token": fmt.Sprintf("%s=%s\n", PVEToken, l.TokenSecret(name, PVEToken)),
 		"pbs.token": fmt.Sprintf("%s:%s\n", PBSToken, l.TokenSecret(name, PBSToken)),
 	}
