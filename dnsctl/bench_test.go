@@ -3,8 +3,6 @@ package dnsctl_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/internal/lab/nameserver"
 )
 
 // benchServers are the embedded server and real ones beside it, each with the
@@ -25,44 +24,16 @@ func benchServers() []struct {
 		name string
 		run  func(b *testing.B, z dnsctl.Zone) string
 	}
-	other := func(p primary) server {
-		return server{p.name, func(b *testing.B, z dnsctl.Zone) string { return p.launch(b, z.Name).addr }}
-	}
-	zoneFile := func(t testing.TB, dir string) { write(t, dir, "big.test.zone", bigZone(10_000).String()) }
-	return []server{
+	out := []server{
 		{"embedded", func(b *testing.B, z dnsctl.Zone) string { _, addr := start(b, dnsctl.Config{}, z); return addr }},
-		other(primary{"knot", []string{"knotd"}, func(t testing.TB, dir, port string) []string {
-			zoneFile(t, dir)
-			if err := os.Mkdir(filepath.Join(dir, "db"), 0o700); err != nil {
-				t.Fatal(err)
-			}
-			return []string{"-c", write(t, dir, "knot.conf", fmt.Sprintf(
-				"server:\n    listen: 127.0.0.1@%[2]s\n    rundir: %[1]s\ndatabase:\n    storage: %[1]s/db\nzone:\n  - domain: big.test\n    file: %[1]s/big.test.zone\n", dir, port))}
-		}}),
-		other(primary{"nsd", []string{"nsd"}, func(t testing.TB, dir, port string) []string {
-			zoneFile(t, dir)
-			return []string{"-d", "-c", write(t, dir, "nsd.conf", fmt.Sprintf(`
-server:
-    ip-address: 127.0.0.1@%[2]s
-    port: %[2]s
-    do-ip6: no
-    username: ""
-    chroot: ""
-    zonesdir: "%[1]s"
-    zonelistfile: "%[1]s/zone.list"
-    database: ""
-    pidfile: "%[1]s/nsd.pid"
-    xfrdfile: "%[1]s/xfrd.state"
-    xfrdir: "%[1]s"
-    rrl-ratelimit: 0
-remote-control:
-    control-enable: no
-zone:
-    name: "big.test"
-    zonefile: "big.test.zone"
-`, dir, port))}
-		}}),
 	}
+	for _, kind := range []string{"knot", "nsd"} {
+		out = append(out, server{kind, func(b *testing.B, z dnsctl.Zone) string {
+			conf := nameserver.Server{Kind: kind, Zone: "big.test", Text: z.String()}
+			return primary{name: kind, conf: conf}.launch(b, z.Name).addr
+		}})
+	}
+	return out
 }
 
 // BenchmarkQueries asks every server over UDP, each client one question at a

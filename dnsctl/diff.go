@@ -10,6 +10,8 @@ type Change struct {
 	Name, Type string
 	// Before is empty for a creation, After for a deletion; both are in Compare order.
 	Before, After []Record
+	// Partial: only the records of Before go, one by one; others of their set stay.
+	Partial bool
 	// Fresh: nothing at all was seen at the name, which one condition of an update can guard.
 	Fresh bool
 }

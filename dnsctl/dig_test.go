@@ -1,6 +1,7 @@
 package dnsctl_test
 
 import (
+	"errors"
 	"net"
 	"os/exec"
 	"strings"
@@ -14,7 +15,7 @@ import (
 func TestDigAgrees(t *testing.T) {
 	tool, err := exec.LookPath("dig")
 	if err != nil {
-		t.Skip("dig (package bind9-dnsutils) is not installed")
+		absent(t, errors.New("dig (package bind9-dnsutils) is not installed"))
 	}
 	srv, addr := start(t, dnsctl.Config{}, mainZone(), secondZone())
 	host, port, _ := net.SplitHostPort(addr)

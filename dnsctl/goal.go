@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
 )
@@ -28,6 +29,9 @@ type Goal struct {
 	Records []Record
 	// Owned are the names that are ours, absolute, with the types of each that are. Held names are not among them.
 	Owned map[string][]string
+	// Former are records that the network declared once and declares no more: no server of the zone may have one of them.
+	// Their TTL is 0; what else stands at their names is not ours.
+	Former []Record
 	// Primaries take updates; Agents are the embedded servers of sites that are not lost; Secondaries fetch.
 	Primaries, Agents, Secondaries []netip.AddrPort
 	Key                            string
@@ -129,7 +133,32 @@ func (b *builder) foreign(g *Goal) bool {
 	}
 	slices.SortFunc(g.Records, Compare)
 	g.Records = slices.Compact(g.Records)
+	b.former(g)
 	return true
+}
+
+// former gathers what is to be taken away, without what is ours again.
+func (b *builder) former(g *Goal) {
+	f := b.s.Zones[b.zone].Former
+	if f == nil {
+		return
+	}
+	list := slices.Clone(f.Fixed)
+	for _, name := range f.Moving {
+		for _, p := range f.Places {
+			p.Name = name
+			list = append(list, p)
+		}
+	}
+	for _, r := range list {
+		c, err := Record{Name: r.Name, Type: r.Type, Data: r.Data}.Canonical()
+		_, held := b.s.Holds[strings.TrimSuffix(r.Name, ".")]
+		if err == nil && !held && inZone(c.Name, g.Apex()) && !slices.Contains(g.Owned[c.Name], c.Type) {
+			g.Former = append(g.Former, c)
+		}
+	}
+	slices.SortFunc(g.Former, Compare)
+	g.Former = slices.Compact(g.Former)
 }
 
 // names sorts the public names by whether they have moved.
@@ -194,5 +223,26 @@ func (g Goal) changes(have []Record, occupied map[string]bool) Changes {
 		out.Delete = append(out.Delete, ch.Delete...)
 		out.Refused = append(out.Refused, ch.Refused...)
 	}
+	for set := range sets(g.Former) {
+		gone := slices.DeleteFunc(slices.Clone(have), func(r Record) bool { return !isAmong(set, r) })
+		if len(gone) > 0 {
+			out.Delete = append(out.Delete, Change{Name: set[0].Name, Type: set[0].Type, Before: gone, Partial: true})
+		}
+	}
 	return out
+}
+
+// isAmong says whether a set has a record of this name, type and data, with whatever TTL.
+func isAmong(set []Record, r Record) bool {
+	return slices.ContainsFunc(set, func(s Record) bool { return s.Name == r.Name && s.Type == r.Type && s.Data == r.Data })
+}
+
+// known are all names that are to be looked at, in order: ours, and those that were.
+func (g Goal) known() []string {
+	names := g.names()
+	for _, r := range g.Former {
+		names = append(names, r.Name)
+	}
+	slices.SortFunc(names, compareNames)
+	return slices.Compact(names)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -173,8 +174,85 @@ func TestPublisherMovesNamesOnRealPrimaries(t *testing.T) {
 			next := &fakeLog{state: log.state, lead: true}
 			next.state.Zones["failover.test"] = failover.ZoneState{Changed: log.state.Zones["failover.test"].Changed}
 			converge(t, publisher(next, dialer(), signerFor(t, goodKey, 0)), "new leader", verified(next, "failover.test"))
+			if p.signs {
+				checkSigned(t, addr, "cloud.failover.test.", dns.TypeCNAME)
+			}
+			takeAway(t, addr, next)
+			expect("taken away", map[string][]string{
+				"cloud.failover.test. CNAME":    nil,
+				"status.failover.test. A":       {"192.0.2.99"}, // a person's, added beside ours
+				"mail.failover.test. MX":        nil,
+				"www.failover.test. A":          {"203.0.113.1"},
+				"moulin.site.failover.test. A":  {"203.0.113.1"},
+				"alias.failover.test. CNAME":    {"moulin.site.failover.test."},
+				"exact.wild.failover.test. TXT": {`"here"`},
+			})
 		})
 	}
+}
+
+// takeAway declares a network without some of the names, one of which a person
+// has written to, and publishes that.
+func takeAway(t *testing.T, addr string, log *fakeLog) {
+	t.Helper()
+	byHand := new(dns.Msg).SetUpdate("failover.test.")
+	extra, err := rec("status.failover.test.", "A", "192.0.2.99").RR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	byHand.Insert([]dns.RR{extra})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if r, err := signer(t, goodKey, 0).Exchange(ctx, addr, byHand); err != nil || r.Rcode != dns.RcodeSuccess {
+		t.Fatalf("update by hand: %v %v", r, err)
+	}
+	spec := *log.state.Network
+	spec.Guests = maps.Clone(spec.Guests)
+	delete(spec.Guests, "g0")
+	spec.Common = nil
+	z := spec.Zones["failover.test"]
+	z.Records = nil
+	spec.Zones = map[string]network.Zone{"failover.test": z}
+	if _, err := log.Propose(t.Context(), failover.ApplyNetwork{Spec: &spec, IfVersion: log.state.NetworkVersion}); err != nil {
+		t.Fatal(err)
+	}
+	if log.state.Zones["failover.test"].Former == nil {
+		t.Fatal("nothing is to be taken away")
+	}
+	converge(t, publisher(log, dialer(), signerFor(t, goodKey, 0)), "taken away", verified(log, "failover.test"))
+	if f := log.state.Zones["failover.test"].Former; f != nil {
+		t.Errorf("still to be taken away: %+v", f)
+	}
+}
+
+// checkSigned asks for a set with DNSSEC and checks its signature with the zone's keys.
+func checkSigned(t *testing.T, addr, name string, rtype uint16) {
+	t.Helper()
+	withDO := func(name string, rtype uint16) []dns.RR {
+		return ask(t, "tcp", addr, question(name, rtype).SetEdns0(1232, true)).Answer
+	}
+	var set []dns.RR
+	var sig *dns.RRSIG
+	for _, rr := range withDO(name, rtype) {
+		if s, ok := rr.(*dns.RRSIG); ok && s.TypeCovered == rtype {
+			sig = s
+		} else if rr.Header().Name == name && rr.Header().Rrtype == rtype {
+			set = append(set, rr)
+		}
+	}
+	if sig == nil || len(set) == 0 {
+		t.Errorf("%s %s: %d records and no signature", name, dns.TypeToString[rtype], len(set))
+		return
+	}
+	for _, rr := range withDO("failover.test.", dns.TypeDNSKEY) {
+		if k, ok := rr.(*dns.DNSKEY); ok && k.KeyTag() == sig.KeyTag {
+			if err := sig.Verify(k, set); err != nil {
+				t.Errorf("signature of %s: %v", name, err)
+			}
+			return
+		}
+	}
+	t.Errorf("key %d, which signed %s, is not in the zone", sig.KeyTag, name)
 }
 
 func TestPublisherSaysWhyAServerRefuses(t *testing.T) {

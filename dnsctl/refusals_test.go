@@ -83,3 +83,33 @@ func TestWhatRealPrimariesRefuse(t *testing.T) {
 		})
 	}
 }
+
+// Names and types that the key may not write are refused, and a change of both
+// kinds is not applied in part.
+func TestRealPrimariesKeepToTheRightsOfAKey(t *testing.T) {
+	for _, p := range primaries()[:2] { // PowerDNS has no rights by name
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			p.conf.Writable = []string{"_ww-fence", "www"}
+			addr := p.run(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			ex := signer(t, goodKey, 0)
+			if _, err := update(ctx, ex, addr, dnsctl.Token{Generation: 1, Index: 1}, move(1)); err != nil {
+				t.Errorf("what is granted: %v", err)
+			}
+			other := rec("mail.failover.test.", "A", "198.51.100.25")
+			for what, c := range map[string]dnsctl.Change{
+				"name": {Name: other.Name, Type: "A", After: []dnsctl.Record{other}},
+				"type": {Name: "www.failover.test.", Type: "MX", After: []dnsctl.Record{rec("www.failover.test.", "MX", "10 mx.other.example.")}},
+			} {
+				if _, err := update(ctx, ex, addr, dnsctl.Token{Generation: 1, Index: 2}, append(move(2), c)); !errors.Is(err, dnsctl.ErrRefused) {
+					t.Errorf("%s not granted: %v, want ErrRefused", what, err)
+				}
+			}
+			if got := answersOf(t, addr, "www.failover.test.", 1); len(got) != 1 || got[0] != "198.51.100.1" {
+				t.Errorf("a refused update was applied in part: %v", got)
+			}
+		})
+	}
+}

@@ -3,10 +3,7 @@ package dnsctl_test
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -15,136 +12,27 @@ import (
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab/nameserver"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // secondaryKey is a transfer key for tests only.
 var secondaryKey = dnsctl.Key{Name: "xfr-key.", Secret: secret}
 
-// splitAddr is net.SplitHostPort for addresses that are known to be good.
-func splitAddr(addr string) (host, port string) {
-	host, port, _ = net.SplitHostPort(addr)
-	return host, port
-}
-
 // secondaries are real servers that fetch assos.example from several primaries,
-// with a transfer key. What the agents serve is unsigned: knot-signing signs it
-// on its way to the public.
+// with a transfer key. What the agents serve is unsigned: two kinds sign it on
+// its way to the public.
 func secondaries(from []string) map[string]primary {
-	return map[string]primary{
-		"bind": {"bind", []string{"named"}, bindSecondary(from)},
-		"knot": {"knot", []string{"knotd"}, knotSecondary(from, "")},
-		"knot-signing": {"knot-signing", []string{"knotd"}, knotSecondary(from,
-			"    dnssec-signing: on\n    zonefile-load: none\n    journal-content: all\n    serial-policy: unixtime\n")},
-		"nsd": {"nsd", []string{"nsd"}, nsdSecondary(from)},
-	}
-}
-
-func bindSecondary(from []string) func(t testing.TB, dir, port string) []string {
-	return func(t testing.TB, dir, port string) []string {
-		var list strings.Builder
+	out := map[string]primary{}
+	for _, kind := range []string{"bind", "bind-signing", "knot", "knot-signing", "nsd"} {
+		server, signs := strings.CutSuffix(kind, "-signing")
+		conf := nameserver.Server{Kind: server, Zone: "assos.example", Keys: []nameserver.Key{{Name: secondaryKey.Name, Secret: secret}}, Signs: signs}
 		for _, a := range from {
-			host, p := splitAddr(a)
-			fmt.Fprintf(&list, "%s port %s key \"xfr-key.\"; ", host, p)
+			conf.Primaries = append(conf.Primaries, netip.MustParseAddrPort(a))
 		}
-		return []string{"-g", "-c", write(t, dir, "named.conf", fmt.Sprintf(`
-options { directory "%[1]s"; pid-file none; session-keyfile "%[1]s/session.key"; managed-keys-directory "%[1]s";
-  listen-on port %[2]s { 127.0.0.1; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify no; };
-controls { };
-key "xfr-key." { algorithm hmac-sha256; secret "%[3]s"; };
-zone "assos.example" { type secondary; file "sec.zone"; primaries { %[4]s };
-  min-retry-time 1; max-retry-time 1; allow-notify { 127.0.0.1; }; };
-`, dir, port, secret, list.String()))}
+		out[kind] = primary{name: kind, signs: signs, conf: conf}
 	}
-}
-
-func knotSecondary(from []string, more string) func(t testing.TB, dir, port string) []string {
-	return func(t testing.TB, dir, port string) []string {
-		if err := os.Mkdir(filepath.Join(dir, "db"), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		var list strings.Builder
-		var ids []string
-		for i, a := range from {
-			host, p := splitAddr(a)
-			fmt.Fprintf(&list, "  - id: p%d\n    address: %s@%s\n    key: xfr-key.\n", i, host, p)
-			ids = append(ids, fmt.Sprintf("p%d", i))
-		}
-		return []string{"-c", write(t, dir, "knot.conf", fmt.Sprintf(`
-server:
-    listen: 127.0.0.1@%[2]s
-    rundir: %[1]s
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: %[1]s/db
-log:
-  - target: stderr
-    any: info
-key:
-  - id: xfr-key.
-    algorithm: hmac-sha256
-    secret: %[3]s
-remote:
-%[4]sacl:
-  - id: notify
-    address: 127.0.0.1
-    action: notify
-template:
-  - id: default
-    storage: %[1]s
-    file: "%%s.zone"
-    zonefile-sync: -1
-zone:
-  - domain: assos.example
-    master: [%[5]s]
-    acl: notify
-    retry-min-interval: 1s
-    retry-max-interval: 1s
-%[6]s`, dir, port, secret, list.String(), strings.Join(ids, ", "), more))}
-	}
-}
-
-func nsdSecondary(from []string) func(t testing.TB, dir, port string) []string {
-	return func(t testing.TB, dir, port string) []string {
-		var list strings.Builder
-		for _, a := range from {
-			host, p := splitAddr(a)
-			fmt.Fprintf(&list, "    request-xfr: AXFR %s@%s xfr-key.\n", host, p)
-		}
-		return []string{"-d", "-c", write(t, dir, "nsd.conf", fmt.Sprintf(`
-server:
-    ip-address: 127.0.0.1@%[2]s
-    port: %[2]s
-    do-ip6: no
-    username: ""
-    chroot: ""
-    zonesdir: "%[1]s"
-    zonelistfile: "%[1]s/zone.list"
-    database: ""
-    pidfile: "%[1]s/nsd.pid"
-    xfrdfile: "%[1]s/xfrd.state"
-    xfrdir: "%[1]s"
-    server-count: 1
-    verbosity: 2
-    rrl-ratelimit: 0
-    xfrd-reload-timeout: 0
-remote-control:
-    control-enable: no
-key:
-    name: "xfr-key."
-    algorithm: hmac-sha256
-    secret: "%[3]s"
-zone:
-    name: "assos.example"
-    zonefile: "secondary.zone"
-    allow-notify: 127.0.0.1 NOKEY
-%[4]s    multi-master-check: yes
-    max-retry-time: 1
-    min-retry-time: 1
-`, dir, port, secret, list.String()))}
-	}
+	return out
 }
 
 // agentServer is one agent's embedded server that can be killed and come back.
@@ -241,7 +129,7 @@ func drive(t *testing.T, p *dnsctl.Publisher) (stop func()) {
 // quorum is believed by none, not even by one that starts with nothing.
 func TestSecondariesFollowTheSurvivors(t *testing.T) {
 	const name, home, away = "cloud.moulin.assos.example.", "moulin.site.assos.example.", "quai.site.assos.example."
-	for _, kind := range []string{"bind", "knot", "knot-signing", "nsd"} {
+	for kind := range secondaries(nil) {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			leader, second, third := runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0")
@@ -304,7 +192,7 @@ func TestSecondariesFollowTheSurvivors(t *testing.T) {
 			}
 			stop()
 			converge(t, publisher(log, dialer(), nil), "verified", verified(log, "assos.example"))
-			if n := len(ask(t, "tcp", addr, question("assos.example.", dns.TypeDNSKEY)).Answer); (n > 0) != (kind == "knot-signing") {
+			if n := len(ask(t, "tcp", addr, question("assos.example.", dns.TypeDNSKEY)).Answer); (n > 0) != secondaries(nil)[kind].signs {
 				t.Errorf("%d keys of DNSSEC", n)
 			}
 		})

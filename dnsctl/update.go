@@ -112,6 +112,16 @@ func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (
 	m.RemoveRRset([]dns.RR{next})
 	inserts := []dns.RR{next}
 	for _, c := range changes {
+		if c.Partial {
+			for _, r := range c.Before {
+				rr, err := r.RR()
+				if err != nil {
+					return nil, err
+				}
+				m.Remove([]dns.RR{rr})
+			}
+			continue
+		}
 		m.RemoveRRset([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name, Rrtype: codecs[c.Type].code}}})
 		for _, r := range c.After {
 			rr, err := r.RR()
@@ -347,6 +357,10 @@ func (u *Updater) startVerifying() {
 	v := &Verifier{ex: u.ex, zone: Zone{Name: u.zone}, result: Result{Server: u.server, Status: Unchecked}}
 	v.checks = []check{{name: u.zone, rtype: "SOA"}}
 	for _, c := range u.changes {
+		if c.Partial {
+			v.checks = append(v.checks, check{name: c.Name, rtype: c.Type, gone: c.Before})
+			continue
+		}
 		v.checks = append(v.checks, check{name: c.Name, rtype: c.Type, want: c.After})
 	}
 	u.verify, u.phase = v, verifying

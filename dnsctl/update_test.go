@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,6 +76,11 @@ func TestUpdateOfRealPrimaries(t *testing.T) {
 				}
 			}
 			checkBadSignatures(ctx, t, p.name, addr)
+			for i, key := range otherAlgorithms() {
+				if _, err := update(ctx, signer(t, key, 0), addr, dnsctl.Token{Generation: 4, Index: uint64(i)}, move(5+i)); err != nil {
+					t.Errorf("%s: %v", key.Algorithm, err)
+				}
+			}
 		})
 	}
 }
@@ -89,6 +95,7 @@ func checkBadSignatures(ctx context.Context, t *testing.T, name, addr string) {
 	}{
 		{"wrong secret", signer(t, other, 0), dns.RcodeBadSig},
 		{"unknown key", signer(t, dnsctl.Key{Name: "stranger.", Secret: secret}, 0), dns.RcodeBadKey},
+		{"wrong algorithm", signer(t, dnsctl.Key{Name: "ww-key.", Algorithm: "hmac-sha512", Secret: secret}, 0), dns.RcodeBadKey},
 		{"clock ahead", signer(t, goodKey, 400*time.Second), dns.RcodeBadTime},
 		{"clock behind", signer(t, goodKey, -400*time.Second), dns.RcodeBadTime},
 	} {
@@ -111,7 +118,7 @@ func checkBadSignatures(ctx context.Context, t *testing.T, name, addr string) {
 }
 
 func TestTwentyRacingWritersHaveOneWinner(t *testing.T) {
-	for _, p := range primaries() {
+	for _, p := range slices.Concat(primaries(), signingPrimaries()) {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()
 			addr := p.run(t)

@@ -20,7 +20,7 @@ type copyOf struct {
 
 // covers says whether every name of a goal has been looked at.
 func (c *copyOf) covers(g Goal) bool {
-	return c != nil && !slices.ContainsFunc(g.names(), func(n string) bool { return !slices.Contains(c.names, n) })
+	return c != nil && !slices.ContainsFunc(g.known(), func(n string) bool { return !slices.Contains(c.names, n) })
 }
 
 // writer brings one primary to a goal: look at what stands there, unless that is known, then update under the fence. One
@@ -94,13 +94,16 @@ func (w *writer) conclude(err error) {
 	switch {
 	case err == nil:
 		next := &copyOf{token: w.goal.Token, occupied: w.known.occupied, names: w.known.names}
-		changed := map[setKey]bool{}
+		changed, gone := map[setKey]bool{}, []Record(nil)
 		for _, c := range w.changes.All() {
-			changed[setKey{c.Name, c.Type}] = true
+			changed[setKey{c.Name, c.Type}] = changed[setKey{c.Name, c.Type}] || !c.Partial
 			next.records = append(next.records, c.After...)
+			if c.Partial {
+				gone = append(gone, c.Before...)
+			}
 		}
 		for _, r := range w.known.records {
-			if !changed[setKey{r.Name, r.Type}] {
+			if !changed[setKey{r.Name, r.Type}] && !slices.Contains(gone, r) {
 				next.records = append(next.records, r)
 			}
 		}
@@ -139,13 +142,16 @@ type ask struct {
 
 func newSurvey(ex Exchanger, server string, g Goal) *survey {
 	s := &survey{ex: ex, server: server, goal: g}
-	s.out.occupied, s.out.absent, s.out.names = map[string]bool{}, map[string]bool{}, g.names()
-	for _, name := range s.out.names {
+	s.out.occupied, s.out.absent, s.out.names = map[string]bool{}, map[string]bool{}, g.known()
+	for _, name := range g.names() {
 		for _, t := range g.Owned[name] {
 			if t != "CNAME" || !slices.Contains(g.Owned[name], "A") { // a CNAME shows in the answer for A
 				s.asks = append(s.asks, ask{name, codecs[t].code, true})
 			}
 		}
+	}
+	for set := range sets(g.Former) {
+		s.asks = append(s.asks, ask{set[0].Name, codecs[set[0].Type].code, true})
 	}
 	return s
 }

@@ -326,6 +326,9 @@ func (c VerifyZone) apply(s *State, st Stamp) error {
 		}
 	}
 	z.Servers, z.Notes, z.At = c.Servers, c.Notes, st
+	if c.purged(s) {
+		z.Former = nil
+	}
 	if inSync && z.Verified != c.Changed {
 		z.Verified = c.Changed
 		s.event(st, because(CodeZoneVerified, "zone", c.Zone, "servers", fmt.Sprint(len(c.Servers))), Event{})

@@ -17,6 +17,10 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 	if err := s.mayReplace(c.Spec); err != nil {
 		return err
 	}
+	former := map[string]*Former{}
+	for name := range c.Spec.Zones {
+		former[name] = s.formerOf(c.Spec, name)
+	}
 	s.Network, s.NetworkVersion = c.Spec, st.Index
 	s.placeGuests(st)
 	s.followModes()
@@ -27,7 +31,7 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 		if z.Changed == 0 {
 			z.Base = zoneBase(s.Generation)
 		}
-		z.Changed = st.Index
+		z.Changed, z.Former = st.Index, former[name]
 		zones[name] = z
 	}
 	s.Zones = zones

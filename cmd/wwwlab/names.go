@@ -54,7 +54,7 @@ func (r *room) startNames(ctx context.Context) error {
 		dir := filepath.Join(r.dir, "dns", name)
 		cmd, err := nameserver.Server{
 			Kind: r.lab.DNSServer, Dir: dir, Addr: a, Zone: r.lab.Zone, Records: records.String(),
-			Key: site.TSIGKey + ".", Secret: r.lab.TSIGSecret(),
+			Keys: []nameserver.Key{{Name: site.TSIGKey, Secret: r.lab.TSIGSecret()}},
 		}.Command(ctx)
 		if err != nil {
 			return err

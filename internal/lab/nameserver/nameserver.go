@@ -1,9 +1,11 @@
 // Package nameserver prepares real DNS servers of Debian's packages (BIND,
-// Knot, PowerDNS) as primaries that take signed updates of one zone: on a
-// loopback address, unprivileged, with everything in one directory.
+// Knot, NSD, PowerDNS) for one zone: as a primary that takes signed updates, as
+// a secondary of several primaries, or with a zone that stays as it is. Each
+// runs on a loopback address, unprivileged, with everything in one directory.
 package nameserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,19 +17,35 @@ import (
 	"strings"
 )
 
-// Kinds are the servers that can be prepared.
+// Kinds are the servers that can be a primary which takes updates. NSD can be
+// a secondary, or serve a zone that stays.
 func Kinds() []string { return []string{"bind", "knot", "powerdns"} }
 
-// Server is one primary.
+// Server is one server of one zone.
 type Server struct {
-	Kind string // of Kinds
+	Kind string // of Kinds, or nsd
 	Dir  string // empty, and the server's alone
 	Addr netip.AddrPort
 	Zone string // without the final dot
-	// Records are the first content of the zone, as lines of a zone file without the SOA.
-	Records     string
-	Key, Secret string // TSIG, hmac-sha256; the secret in base64
+	// Records are the first content of the zone, as lines of a zone file without the SOA; Text is all of it.
+	Records, Text string
+	// Keys may update the zone, and transfer it. A secondary fetches with the first one. Without a key nobody may.
+	Keys []Key
+	// Primaries make the server a secondary. It believes a NOTIFY from loopback.
+	Primaries []netip.AddrPort
+	// Signs: it signs the zone (DNSSEC), on its way from the primaries if it has any.
+	Signs bool
+	// Writable are the only names, relative to the zone, that the keys may write (A, AAAA, CNAME, TXT); none: all.
+	// PowerDNS does not know such rights.
+	Writable []string
 }
+
+// Key is a TSIG key.
+type Key struct{ Name, Algorithm, Secret string } // hmac-sha256 for ""; the secret in base64
+
+func (k Key) algorithm() string { return cmp.Or(k.Algorithm, "hmac-sha256") }
+
+func (k Key) name() string { return strings.TrimSuffix(k.Name, ".") }
 
 // Missing is a program that is not installed.
 type Missing struct{ Program, Package string }
@@ -44,6 +62,8 @@ func programs(kind string) []Missing {
 		return []Missing{{"named", "bind9"}}
 	case "knot":
 		return []Missing{{"knotd", "knot"}}
+	case "nsd":
+		return []Missing{{"nsd", "nsd"}}
 	default:
 		return []Missing{{"pdns_server", "pdns-server"}, {"pdnsutil", "pdns-server"}, {"sqlite3", "sqlite3"}}
 	}
@@ -51,8 +71,8 @@ func programs(kind string) []Missing {
 
 // Check says whether the programs of a kind are installed; the error is *Missing.
 func Check(kind string) error {
-	if !slices.Contains(Kinds(), kind) {
-		return fmt.Errorf("DNS server %q: want one of %s", kind, strings.Join(Kinds(), ", "))
+	if kind != "nsd" && !slices.Contains(Kinds(), kind) {
+		return fmt.Errorf("DNS server %q: want one of %s, nsd", kind, strings.Join(Kinds(), ", "))
 	}
 	for _, p := range programs(kind) {
 		if _, err := find(p.Program); err != nil {
@@ -77,7 +97,13 @@ func (s Server) Command(ctx context.Context) (*exec.Cmd, error) {
 	if err := Check(s.Kind); err != nil {
 		return nil, err
 	}
-	prepare := map[string]func(context.Context) ([]string, error){"bind": s.bind, "knot": s.knot, "powerdns": s.powerDNS}[s.Kind]
+	switch {
+	case s.Kind == "nsd" && (len(s.Primaries) == 0 && len(s.Keys) > 0 || s.Signs):
+		return nil, errors.New("prepare nsd: it takes no updates and signs nothing")
+	case s.Kind == "powerdns" && (len(s.Primaries) > 0 || s.Signs || len(s.Writable) > 0):
+		return nil, errors.New("prepare powerdns: it is prepared only as a primary whose keys may write every name")
+	}
+	prepare := map[string]func(context.Context) ([]string, error){"bind": s.bind, "knot": s.knot, "nsd": s.nsd, "powerdns": s.powerDNS}[s.Kind]
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("prepare %s: %w", s.Kind, err)
 	}
@@ -100,106 +126,10 @@ func (s Server) write(name, format string, args ...any) error {
 
 // zoneFile is the zone before its first update.
 func (s Server) zoneFile() string {
+	if s.Text != "" {
+		return s.Text
+	}
 	return fmt.Sprintf("$ORIGIN %[1]s.\n@ 60 IN SOA ns1.%[1]s. hostmaster.%[1]s. 1 600 120 1209600 60\n%[2]s", s.Zone, s.Records)
-}
-
-func (s Server) bind(context.Context) ([]string, error) {
-	err := errors.Join(s.write("zone", "%s", s.zoneFile()), s.write("named.conf", `options { directory "%[1]s"; pid-file none; session-keyfile "%[1]s/session.key"; managed-keys-directory "%[1]s";
-  listen-on port %[2]d { %[3]s; }; listen-on-v6 { none; }; recursion no; dnssec-validation no; notify no; };
-controls { };
-key "%[4]s" { algorithm hmac-sha256; secret "%[5]s"; };
-zone "%[6]s" { type primary; file "zone"; update-policy { grant %[4]s zonesub ANY; }; };
-`, s.Dir, s.Addr.Port(), s.Addr.Addr(), s.Key, s.Secret, s.Zone))
-	return []string{"-g", "-c", s.path("named.conf")}, err
-}
-
-func (s Server) knot(context.Context) ([]string, error) {
-	// Without the directory of its journal Knot answers every update with SERVFAIL.
-	err := errors.Join(os.MkdirAll(s.path("db"), 0o700), s.write(s.Zone+".zone", "%s", s.zoneFile()), s.write("knot.conf", `server:
-    listen: %[2]s@%[3]d
-    rundir: %[1]s
-    udp-workers: 1
-    tcp-workers: 1
-    background-workers: 1
-database:
-    storage: %[1]s/db
-log:
-  - target: stderr
-    any: info
-key:
-  - id: %[4]s
-    algorithm: hmac-sha256
-    secret: %[5]s
-acl:
-  - id: updates
-    key: %[4]s
-    action: [update, transfer]
-template:
-  - id: default
-    storage: %[1]s
-    file: "%%s.zone"
-    zonefile-sync: -1
-    zonefile-load: difference
-    journal-content: changes
-zone:
-  - domain: %[6]s
-    acl: updates
-`, s.Dir, s.Addr.Addr(), s.Addr.Port(), s.Key, s.Secret, s.Zone))
-	return []string{"-c", s.path("knot.conf")}, err
-}
-
-func (s Server) powerDNS(ctx context.Context) ([]string, error) {
-	server, err := find("pdns_server")
-	if err != nil {
-		return nil, err
-	}
-	prefix := filepath.Dir(filepath.Dir(server))
-	schema, err := os.ReadFile(filepath.Join(prefix, "share/pdns-backend-sqlite3/schema/schema.sqlite3.sql"))
-	if err != nil {
-		return nil, &Missing{"pdns-backend-sqlite3", "pdns-backend-sqlite3"}
-	}
-	modules, err := filepath.Glob(filepath.Join(prefix, "lib/*/pdns"))
-	if err != nil || len(modules) == 0 {
-		return nil, &Missing{"pdns-backend-sqlite3", "pdns-backend-sqlite3"}
-	}
-	err = errors.Join(s.write("zone", "%s", s.zoneFile()), s.write("pdns.conf", `launch=gsqlite3
-gsqlite3-database=%[1]s/pdns.sqlite3
-gsqlite3-pragma-synchronous=0
-module-dir=%[4]s
-local-address=%[2]s
-local-port=%[3]d
-socket-dir=%[1]s
-daemon=no
-guardian=no
-disable-syslog=yes
-dnsupdate=yes
-allow-dnsupdate-from=127.0.0.0/8
-allow-axfr-ips=
-security-poll-suffix=
-cache-ttl=0
-query-cache-ttl=0
-negquery-cache-ttl=0
-zone-cache-refresh-interval=0
-`, s.Dir, s.Addr.Addr(), s.Addr.Port(), modules[0]))
-	if err != nil {
-		return nil, err
-	}
-	if err := run(ctx, string(schema), "sqlite3", s.path("pdns.sqlite3")); err != nil {
-		return nil, err
-	}
-	key := strings.TrimSuffix(s.Key, ".")
-	for _, args := range [][]string{
-		{"load-zone", s.Zone, s.path("zone")},
-		{"import-tsig-key", key, "hmac-sha256", s.Secret},
-		{"set-kind", s.Zone, "primary"},
-		{"set-meta", s.Zone, "TSIG-ALLOW-DNSUPDATE", key},
-		{"set-meta", s.Zone, "SOA-EDIT-DNSUPDATE", "INCREASE"},
-	} {
-		if err := run(ctx, "", "pdnsutil", append([]string{"--config-dir=" + s.Dir}, args...)...); err != nil {
-			return nil, err
-		}
-	}
-	return []string{"--config-dir=" + s.Dir}, nil
 }
 
 func run(ctx context.Context, stdin, program string, args ...string) error {

@@ -16,7 +16,7 @@ import (
 )
 
 func TestEveryKindServesItsZone(t *testing.T) {
-	for _, kind := range nameserver.Kinds() {
+	for _, kind := range append(nameserver.Kinds(), "nsd") {
 		t.Run(kind, func(t *testing.T) {
 			if _, missing := errors.AsType[*nameserver.Missing](nameserver.Check(kind)); missing {
 				t.Skip(nameserver.Check(kind))
@@ -29,7 +29,7 @@ func TestEveryKindServesItsZone(t *testing.T) {
 			_ = l.Close()
 			cmd, err := nameserver.Server{
 				Kind: kind, Dir: t.TempDir(), Addr: addr, Zone: "assos.example", Records: "@ 3600 IN NS ns1\nns1 3600 IN A 127.0.0.1\n",
-				Key: "lab-key.", Secret: "c2VjcmV0LW9mLTMyLWJ5dGVzLWZvci10ZXN0cy1vbmx5ISE=",
+				Keys: keysOf(kind),
 			}.Command(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -48,6 +48,14 @@ func TestEveryKindServesItsZone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// keysOf are those of a server that takes updates.
+func keysOf(kind string) []nameserver.Key {
+	if kind == "nsd" {
+		return nil
+	}
+	return []nameserver.Key{{Name: "lab-key.", Secret: "c2VjcmV0LW9mLTMyLWJ5dGVzLWZvci10ZXN0cy1vbmx5ISE="}}
 }
 
 func awaitZone(ctx context.Context, addr netip.AddrPort, zone string) error {
@@ -74,5 +82,13 @@ func TestAnUnknownKindIsRefused(t *testing.T) {
 	}
 	if _, err := (nameserver.Server{Kind: "djbdns", Dir: t.TempDir()}).Command(t.Context()); err == nil {
 		t.Error("a command for djbdns was made")
+	}
+	for _, s := range []nameserver.Server{
+		{Kind: "nsd", Keys: keysOf("bind")}, {Kind: "nsd", Signs: true}, {Kind: "powerdns", Signs: true}, {Kind: "powerdns", Writable: []string{"a"}},
+	} {
+		s.Dir = t.TempDir()
+		if _, err := s.Command(t.Context()); err == nil {
+			t.Errorf("a command was made for what the server cannot be: %+v", s)
+		}
 	}
 }
