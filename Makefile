@@ -12,7 +12,7 @@ SITE_YEARS ?= 10000
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-detection soak sim mutants cover contract alerts clean
+.PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-dns bench-detection soak sim mutants cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ contract: ## every call of our client and answer of our lab against the vendor's
 alerts: ## check the Prometheus rules (needs promtool)
 	promtool check rules deploy/prometheus/alerts.yaml
 	promtool test rules deploy/prometheus/alerts_test.yaml
+
+bench-dns: ## the embedded DNS server beside Knot and NSD, 10 000 records (needs knot, nsd)
+	$(GO) test -run '^$$' -bench Queries -benchtime 3s ./dnsctl
 
 bench-detection: ## Monte-Carlo of the detection (SITE_YEARS=10000 SEED=1)
 	@set -o pipefail; SITE_YEARS=$(SITE_YEARS) SEED=$(SEED) $(GO) test ./internal/detectbench -run TestDetectionBench -count=1 -timeout 0 -v \

@@ -98,7 +98,7 @@ func (b *builder) build() (Zone, bool) {
 	b.fixed()
 	st := b.s.Zones[b.zone]
 	z := Zone{
-		Name: b.zone + ".", Serial: Serial(st.Base, st.Changed), Records: b.out,
+		Name: b.zone + ".", Serial: Serial(st.Base+b.decl.SerialAfter, st.Changed), Records: b.out,
 		SOA: SOA{MName: primary, RName: b.contact(), Refresh: refresh, Retry: retry, Expire: expire, Minimum: minimum},
 	}
 	if canonical, err := z.Canonical(); err == nil {
@@ -185,8 +185,13 @@ func addressType(a netip.Addr) string {
 	return "AAAA"
 }
 
+// sites adds the sites' own names: their addresses, or the name that a dynamic DNS service keeps at them.
 func (b *builder) sites() {
 	for _, id := range b.spec.SiteIDs() {
+		if kept := b.spec.Sites[id].Public.Name; kept != "" && id != b.lan {
+			b.add(b.siteName(id), "CNAME", b.decl.TTL.D(), kept+".")
+			continue
+		}
 		b.addresses(b.siteName(id), id)
 	}
 }
@@ -209,7 +214,7 @@ func (b *builder) addresses(name string, id network.SiteID) {
 // public points a name to the site that serves it.
 func (b *builder) public(name string, site network.SiteID) {
 	p := b.spec.Sites[site].Public
-	if site == "" || !p.IPv4.IsValid() && !p.IPv6.IsValid() {
+	if site == "" || !p.IPv4.IsValid() && !p.IPv6.IsValid() && p.Name == "" {
 		return
 	}
 	if name == b.zone || b.mixed[name+"."] {

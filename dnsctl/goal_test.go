@@ -124,3 +124,42 @@ func TestAZoneThatTakesUpdatesIsNotServedByTheAgents(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 }
+
+// A site whose address changes is known by the name that a dynamic DNS service
+// keeps: its guests' names lead there, and no name is left without records.
+func TestASiteWithADynamicAddressIsAnAlias(t *testing.T) {
+	s := withZone(t, func(spec *network.Spec, z *network.Zone) {
+		m := spec.Sites["quai"]
+		m.Public.Name = "quai.dyndns.example"
+		spec.Sites["quai"], z.SerialAfter = m, 2026112207
+	})
+	z := only(t, serve(s, "quai", "cloud"))
+	if got := lookup(z, "quai.site.assos.example.", "CNAME"); !slices.Equal(got, []string{"quai.dyndns.example."}) {
+		t.Errorf("got %v", got)
+	}
+	if got := lookup(z, "cloud.moulin.assos.example.", "CNAME"); !slices.Equal(got, []string{"quai.site.assos.example."}) {
+		t.Errorf("got %v", got)
+	}
+	if _, err := z.Canonical(); err != nil || !dnsctl.SerialLess(2026112207, z.Serial) {
+		t.Errorf("serial %d, %v", z.Serial, err)
+	}
+	foreign := foreignState(t, "192.0.2.53:53")
+	m := foreign.Network.Sites["quai"]
+	m.Public = network.Public{Name: "quai.dyndns.example"}
+	foreign.Network.Sites["quai"] = m
+	g, ok := dnsctl.GoalOf(serve(foreign, "quai", "g0"), "failover.test")
+	if !ok {
+		t.Fatal("no goal")
+	}
+	// A server that has nothing at all there does not serve what was decided.
+	empty := inMemory(t)
+	if err := empty.Publish([]dnsctl.Zone{mainZone()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"cloud.failover.test.", "quai.site.failover.test."} {
+		look := dnsctl.LookAt(t.Context(), dnsctl.InProcess{"192.0.2.53:53": empty}, "192.0.2.53:53", g, []string{name})
+		if look.Status != dnsctl.Differs || look.Names[name].State != dnsctl.SightAbsent {
+			t.Errorf("%s: got %s, %v", name, look.Status, look.Names)
+		}
+	}
+}

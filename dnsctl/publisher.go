@@ -8,6 +8,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +28,7 @@ const (
 	firstTimeout  = 800 * time.Millisecond // first question to a server while others wait for theirs
 	verifyTimeout = 2 * time.Second        // one question
 	updateTimeout = 5 * time.Second        // one signed exchange: BIND and Knot write to the disk before they answer
+	nudgeEvery    = 5 * time.Second        // at most, by what others say
 	publishIdle   = 5 * time.Second        // with nothing to do
 	maxVerified   = 64                     // names asked for per server and round
 	proposeWithin = 10 * time.Second
@@ -51,6 +54,7 @@ type Publisher struct {
 	round     *round
 	zones     map[string]*zoneMemory
 	failures  atomic.Pointer[map[string]uint64]
+	nudges    sync.Map // zones that are to be looked at soon, by name
 }
 
 // zoneMemory is what the leader remembers of a zone between rounds.
@@ -59,6 +63,8 @@ type zoneMemory struct {
 	changed uint64    // of the last round
 	since   time.Time // when a change was first worked on
 	noted   time.Time // last proposal
+	nudged  time.Time // when somebody last said that the zone changed
+	part    int       // where the next round begins among the names
 	copies  map[netip.AddrPort]*copyOf
 	writes  map[netip.AddrPort]*backoff
 	told    map[netip.AddrPort]*backoff // NOTIFY
@@ -87,6 +93,7 @@ func (p *Publisher) Publish(s *failover.State) {
 	}
 	p.published = key // a fault is told once; the zones without one are served
 	p.Server.SetSecondaries(Access(s))
+	p.Server.Watch(Watched(s))
 	lan := s.Network.Sites[p.Site].LAN
 	err := errors.Join(p.Server.Publish(Desired(s)), p.Server.PublishLocal(lan.Prefixes, DesiredAt(s, p.Site)))
 	if err != nil {
@@ -112,6 +119,10 @@ func (p *Publisher) countFailure(zone string) {
 	next[zone]++
 	p.failures.Store(&next)
 }
+
+// Nudge has a zone (absolute) verified soon, if this agent leads: one of its
+// servers says that it has changed. It may be called from any goroutine.
+func (p *Publisher) Nudge(zone string) { p.nudges.Store(strings.TrimSuffix(zone, "."), true) }
 
 // Step makes one exchange of a round, or proposes its result.
 func (p *Publisher) Step(ctx context.Context, now time.Time) time.Time {
@@ -175,6 +186,14 @@ func (p *Publisher) choose(s *failover.State, now time.Time) (time.Time, bool) {
 		if z == nil {
 			z = &zoneMemory{copies: map[netip.AddrPort]*copyOf{}, writes: map[netip.AddrPort]*backoff{}, told: map[netip.AddrPort]*backoff{}}
 			p.zones[name] = z
+		}
+		if _, told := p.nudges.LoadAndDelete(name); told {
+			// An answer to a forged NOTIFY must not become a flood of questions.
+			if at := z.nudged.Add(nudgeEvery); !at.After(now) {
+				z.next, z.nudged = now, now
+			} else if at.Before(z.next) {
+				z.next = at
+			}
 		}
 		fresh := z.changed != st.Changed && st.Verified != st.Changed
 		if !fresh && now.Before(z.next) {

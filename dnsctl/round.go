@@ -18,6 +18,7 @@ type round struct {
 	p      *Publisher
 	goal   Goal
 	memory *zoneMemory
+	part   int // where the names begin that this round asks for, of those that have not moved
 
 	line    []errand
 	current *errand
@@ -45,7 +46,8 @@ const (
 )
 
 func newRound(p *Publisher, g Goal, z *zoneMemory, now time.Time) *round {
-	r := &round{p: p, goal: g, memory: z, results: map[string]bool{}, mayLag: true}
+	r := &round{p: p, goal: g, memory: z, part: z.part, results: map[string]bool{}, mayLag: true}
+	z.part += maxVerified / 4
 	for _, a := range g.Primaries {
 		w, c := z.writes[a], z.copies[a]
 		switch {
@@ -172,7 +174,15 @@ func (r *round) names() []string {
 			}
 		}
 	}
-	return all[:min(len(all), maxVerified)]
+	if len(all) <= maxVerified {
+		return all
+	}
+	// What has moved is asked for each time, of the rest another part in each round.
+	moved := min(len(r.goal.Moved), maxVerified*3/4)
+	rest := all[moved:]
+	first := r.part % len(rest)
+	turned := slices.Concat(rest[first:], rest[:first])
+	return slices.Concat(all[:moved], turned[:maxVerified-moved])
 }
 
 // do makes one exchange of the current errand and says whether that was the last.

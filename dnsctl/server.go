@@ -31,6 +31,8 @@ type Config struct {
 	// MaxHandlers questions are answered at once (default 1024), MaxConns TCP connections are open per address
 	// (default 256), MaxTransfers zone transfers run at once (default 8). What exceeds them is dropped.
 	MaxHandlers, MaxConns, MaxTransfers int
+	// OnNotify is called with a zone (absolute) of which a primary has told this server that it changed; see Watch.
+	OnNotify func(zone string)
 	// Now is a monotonic time for rate limiting; nil means the time since NewServer.
 	Now func() time.Duration
 }
@@ -68,6 +70,8 @@ type Server struct {
 	zones     atomic.Pointer[zoneSet]
 	local     atomic.Pointer[localView]
 	access    atomic.Pointer[map[string]Secondaries]
+	watched   atomic.Pointer[map[string][]netip.Prefix]
+	onNotify  func(zone string)
 	transfers atomic.Uint32
 	stats     struct{ queries, limited, overloaded, transfers atomic.Uint64 }
 
@@ -85,7 +89,7 @@ type socket struct {
 // NewServer checks the configuration; it opens nothing. The server has no zones and refuses transfers.
 func NewServer(cfg Config) (*Server, error) {
 	s := &Server{
-		log: cfg.Logger, prefixes: slices.Clone(cfg.AllowTransfer), limiter: newLimiter(cfg.RateLimit), now: cfg.Now,
+		log: cfg.Logger, prefixes: slices.Clone(cfg.AllowTransfer), limiter: newLimiter(cfg.RateLimit), now: cfg.Now, onNotify: cfg.OnNotify,
 		maxConns: orDefault(cfg.MaxConns, 256),
 		handlers: make(chan struct{}, orDefault(cfg.MaxHandlers, 1024)),
 		streams:  make(chan struct{}, orDefault(cfg.MaxTransfers, 8)),
@@ -223,6 +227,9 @@ func (s *Server) ServeDNS(w dns.ResponseWriter, req *dns.Msg) {
 		m = rejectSignature(req, t, w.TsigStatus(), time.Now())
 	case len(req.Question) == 1 && req.Opcode == dns.OpcodeQuery && isTransfer(req.Question[0].Qtype):
 		m = s.transfer(w, req, clientWith(source, via, req, signed))
+	case s.isTold(req, source):
+		m = new(dns.Msg).SetReply(req)
+		m.Authoritative = true
 	case s.hidesSOA(req, source, signed):
 		m = new(dns.Msg).SetRcode(req, dns.RcodeRefused)
 	default:

@@ -127,7 +127,11 @@ func (g Goal) checks(name string) []check {
 	if alias := ofType(want, "CNAME"); len(alias) > 0 && slices.Contains(g.Owned[name], "A") {
 		flat := g.flat(name)
 		for _, t := range []string{"A", "AAAA"} {
-			out = append(out, check{name: name, rtype: t, want: alias, flat: append([]Record{}, ofType(flat, t)...)})
+			c := check{name: name, rtype: t, want: alias}
+			if len(flat) > 0 { // else nothing but the CNAME will do
+				c.flat = append([]Record{}, ofType(flat, t)...)
+			}
+			out = append(out, c)
 		}
 		return out
 	}
@@ -274,6 +278,9 @@ func (v *Verifier) conclude() bool {
 		return v.end(Differs, fmt.Sprintf("serial %d is older than %d", r.Serial, want))
 	}
 	if len(r.Missing)+len(r.Extra) > 0 {
+		if want := v.zone.Serial; want != 0 && SerialLess(want, r.Serial) {
+			return v.end(Differs, fmt.Sprintf("serial %d is ahead of %d: unless this server signs, it has the zone from elsewhere, and takes ours with serial_after: %d", r.Serial, want, r.Serial))
+		}
 		return v.end(Differs, "")
 	}
 	r.InSync = true

@@ -31,7 +31,7 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 		if z.Changed == 0 {
 			z.Base = zoneBase(s.Generation)
 		}
-		z.Changed, z.Former = st.Index, former[name]
+		z.Changed, z.Since, z.Former = st.Index, st.At, former[name]
 		zones[name] = z
 	}
 	s.Zones = zones

@@ -364,7 +364,7 @@ func (c Serve) apply(s *State, st Stamp) error {
 	p.Serving, p.Phase, p.Since = p.Owner, PhaseAway, st
 	s.Guests[c.Token.Guest] = p
 	if elsewhere { // a rescue changes no name
-		s.touchZones(c.Token.Guest, st.Index)
+		s.touchZones(c.Token.Guest, st)
 	}
 	s.event(st, because(CodeServing, "guest", string(c.Token.Guest), "site", string(p.Owner)),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
@@ -372,8 +372,8 @@ func (c Serve) apply(s *State, st Stamp) error {
 }
 
 // touchZones marks the zones that hold a guest's names as changed.
-func (s *State) touchZones(g GuestID, index uint64) {
+func (s *State) touchZones(g GuestID, st Stamp) {
 	for _, name := range s.Network.Guests[g].Names {
-		s.touchZone(s.Network.ZoneOf(name), index)
+		s.touchZone(s.Network.ZoneOf(name), st)
 	}
 }

@@ -243,8 +243,12 @@ func (e explainer) zones() []ZoneView {
 		for _, ok := range z.Servers {
 			sync = sync && ok
 		}
+		after := uint32(0)
+		if e.s.Network != nil {
+			after = e.s.Network.Zones[name].SerialAfter
+		}
 		out = append(out, ZoneView{
-			Zone: name, Serial: z.Base + uint32(z.Changed), InSync: sync, Servers: z.Servers, Notes: z.Notes, Verified: z.At.At,
+			Zone: name, Serial: z.Base + after + uint32(z.Changed), Since: z.Since, InSync: sync, Servers: z.Servers, Notes: z.Notes, Verified: z.At.At,
 		})
 	}
 	return out

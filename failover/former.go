@@ -126,6 +126,9 @@ func (v zoneView) fixed() []FormerRecord {
 	var out []FormerRecord
 	for _, id := range v.spec.SiteIDs() {
 		out = append(out, addressesOf(v.siteName(id), v.spec.Sites[id].Public)...)
+		if kept := v.spec.Sites[id].Public.Name; kept != "" {
+			out = append(out, FormerRecord{v.siteName(id), "CNAME", kept + "."})
+		}
 	}
 	for _, set := range sortedKeys(v.spec.Common) {
 		for _, name := range v.spec.Common[set].Names {

@@ -46,7 +46,7 @@ func (c HoldName) apply(s *State, st Stamp) error {
 		h.Until = st.At.Add(c.For)
 	}
 	s.Holds[c.Name] = h
-	s.touchZone(s.Network.ZoneOf(c.Name), st.Index)
+	s.touchZone(s.Network.ZoneOf(c.Name), st)
 	s.event(st, because(CodeNameHeld, "name", c.Name, "site", string(site), "reason", c.Reason), Event{Site: site})
 	return nil
 }
@@ -58,7 +58,7 @@ func (c ReleaseName) apply(s *State, st Stamp) error {
 	}
 	delete(s.Holds, c.Name)
 	if s.Network != nil {
-		s.touchZone(s.Network.ZoneOf(c.Name), st.Index)
+		s.touchZone(s.Network.ZoneOf(c.Name), st)
 	}
 	s.event(st, because(CodeNameReleased, "name", c.Name), Event{})
 	return nil
@@ -85,9 +85,9 @@ func (s *State) nameAt(name string) (SiteID, bool) {
 }
 
 // touchZone marks a zone as changed.
-func (s *State) touchZone(zone string, index uint64) {
+func (s *State) touchZone(zone string, st Stamp) {
 	if z, ok := s.Zones[zone]; ok {
-		z.Changed = index
+		z.Changed, z.Since = st.Index, st.At
 		s.Zones[zone] = z
 	}
 }

@@ -259,6 +259,7 @@ type ZoneState struct {
 	Servers  map[string]bool   `json:"servers,omitempty"`  // in sync when last asked
 	Notes    map[string]string `json:"notes,omitempty"`    // what is wrong with those that are not
 	At       Stamp             `json:"at,omitzero"`        // of the verification
+	Since    time.Time         `json:"since,omitzero"`     // of that change, by the log's clock
 	Former   *Former           `json:"former,omitempty"`   // still to be taken away; replaced, never edited in place
 }
 

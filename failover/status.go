@@ -190,6 +190,7 @@ type ZoneView struct {
 	Servers  map[string]bool   `json:"servers,omitempty"`
 	Notes    map[string]string `json:"notes,omitempty"`
 	Verified time.Time         `json:"verified,omitzero"`
+	Since    time.Time         `json:"since,omitzero"` // of the last change of its content
 }
 
 // HeldView is a decision that automation holds back.

@@ -47,6 +47,7 @@ func (d *daemon) openDNS(context.Context) error {
 	if len(listen) > 0 {
 		conf := dnsctl.Config{
 			Listen: listen, Logger: logger,
+			OnNotify:  func(zone string) { d.pub.Nudge(zone) },
 			RateLimit: dnsctl.RateLimit{PerSecond: answersPerSecond, Exempt: ownNetworks()},
 		}
 		for _, key := range keys {

@@ -260,6 +260,7 @@ func (v scrape) dns() {
 		for server, ok := range z.Servers {
 			v.gauge("dns_in_sync", truth(ok), z.Zone, server)
 		}
+		v.gauge("dns_last_change_timestamp_seconds", unixSeconds(z.Since), z.Zone)
 	}
 	for _, id := range v.s.Network.GuestIDs() {
 		for _, name := range v.s.Network.Guests[id].Names {

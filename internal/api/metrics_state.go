@@ -54,6 +54,7 @@ func descriptors() map[string]*prometheus.Desc {
 	add("observer_excluded", "1 while an operator does not let the site's agent count as an observer.", "site")
 	add("dns_in_sync", "1 when the server answers as decided.", "zone", "server")
 	add("dns_record_ttl_seconds", "TTL of a name that follows a guest.", "zone", "name")
+	add("dns_last_change_timestamp_seconds", "When the decided content of a zone last changed.", "zone")
 	add("dns_held_names", "Names that a person holds and that no failover moves.")
 	add("plan_recoverable_guests", "Guests that would be brought back if the site died now.", "site")
 	add("plan_unrecoverable_guests", "Guests that should be brought back and could not if the site died now.", "site")

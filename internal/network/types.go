@@ -90,7 +90,10 @@ type Zone struct {
 	TransferKey string           `json:"transfer_key,omitempty"`
 	Resolvers   []netip.AddrPort `json:"resolvers,omitempty"` // public resolvers that verification asks, too; informational
 	Contact     string           `json:"contact,omitempty"`   // SOA RNAME as a mail address
-	Records     []Record         `json:"records,omitempty"`   // declared and served as they are, never moved
+	// SerialAfter is the highest serial that the servers of an embedded zone had before the agents took it over: its own
+	// serials come after. It is added to all of them, and so never lowered.
+	SerialAfter uint32   `json:"serial_after,omitempty"`
+	Records     []Record `json:"records,omitempty"` // declared and served as they are, never moved
 }
 
 // Record is a DNS record that the network declares and that never moves.
@@ -145,6 +148,7 @@ type Place struct {
 type Public struct {
 	IPv4  netip.Addr `json:"ipv4,omitzero"`
 	IPv6  netip.Addr `json:"ipv6,omitzero"`
+	Name  string     `json:"name,omitempty"`  // that a dynamic DNS service keeps at an address that changes
 	Entry string     `json:"entry,omitempty"` // box | router
 	HTTPS uint16     `json:"https,omitempty"` // port of the public entry
 }

@@ -43,13 +43,14 @@ type checker struct {
 	homes    map[SiteID][]GuestID // guests by home site, sorted
 	taken    map[string]string    // what and value → who has it
 	fixed    map[string]bool      // zone and relative name of fixed records
+	beside   map[string]bool      // names with declared records of their own
 	seen     map[netip.Addr]SiteID
 }
 
 func newChecker(s *Spec) *checker {
 	c := &checker{
 		s: s, hostSite: map[HostID]SiteID{}, homes: map[SiteID][]GuestID{},
-		taken: map[string]string{}, fixed: fixedNames(s.Zones), seen: map[netip.Addr]SiteID{},
+		taken: map[string]string{}, fixed: fixedNames(s.Zones), beside: besideNames(s.Zones), seen: map[netip.Addr]SiteID{},
 	}
 	for _, id := range s.SiteIDs() {
 		for _, h := range s.Sites[id].HostIDs() {

@@ -50,9 +50,17 @@ func (c *checker) siteAddresses(path string, id SiteID, s Site) {
 			c.fail(path+".public.ipv6", CodeBadAddress, "write it under ipv4:", "%s is not an IPv6 address", p)
 		}
 	}
+	if name := s.Public.Name; name != "" {
+		switch {
+		case !isHostname(name):
+			c.fail(path+".public.name", CodeBadName, "write a full name in lower case without the final dot", "public name %s is not a host name", Quote(name))
+		case c.s.ZoneOf(name) != "":
+			c.fail(path+".public.name", CodeConflict, "write the name that the dynamic DNS service keeps", "name %s lies in a zone of this network", Quote(name))
+		}
+	}
 	if hasPublic(s) {
 		c.oneOf(path+".public.entry", s.Public.Entry, "box", "router")
-	} else if s.Public != (Public{}) {
+	} else if s.Public.Name == "" && s.Public != (Public{}) {
 		c.fail(path+".public", CodeMissing, "write ipv4: ADDRESS or ipv6: ADDRESS", "the public entry has no address")
 	}
 	for i, a := range s.Anchors {

@@ -48,6 +48,9 @@ func (c *checker) zones() {
 func (c *checker) backend(path string, z Zone, servers int) {
 	switch z.Backend {
 	case "rfc2136":
+		if z.SerialAfter != 0 {
+			c.fail(path+".serial_after", CodeConflict, "remove serial_after", "the zone's own primary counts its serials")
+		}
 		if len(z.Primaries) == 0 {
 			c.fail(path+".primaries", CodeMissing, "write primaries: [ADDRESS], the servers that take updates", "zone has no server to update")
 		}
@@ -137,6 +140,9 @@ func (c *checker) names(path, who string, names []string) {
 		if rel == "site" || strings.HasSuffix(rel, ".site") {
 			c.fail(at, CodeConflict, "choose another name", "names under site.%s are the sites' own addresses", zone)
 		}
+		if rel == "" || c.beside[zone+"\x00"+rel] {
+			c.flattened(at, n)
+		}
 		if c.fixed[zone+"\x00"+rel] {
 			c.fail(at, CodeConflict, "remove the record from the zone: the name follows the guest", "name %s is also a fixed record of its zone", Quote(n))
 		}
@@ -156,6 +162,29 @@ func fixedNames(zones map[string]Zone) map[string]bool {
 		}
 	}
 	return fixed
+}
+
+// flattened checks a name that cannot be a CNAME: at a site that is known by a
+// name alone there would be nothing to write for it.
+func (c *checker) flattened(at, name string) {
+	for _, id := range c.s.SiteIDs() {
+		if s := c.s.Sites[id]; s.Public.Name != "" && !hasPublic(s) {
+			c.fail(at, CodeConflict, "write ipv4: or ipv6: at that site, or choose a name without other records below the zone's own",
+				"name %s cannot be a CNAME and needs an address, and %s has only the name %s", Quote(name), Quote(id), Quote(s.Public.Name))
+			return
+		}
+	}
+}
+
+// besideNames are the names with declared records of their own, beside which a CNAME may not stand.
+func besideNames(zones map[string]Zone) map[string]bool {
+	out := map[string]bool{}
+	for zone, z := range zones {
+		for _, r := range z.Records {
+			out[zone+"\x00"+strings.TrimPrefix(r.Name, "@")] = true
+		}
+	}
+	return out
 }
 
 // addr checks an address that others must be able to reach.

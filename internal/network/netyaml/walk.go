@@ -2,7 +2,6 @@ package netyaml
 
 import (
 	"encoding"
-	"math"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -211,14 +210,14 @@ func (r *reader) scalar(path string, where at, n ast.Node, v reflect.Value) {
 			return
 		}
 		v.SetBool(b.Value)
-	case reflect.Int, reflect.Int64, reflect.Uint16:
+	case reflect.Int, reflect.Int64, reflect.Uint16, reflect.Uint32:
 		text := n.GetToken().Value
 		if _, ok := n.(*ast.IntegerNode); !ok || !plainNumber.MatchString(text) {
 			r.wrong(path, n, aNumber)
 			return
 		}
 		i, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || v.Kind() == reflect.Uint16 && (i < 0 || i > math.MaxUint16) || v.CanInt() && v.OverflowInt(i) {
+		if err != nil || v.CanUint() && (i < 0 || v.OverflowUint(uint64(i))) || v.CanInt() && v.OverflowInt(i) {
 			r.fail(path, where, network.CodeRange, "write a smaller number", "%s %s is out of range", called(path), clip(text))
 			return
 		}
