@@ -23,7 +23,7 @@ func Decide(s *State, now time.Time) Decision {
 	if s.Network == nil {
 		return Decision{Why: []Reason{because(CodeNoNetwork)}}
 	}
-	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now), plans: map[SiteID]Plan{}}
+	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now), plans: map[DomainID]Plan{}}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
 	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
@@ -41,7 +41,7 @@ type decider struct {
 	s        *State
 	now      time.Time
 	verdicts map[DomainID]Verdict
-	plans    map[SiteID]Plan // made so far
+	plans    map[DomainID]Plan // made so far
 	out      Decision
 }
 
@@ -131,20 +131,20 @@ func (s *State) PausedAt(site SiteID, now time.Time) (Pause, bool) {
 }
 
 func (d *decider) automatic(v Verdict) Plan {
-	plan, made := d.plans[v.Site]
+	plan, made := d.plans[v.Domain]
 	if !made {
-		plan = PlanFor(d.s, Loss{Site: v.Site}, d.now)
-		d.plans[v.Site] = plan
+		plan = PlanFor(d.s, d.lossOf(v), d.now)
+		d.plans[v.Domain] = plan
 	}
 	return plan
 }
 
-// begin starts the preparation of a lost site's failover, or takes a cancelled
-// one up again.
+// begin starts the preparation of a lost site's failover, or of what answers to a dead
+// host, or takes a cancelled one up again. Sites come first.
 func (d *decider) begin() {
-	for _, site := range d.s.Network.SiteIDs() {
-		v := d.verdicts[SiteDomain(site)]
-		if v.Cause != CauseLost || v.Level < LevelPrepareB || !v.Hold.IsZero() || !d.brake(v).IsZero() {
+	for _, id := range d.domains() {
+		v := d.verdicts[id]
+		if !v.gone() || v.Level < LevelPrepareB || !v.Hold.IsZero() || !d.brake(v).IsZero() {
 			continue
 		}
 		if op, ok := d.s.OpFor(v.Domain); ok {
@@ -158,7 +158,7 @@ func (d *decider) begin() {
 			continue
 		}
 		if plan := d.automatic(v); len(plan.Assignments) > 0 {
-			d.propose(BeginOp{Kind: KindFailover, Domain: v.Domain, Plan: plan})
+			d.propose(BeginOp{Kind: plan.Loss.kind(), Domain: v.Domain, Plan: plan})
 			return
 		}
 	}
@@ -169,7 +169,7 @@ func (d *decider) commit() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
 		v := d.verdicts[op.Domain]
-		if d.s.Unconfirmed[id] || op.Phase == OpReleasing || v.Cause != CauseLost || !v.Hold.IsZero() || !op.admits() {
+		if d.s.Unconfirmed[id] || op.Phase == OpReleasing || !v.gone() || !v.Hold.IsZero() || !op.admits() {
 			continue
 		}
 		if r := d.brake(v); !r.IsZero() {

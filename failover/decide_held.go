@@ -19,6 +19,8 @@ func (d *decider) held(v Verdict) Reason {
 	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
 	kind, _ := splitDomain(v.Domain)
 	switch {
+	case kind == "host" && v.Cause == CauseHostDown:
+		return d.heldDeadHost(v)
 	case !v.Hold.IsZero():
 		return v.Hold
 	case kind == "host":
@@ -95,17 +97,36 @@ func (d *decider) restHolds(op Operation, v Verdict) bool {
 func (d *decider) heldHost(v Verdict) Reason {
 	_, host := splitDomain(v.Domain)
 	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
-	if v.Cause != CauseLocked && v.Cause != CauseHostDown {
+	if v.Cause != CauseLocked {
 		return Reason{}
 	}
-	if left := d.s.unlockGrace(HostID(host)) - v.Silence; v.Cause == CauseLocked && left > 0 {
+	if left := d.s.unlockGrace(HostID(host)) - v.Silence; left > 0 {
 		return because(CodeUnlockGrace, append(name, "until", clockText(d.now.Add(left)))...)
 	}
-	_, running := d.s.OpFor(v.Domain)
-	if running || d.dealtWith(v.Domain) && d.leftAlone(HostID(host)) {
-		return Reason{}
-	}
 	return because(CodeHostByHand, name...)
+}
+
+// heldDeadHost says what keeps automation from a host that most see nothing of: that
+// there is nothing to do by itself, or what stops it.
+func (d *decider) heldDeadHost(v Verdict) Reason {
+	_, host := splitDomain(v.Domain)
+	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
+	if op, running := d.s.OpFor(v.Domain); running {
+		if op.Forced || v.Hold.IsZero() || op.Phase != OpReleasing && !op.admits() {
+			return d.heldOp(op, v)
+		}
+		return v.Hold
+	}
+	switch r := d.brake(v); {
+	case d.dealtWith(v.Domain) && d.leftAlone(HostID(host)):
+		return Reason{}
+	case len(d.automatic(v).Assignments) == 0 || d.dealtWith(v.Domain):
+		return because(CodeHostByHand, name...)
+	case !v.Hold.IsZero():
+		return v.Hold
+	default:
+		return r
+	}
 }
 
 // leftAlone says whether no guest that could be moved belongs to a host any more.
@@ -159,17 +180,20 @@ func (d *decider) ownBlock(b Block) bool {
 	return ok && !op.Phase.Ended() && (op.Phase != OpReleasing || op.Cancelled.Code == CodeBack)
 }
 
-// troubled counts the sites that are suspected or lost, and those of which an
-// automatic failover is still running (S6). A site that was failed over, or
+// troubled counts the sites that are suspected or lost, the dead hosts that have
+// something to move, and those of both of which an automatic operation is still running
+// (S6). A site that was failed over, or
 // that had nothing to fail over and is dark for longer than the block period,
 // does not count for ever: it is one known loss, not another one at once.
 func (d *decider) troubled() (silent, running int) {
-	for _, id := range d.s.Network.SiteIDs() {
-		v := d.verdicts[SiteDomain(id)]
+	for _, id := range d.domains() {
+		v := d.verdicts[id]
 		op, open := d.s.OpFor(v.Domain)
+		kind, _ := splitDomain(id)
 		switch {
 		case open && op.Phase == OpCommitted && !op.Forced:
 			running++
+		case kind == "host" && !open && (v.Level < LevelSuspect || len(d.automatic(v).Assignments) == 0):
 		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain) && v.Silence < d.s.Network.Policy.Block.D():
 			silent++
 		}

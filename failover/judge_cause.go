@@ -146,8 +146,11 @@ func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
 	need := len(views)/2 + 1
 	v.Cause = hostCause(h, j.settled(views), need)
 	v.Back = j.back(views)
-	if v.Cause == CauseLocked {
+	switch v.Cause {
+	case CauseLocked:
 		v.Silence = j.lockedFor(h, views, need)
+	case CauseHostDown:
+		return j.deadHost(v, site, h)
 	}
 	return v
 }

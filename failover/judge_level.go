@@ -12,9 +12,14 @@ const UselessPrepareB = 90 * time.Second
 
 // levelOf returns the level of a suspected site.
 func (j judge) levelOf(site SiteID, silence time.Duration) Level {
+	return j.levelAfter(SiteDomain(site), site, silence)
+}
+
+// levelAfter returns the level of a suspected domain of a site.
+func (j judge) levelAfter(domain DomainID, site SiteID, silence time.Duration) Level {
 	p := j.levels(site)
 	prepareB := p.PrepareB.D()
-	if j.recentUseless(SiteDomain(site)) >= 2 {
+	if j.recentUseless(domain) >= 2 {
 		prepareB = max(prepareB, min(UselessPrepareB, p.Commit.D()))
 	}
 	switch {

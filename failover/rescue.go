@@ -1,5 +1,7 @@
 package failover
 
+import "github.com/raoull/worldwidewelsh/internal/network"
+
 // A rescue restores the guests of a structure's dead host on Raoull's PVE of the same
 // site, from the site's own backups: same VLAN, same address, no name changes.
 
@@ -9,6 +11,44 @@ func (l Loss) mayReceive(site SiteID, host HostID) bool {
 		return site == l.Site && host != l.Host
 	}
 	return site != l.Site
+}
+
+// kind is that of the operation that answers to a loss.
+func (l Loss) kind() OpKind {
+	if l.Local {
+		return KindRescue
+	}
+	return KindFailover
+}
+
+// lossOf is what automation would answer to: a lost site; a structure's dead host beside
+// which its guests can be rescued; Raoull's dead host, whose guests go elsewhere.
+func (d *decider) lossOf(v Verdict) Loss {
+	kind, name := splitDomain(v.Domain)
+	if kind != "host" {
+		return Loss{Site: v.Site}
+	}
+	own := d.s.Network.Sites[v.Site].Hosts[HostID(name)].Owner == network.OwnerStructure
+	return Loss{Site: v.Site, Host: HostID(name), Local: own}
+}
+
+// gone says whether a verdict is one that an operation may answer to.
+func (v Verdict) gone() bool {
+	kind, _ := splitDomain(v.Domain)
+	return v.Cause == CauseLost || v.Cause == CauseHostDown && kind == "host"
+}
+
+// domains lists the sites, then the hosts, in order.
+func (d *decider) domains() []DomainID {
+	var sites, hosts []DomainID
+	for _, id := range sortedKeys(d.verdicts) {
+		if kind, _ := splitDomain(id); kind == "site" {
+			sites = append(sites, id)
+		} else {
+			hosts = append(hosts, id)
+		}
+	}
+	return append(sites, hosts...)
 }
 
 // RescuedAt returns the host of a structure at a site of which a rescue would restore
@@ -85,6 +125,8 @@ func checkRescue(s *State, op Operation, run GuestRun) error {
 		return violated("S3", "%s of %s: a fence and a rescue belong together", run.Assignment.Guest, op.ID)
 	case rescue && run.Owned() && fence.Status != StatusDone:
 		return violated("S3", "%s is owned while its old host %s may run", run.Assignment.Guest, op.Plan.Loss.Host)
+	case !op.Forced && op.Plan.Loss.Host != "" && run.State == RunActive && !run.Owned() && s.Guests[run.Assignment.Guest].Host != op.Plan.Loss.Host && s.NetworkVersion < op.Begun.Index:
+		return violated("S4", "%s moves for the loss of host %s and runs on %s", run.Assignment.Guest, op.Plan.Loss.Host, s.Guests[run.Assignment.Guest].Host)
 	case has && fence.Attempt > 0 && run.Admitted == 0:
 		return violated("S4", "%s: host %s was fenced without having been admitted", run.Assignment.Guest, op.Plan.Loss.Host)
 	case rescue && s.NetworkVersion < op.Begun.Index && run.Assignment.Target != op.Plan.Loss.Site:

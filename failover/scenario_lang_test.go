@@ -193,7 +193,27 @@ func (p *play) report(args []string) {
 				}
 			}
 		})
+		p.more(&r, text)
 		p.send(r)
+	}
+}
+
+// more adds what a clause writes with a plus: "moulin +name:FQDN=refused:50s" is seen
+// over the public path beside all that is seen anyway.
+func (p *play) more(r *failover.Report, text string) {
+	for clause := range strings.SplitSeq(text, ";") {
+		words := strings.Fields(clause)
+		for _, word := range words {
+			if target, ok := strings.CutPrefix(word, "+"); ok {
+				name, _, _ := strings.Cut(target, "=")
+				o := failover.Observation{Site: failover.SiteID(words[0]), Target: name, Path: failover.PathPublic}
+				p.see(&o, []string{target})
+				at := slices.IndexFunc(r.Observations, func(x failover.Observation) bool { return x.Site == o.Site })
+				if at >= 0 { // nobody observes itself
+					r.Observations = slices.Insert(r.Observations, at, o)
+				}
+			}
+		}
 	}
 }
 

@@ -108,17 +108,14 @@ func (d *demo) byHand(ctx context.Context, at failover.SiteID, args ...string) (
 	return code, out, err
 }
 
-// strikeRescue crashes a structure's host and has a person rescue its guests beside it.
+// strikeRescue crashes a structure's host; the others answer to it by themselves.
 func strikeRescue(ctx context.Context, d *demo, f *facts) error {
 	host, err := d.crash(ctx, f)
 	if err != nil {
 		return err
 	}
 	f.domain = failover.HostDomain(host)
-	code, _, err := d.byHand(ctx, f.site, "rescue", string(f.site), "--yes", "--detach", "--reason", "demo")
-	if err == nil && code != 0 {
-		err = fmt.Errorf("wwwctl rescue %s ends with exit code %d", f.site, code)
-	}
+	_, _, err = d.byHand(ctx, f.site, "plan", string(f.site), "--rescue")
 	return err
 }
 
@@ -151,6 +148,9 @@ func rescuedBeside(ctx context.Context, d *demo, f facts, r *report) {
 		if e.Reason.Code == failover.CodeZoneVerified && !e.Stamp.At.Before(f.killed) {
 			r.fail("a zone was changed by a rescue")
 		}
+	}
+	if f.op == nil || f.op.Kind != failover.KindRescue || f.op.Committed.IsZero() {
+		r.fail("no rescue was committed")
 	}
 	if on, err := site.PlugOn(d.room.dir, string(f.site)); err != nil || on {
 		r.fail("the dead host was not put off: plug on %t, %v", on, err)

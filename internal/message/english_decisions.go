@@ -130,12 +130,12 @@ var decisions = map[string]Message{
 		Impact:  "None.", Look: "wwwctl status", Do: "Nothing.",
 	},
 	"WWW-1317": {
-		Severity: Critical, Word: "host-by-hand", Title: "host failover is not automatic yet",
-		Text:    "[{domain|site}: ]a lost host is not failed over by itself; a person decides",
-		Meaning: "Without proof that the host is off, two copies could run behind the same address.",
+		Severity: Critical, Word: "host-by-hand", Title: "a person decides about this host",
+		Text:    "[{domain|site}: ]nothing is done by itself about this dead host; a person decides",
+		Meaning: "No guest of it can be moved by itself: by its structure's mode, for want of a backup or of a target, or since it was tried already.",
 		Impact:  "Its guests stay down until a person acts.",
-		Look:    "wwwctl plan --host HOST",
-		Do:      "Make sure that it is off, then wwwctl failover --host HOST.",
+		Look:    "wwwctl plan --host HOST, wwwctl plan SITE --rescue",
+		Do:      "wwwctl rescue SITE restores a structure's guests beside it, wwwctl failover --host HOST brings them elsewhere; make sure first that it is off.",
 	},
 	"WWW-1318": {
 		Severity: Info, Word: "waits-for-reports", Title: "a new leader waits for reports",

@@ -83,7 +83,11 @@ func (l *Lab) host(i int, h Host) network.Host {
 			Reserve: 2 << 30, Parallel: 3,
 		}
 		out.Sources = map[network.SiteID][]string{}
-		for _, home := range append(l.homes(i), l.Sites[i].Name) { // its own for a rescue
+		homes := l.homes(i)
+		if !l.Routed { // in namespaces what is cut is judged, and no host is rescued
+			homes = append(homes, l.Sites[i].Name)
+		}
+		for _, home := range homes {
 			out.Sources[network.SiteID(home)] = []string{sourceEntry(home)}
 		}
 	}
