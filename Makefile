@@ -63,6 +63,13 @@ lint: ## gofumpt, go vet, staticcheck, import arrows and purity
 fmt: ## format the sources
 	$(GO) tool gofumpt -l -w .
 
+.PHONY: deb deb-test
+deb: build ## dist/*.deb, with man pages and completions (dpkg-deb)
+	deploy/deb/build.sh "$(VERSION)"
+
+deb-test: deb ## lintian; install, upgrade, remove and purge in a chroot (root, debootstrap)
+	deploy/deb/test.sh
+
 bench: build ## the figures of docs/benchmarks.md (RUNS=20)
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./failover ./dnsctl ./probes
 	$(BIN)/wwwlab bench --runs $(RUNS)

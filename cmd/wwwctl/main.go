@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -83,6 +84,7 @@ func commands() []command {
 		{"logout", "", "forget it", logoutCommand},
 		{"cluster", "{peers|set|remove|step-down|snapshot|recover} …", "the agents and their agreement", clusterCommand},
 		{"explain", "CODE|STATE", "what a code or a state means and what to do", explainCommand},
+		{"completion", "{bash|zsh|fish}", "completion of commands and names for a shell", completionCommand},
 		{"which", "", "which agent answers", whichCommand},
 		{"version", "", "versions of wwwctl and of the agent", versionCommand},
 		{"help", "[TOPIC|COMMAND]", "this, or a topic: environment exit-codes formatting states", helpCommand},
@@ -105,6 +107,12 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 		return &exitError{code: exitUsage}
 	}
 	name := fs.Arg(0)
+	switch name {
+	case "__complete": // for the shells; flags among the words are theirs
+		return a.complete(ctx, args[slices.Index(args, name)+1:])
+	case "__man": // for the package
+		return a.man(fs.Args()[1:])
+	}
 	for _, c := range commands() {
 		if c.name == name {
 			return a.runCommand(ctx, c, fs.Args()[1:])
