@@ -50,9 +50,9 @@ func (s *State) remember(st Stamp, err error) {
 		return
 	}
 	rejected, _ := errors.AsType[*RejectedError](err)
-	s.Seen = append(s.Seen, SeenID{ID: st.ID, Index: st.Index, Rejected: rejected})
+	s.Seen = grow(&s.seenTail, s.Seen, SeenID{ID: st.ID, Index: st.Index, Rejected: rejected})
 	if n := len(s.Seen) - MaxSeen; n > 0 {
-		s.Seen = append([]SeenID(nil), s.Seen[n:]...)
+		s.Seen = s.Seen[n:]
 	}
 }
 
@@ -64,12 +64,9 @@ func reject(code string, pairs ...string) error {
 func (s *State) event(st Stamp, r Reason, where Event) {
 	where.Stamp = Stamp{Index: st.Index, Term: st.Term, At: st.At, Actor: st.Actor}
 	where.Reason = r
-	s.Events = append(s.Events, where)
+	s.Events = grow(&s.eventTail, s.Events, where)
 	if n := len(s.Events) - MaxEvents; n > 0 {
-		// Cut in chunks: copying ten thousand events for each new one would
-		// make every entry slow.
-		keep := MaxEvents * 9 / 10
-		s.Events = append(make([]Event, 0, MaxEvents), s.Events[len(s.Events)-keep:]...)
+		s.Events = s.Events[n:]
 	}
 }
 

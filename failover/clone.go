@@ -29,7 +29,7 @@ func NewState() *State {
 
 // Clone returns a state that shares nothing which Apply changes: top-level
 // maps are copied, their values are replaced by Apply and never edited in
-// place, and the two lists are only ever appended to or re-sliced.
+// place, and the two lists only grow, by grow, or are re-sliced.
 func (s *State) Clone() *State {
 	c := *s
 	c.Members = maps.Clone(s.Members)
@@ -50,10 +50,6 @@ func (s *State) Clone() *State {
 	c.Operators = maps.Clone(s.Operators)
 	c.Revoked = maps.Clone(s.Revoked)
 	c.Unconfirmed = maps.Clone(s.Unconfirmed)
-	// A full slice expression makes the next append copy, so that the clone's
-	// view of the list is never written to.
-	c.Events = s.Events[:len(s.Events):len(s.Events)]
-	c.Seen = s.Seen[:len(s.Seen):len(s.Seen)]
 	return &c
 }
 

@@ -23,7 +23,7 @@ func Decide(s *State, now time.Time) Decision {
 	if s.Network == nil {
 		return Decision{Why: []Reason{because(CodeNoNetwork)}}
 	}
-	d := &decider{s: s, now: s.notBefore(now), verdicts: Judge(s, now), plans: map[DomainID]Plan{}}
+	d := &decider{s: s, now: s.notBefore(now), verdicts: judgeBrief(s, now), plans: map[DomainID]Plan{}}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
 	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
@@ -70,6 +70,9 @@ func (d *decider) assess() {
 		}
 		if v.Cause == old.Cause && v.Level == old.Level && held.Code == old.Held.Code && !returned {
 			continue
+		}
+		if v.Votes == nil { // of a calm domain: the log tells who sees it
+			v.Votes = Judge(d.s, d.now)[id].Votes
 		}
 		d.propose(Assess{
 			Domain: id, Cause: v.Cause, Level: v.Level, Silence: v.Silence, Held: held, Votes: v.Votes, Back: returned,

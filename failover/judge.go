@@ -39,15 +39,29 @@ type Verdict struct {
 // host. It reads nothing but its arguments: a test, the simulator and
 // `wwwctl simulate` get the daemon's answer.
 func Judge(s *State, now time.Time) map[DomainID]Verdict {
-	out := map[DomainID]Verdict{}
 	if s.Network == nil {
-		return out
+		return map[DomainID]Verdict{}
 	}
-	j := newJudge(s, s.notBefore(now))
-	for _, id := range s.Network.SiteIDs() {
+	return newJudge(s, s.notBefore(now)).all()
+}
+
+// all returns the verdicts of every site and host.
+func (j judge) all() map[DomainID]Verdict {
+	out := make(map[DomainID]Verdict, 3*len(j.s.Network.Sites))
+	for _, id := range j.s.Network.SiteIDs() {
+		hosts := j.s.Network.Sites[id].HostIDs()
+		if n, calm := j.calm(id); j.brief && calm {
+			v := j.calmSite(id, n)
+			out[v.Domain] = j.rested(v)
+			for _, h := range hosts {
+				hv := j.calmHost(id, h, v.Back)
+				out[hv.Domain] = j.rested(hv)
+			}
+			continue
+		}
 		v := j.site(id)
 		out[v.Domain] = j.rested(v)
-		for _, h := range s.Network.Sites[id].HostIDs() {
+		for _, h := range hosts {
 			hv := j.host(id, h, v)
 			out[hv.Domain] = j.rested(hv)
 		}
@@ -87,6 +101,7 @@ type judge struct {
 	excluded  []SiteID                            // of those that have reported
 	seen      map[SiteID]map[SiteID][]Observation // site → observer
 	policies  map[SiteID]network.Policy           // see levels
+	brief     bool                                // no votes where all is well
 }
 
 func newJudge(s *State, now time.Time) judge {

@@ -67,3 +67,16 @@ func (j judge) recentUseless(d DomainID) int {
 	}
 	return n
 }
+
+// Suspected names the sites of which somebody suspects something, or which are
+// coming back: observers look at them closely.
+func (s *State) Suspected() map[SiteID]bool {
+	out := map[SiteID]bool{}
+	for id, d := range s.Domains {
+		if d.Level < LevelSuspect && (d.Lost.Index == 0 || d.Cause == CauseLost) {
+			continue
+		}
+		out[s.SiteOfDomain(id)] = true
+	}
+	return out
+}

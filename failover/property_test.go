@@ -75,6 +75,9 @@ func playRandom(t *testing.T, seed uint64, length int) map[string]int {
 		logbook = append(logbook, e)
 		prev, next := g.s, g.s.Clone()
 		err = next.Apply(e.stamp, e.command(t))
+		if diff := briefDiffers(next, g.now); diff != "" {
+			t.Fatalf("seed %d, entry %d: %s", seed, len(logbook), diff)
+		}
 		if violation := failover.Check(prev, next); violation != nil {
 			t.Fatalf("seed %d, entry %d, %s %s: %v", seed, len(logbook), e.kind.Name(), body, violation)
 		}
@@ -176,4 +179,23 @@ func (g *generator) someTime() time.Time {
 		return g.now.AddDate(50, 0, 0)
 	}
 	return g.now
+}
+
+// briefDiffers compares the verdicts that Decide works with with those that
+// people are shown.
+func briefDiffers(s *failover.State, now time.Time) string {
+	full, brief := failover.Judge(s, now), failover.JudgeBrief(s, now)
+	if len(full) != len(brief) {
+		return fmt.Sprintf("%d verdicts, in brief %d", len(full), len(brief))
+	}
+	for id, f := range full {
+		b := brief[id]
+		if b.Votes == nil {
+			f.Votes = nil
+		}
+		if !reflect.DeepEqual(f, b) {
+			return fmt.Sprintf("%s: %+v, in brief %+v", id, f, b)
+		}
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -18,17 +19,24 @@ type outlook struct {
 	silence     time.Duration // when dark: since its last sighting
 }
 
-// outlooks sums a report up by site.
+// outlooks sums a report up by site. The observations of a site mostly stand
+// together; where they do not, they are gathered.
 func outlooks(r Report) map[SiteID]outlook {
-	bySite := map[SiteID][]Observation{}
-	for _, o := range r.Observations {
-		if outside(o) && o.Site != r.Observer {
-			bySite[o.Site] = append(bySite[o.Site], o)
-		}
-	}
-	out := map[SiteID]outlook{}
-	for site, obs := range bySite {
+	out := make(map[SiteID]outlook, 8)
+	for _, site := range sitesOf(r) {
+		obs := filter(r.Observations, func(o Observation) bool { return o.Site == site && outside(o) })
 		out[site] = outlookOf(known(obs))
+	}
+	return out
+}
+
+// sitesOf lists the sites, but the observer's own, that a report sees from outside.
+func sitesOf(r Report) []SiteID {
+	var out []SiteID
+	for _, o := range r.Observations {
+		if o.Site != r.Observer && outside(o) && !slices.Contains(out, o.Site) {
+			out = append(out, o.Site)
+		}
 	}
 	return out
 }

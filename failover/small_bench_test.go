@@ -16,3 +16,13 @@ func BenchmarkJudgeFive(b *testing.B) {
 		failover.Judge(l.s, l.now)
 	}
 }
+
+// BenchmarkDecideFive decides on the same.
+func BenchmarkDecideFive(b *testing.B) {
+	l := moulinReady(b)
+	l.dark(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		failover.Decide(l.s, l.now)
+	}
+}

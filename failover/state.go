@@ -91,6 +91,8 @@ type State struct {
 	Unconfirmed map[OpID]bool `json:"unconfirmed,omitempty"`
 	Events      []Event       `json:"events,omitempty"` // oldest first, at most MaxEvents
 	Seen        []SeenID      `json:"seen,omitempty"`   // recent proposal ids, oldest first
+
+	eventTail, seenTail *tail // of the two lists
 }
 
 // Bounds of the lists in State.

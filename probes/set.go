@@ -95,6 +95,16 @@ func (s *Set) Suspect(sites map[network.SiteID]bool, now time.Time) {
 	}
 }
 
+// SuspectSite is Suspect for one site; what is known of the others stays.
+func (s *Set) SuspectSite(site network.SiteID, suspected bool, now time.Time) {
+	s.mu.Lock()
+	v := s.vigils[site]
+	s.mu.Unlock()
+	if v != nil {
+		v.suspect(suspected, now)
+	}
+}
+
 // Steppers returns the probers in order. One that is no longer among them
 // after an Update is not to be stepped again.
 func (s *Set) Steppers() []*Prober {

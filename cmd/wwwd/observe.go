@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -219,27 +218,10 @@ func (o *observer) gather(now time.Time) probes.Inputs {
 		in.Levels = func(site network.SiteID) []time.Duration { return bySite[site] }
 		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
 	}
-	suspects := suspects(s)
+	suspects := s.Suspected()
 	in.Suspicion = len(suspects) > 0
 	o.set.Suspect(suspects, now)
 	return in
-}
-
-// suspects names the sites of which somebody suspects something, or which are
-// coming back.
-func suspects(s *failover.State) map[network.SiteID]bool {
-	out := map[network.SiteID]bool{}
-	for id, d := range s.Domains {
-		if d.Level < failover.LevelSuspect && (d.Lost.Index == 0 || d.Cause == failover.CauseLost) {
-			continue
-		}
-		kind, name, _ := strings.Cut(string(id), ":")
-		if kind == "host" && s.Network != nil {
-			name = string(s.Network.SiteOf(network.HostID(name)))
-		}
-		out[network.SiteID(name)] = true
-	}
-	return out
 }
 
 // levelsOf computes the levels once per declared network.

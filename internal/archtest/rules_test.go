@@ -87,7 +87,7 @@ var pure = map[string]string{
 var allowed = []string{
 	"bytes", "cmp", "context", "crypto/sha256", "encoding", "encoding/base64", "encoding/binary", "encoding/hex", "encoding/json",
 	"errors", "fmt", "iter", "maps", "math", "math/bits", "net/netip", "net/url", "path",
-	"slices", "sort", "strconv", "strings", "time", "unicode", "unicode/utf8",
+	"slices", "sort", "strconv", "strings", "sync/atomic", "time", "unicode", "unicode/utf8",
 }
 
 // forbidden are the functions of allowed packages that read a clock, wait, or

@@ -71,6 +71,19 @@ func (p *PVE) Guests() []GuestView {
 	return out
 }
 
+// Answering marks the public names that a running guest of this host answers.
+func (p *PVE) Answering(names map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, g := range p.st.Guests {
+		if p.serves(g) {
+			for _, n := range g.OS.HostNames {
+				names[n] = true
+			}
+		}
+	}
+}
+
 func (p *PVE) view(g *guest) GuestView {
 	v := GuestView{
 		ID: g.ID, Kind: g.Kind, Name: g.name(), Inside: g.OS.Name, Site: p.cfg.Site, Running: g.Running,

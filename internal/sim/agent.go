@@ -2,10 +2,8 @@ package sim
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
@@ -13,7 +11,6 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
-	"github.com/raoull/worldwidewelsh/probes"
 )
 
 // Agent is one site's agent: the production parts, wired as cmd/wwwd wires
@@ -74,7 +71,7 @@ func (a *Agent) stop() {
 	if !a.up {
 		return
 	}
-	a.up = false
+	a.up, a.w.touched = false, true
 	for _, actor := range a.life.actors {
 		actor.Stop()
 	}
@@ -87,7 +84,7 @@ func (a *Agent) stop() {
 
 func (a *Agent) open() error {
 	a.boot++
-	a.up = true
+	a.up, a.w.touched = true, true
 	l := &life{
 		a: a, begun: a.w.loop.Now(), clock: &agent.LogClock{}, actors: map[string]*Actor{}, workers: map[string]*Actor{},
 		logger: a.w.logger(string(a.site.name)),
@@ -154,11 +151,25 @@ func (l *life) actor(name string, step func(time.Time) time.Time) *Actor {
 	return self
 }
 
-// changed is called whenever State has changed here.
-func (a *Agent) changed() {
+// leaderLate is how long reports alone may wait for the leader to look at them.
+const leaderLate = 200 * time.Millisecond
+
+// changed is called whenever State has changed here; quiet: by reports alone,
+// which are of concern to the leader only.
+func (a *Agent) changed(quiet bool) {
 	l := a.life
 	l.eyes.stateChanged()
-	for _, name := range []string{"crew", "leader", "publisher", "readiness", "zones"} {
+	if _, leads := a.node.Lead(); leads {
+		if quiet {
+			l.actors["leader"].WakeWithin(leaderLate)
+		} else {
+			l.actors["leader"].Wake()
+		}
+	}
+	if quiet {
+		return
+	}
+	for _, name := range []string{"crew", "publisher", "readiness", "zones"} {
 		if actor := l.actors[name]; actor != nil {
 			actor.Wake()
 		}
@@ -220,7 +231,7 @@ func (l *life) openHands() error {
 		},
 	}
 	readiness := &agent.Readiness{
-		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: 30 * time.Second, Logger: l.logger,
+		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: a.w.opts.ReadyEvery, Logger: l.logger,
 	}
 	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
 	l.act("crew", l.crew)
@@ -265,166 +276,4 @@ func (l *life) openDNS() error {
 	})
 	l.act("publisher", func(now time.Time) time.Time { return l.pub.Step(background(), now) })
 	return nil
-}
-
-// eyes are an agent's probes, its own health and its reports.
-type eyes struct {
-	l        *life
-	set      *probes.Set
-	uplink   *probes.Uplink
-	health   *probes.Health
-	unwell   []string
-	reporter *probes.ReportStepper
-	report   *Actor
-	look     *Actor
-	rand     *rand.Rand
-
-	all      []*eye
-	version  string // of State that the targets were made from
-	term     uint64
-	levels   map[network.SiteID][]time.Duration
-	levelsOf uint64 // the network version that levels were made from
-}
-
-// eye is one prober with its schedule.
-type eye struct {
-	p    *probes.Prober
-	free time.Time
-	cost time.Duration
-	seen failover.Seen
-}
-
-// lookEvery is how finely the probes' times are followed.
-const lookEvery = 100 * time.Millisecond
-
-func (l *life) openProbes() {
-	a := l.a
-	e := &l.eyes
-	e.l, e.rand, e.health = l, a.w.rand(fmt.Sprintf("loss %s %d", a.site.name, a.boot)), probes.NewHealth(0)
-	var current *eye
-	ask := a.w.net.prober(a.site.name, e.rand, func(d time.Duration) { current.cost = d })
-	conf := probes.SetConfig{
-		Misses: probes.DefaultMisses, Start: l.begun, Probe: ask,
-		Rand: func(name string) *rand.Rand {
-			return a.w.rand(fmt.Sprintf("probe %s %d %s", a.site.name, a.boot, name))
-		},
-	}
-	e.uplink = probes.NewUplink(conf)
-	conf.Rest = probes.DefaultRest
-	e.set = probes.NewSet(conf)
-	e.reporter = &probes.ReportStepper{
-		Reporter: probes.NewReporter(probes.ReporterConfig{
-			Observer: a.site.name, Boot: fmt.Sprintf("%s-%d", a.site.name, a.boot), Version: "sim",
-		}),
-		Gather: e.gather, Propose: e.propose,
-	}
-	l.act("probes", func(now time.Time) time.Time {
-		for _, x := range e.all {
-			// Asked each time: a miss elsewhere calls for it earlier than it said.
-			if now.Before(x.p.Next()) || now.Before(x.free) {
-				continue
-			}
-			current, x.cost = x, 0
-			x.p.Step(background(), now)
-			x.free = now.Add(x.cost)
-			if seen := x.p.Observe(now).Seen; seen != x.seen {
-				x.seen = seen
-				e.report.Wake()
-			}
-		}
-		return now.Add(lookEvery)
-	})
-	e.look = l.act("health", e.observe)
-	e.report = l.act("report", e.step)
-}
-
-// observe takes the agent's own pulse.
-func (e *eyes) observe(now time.Time) time.Time {
-	a := e.l.a
-	mono := now.Sub(e.l.begun)
-	e.health.Observe(probes.Input{
-		Wall: now.Add(a.site.skew), Mono: mono, Late: e.set.TakeLate(now), Well: e.uplink.Well(now),
-	})
-	before := e.unwell
-	e.unwell = e.health.Unwell(mono)
-	if fmt.Sprint(before) != fmt.Sprint(e.unwell) {
-		e.report.Wake()
-	}
-	return now.Add(time.Second)
-}
-
-// step reports. The stepper wants to be asked four times a second whether
-// anything has changed; in here that is known, so the questions between are
-// spared when nothing has.
-func (e *eyes) step(now time.Time) time.Time {
-	if e.l.a.node.State().Members[e.l.a.site.name].ServerID == "" {
-		return now.Add(250 * time.Millisecond)
-	}
-	next := e.reporter.Step(background(), now)
-	return later(next, e.reporter.Reporter.Next(now, e.gather(now)))
-}
-
-func (e *eyes) gather(now time.Time) probes.Inputs {
-	s := e.l.a.node.State()
-	in := probes.Inputs{Observations: e.set.Observations(now), Unwell: e.unwell, Term: s.Term}
-	if s.Network != nil {
-		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
-		in.Levels = func(site network.SiteID) []time.Duration { return e.levels[site] }
-	}
-	return in
-}
-
-var errNotMember = errors.New("no member yet")
-
-func (e *eyes) propose(ctx context.Context, r failover.Report) error {
-	a := e.l.a
-	if _, ok := a.node.State().Members[a.site.name]; !ok {
-		return errNotMember
-	}
-	_, err := a.node.Propose(failover.WithActor(ctx, "agent:"+string(a.site.name)), r)
-	return err
-}
-
-// stateChanged brings the probes to what State declares.
-func (e *eyes) stateChanged() {
-	a := e.l.a
-	s, now := a.node.State(), a.w.loop.Now()
-	if s.Term != e.term {
-		e.term = s.Term
-		e.report.Wake()
-	}
-	if s.Network == nil {
-		return
-	}
-	version := fmt.Sprint(s.NetworkVersion, len(s.Members))
-	serving := map[network.GuestID]network.SiteID{}
-	for _, g := range s.Network.GuestIDs() {
-		serving[g] = s.Guests[g].Serving
-		version += " " + string(serving[g])
-	}
-	if version == e.version {
-		return
-	}
-	e.version = version
-	if e.levelsOf != s.NetworkVersion {
-		e.levels, e.levelsOf = map[network.SiteID][]time.Duration{}, s.NetworkVersion
-		for _, id := range s.Network.SiteIDs() {
-			e.levels[id] = probes.Levels(s.Network, id, probes.DefaultEvery)
-		}
-	}
-	opts := probes.Options{Voters: a.w.ids}
-	e.set.Update(probes.Targets(s.Network, a.site.name, serving, opts), now)
-	e.uplink.Update(probes.AnchorTargets(s.Network, a.site.name, opts), now)
-	old := map[*probes.Prober]*eye{}
-	for _, x := range e.all {
-		old[x.p] = x
-	}
-	e.all = nil
-	for _, p := range append(e.set.Steppers(), e.uplink.Steppers()...) {
-		x := old[p]
-		if x == nil {
-			x = &eye{p: p, seen: failover.SeenUnknown}
-		}
-		e.all = append(e.all, x)
-	}
 }

@@ -41,9 +41,9 @@ type LogConfig struct {
 	// Charge makes the actor that runs pay for a call.
 	Charge func(time.Duration)
 	// Committed is told of every entry in the order of the log, Applied of every
-	// node whose state has changed, Tell of what else happens.
+	// node whose state has changed (quiet: by reports alone), Tell of what else happens.
 	Committed func(prev, next *failover.State, e Committed)
-	Applied   func(failover.SiteID)
+	Applied   func(s failover.SiteID, quiet bool)
 	Tell      func(format string, args ...any)
 	Violated  func(error)
 }
@@ -164,7 +164,7 @@ func (m *LogModel) depose() {
 		m.Loop.In(until, "log: "+string(old.site)+" stops believing", func() {
 			if old.believes != 0 {
 				old.believes = 0
-				old.wake()
+				old.wake(false)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func (m *LogModel) election() {
 		n.catchUp(len(m.entries))
 		m.ready, m.begun = true, m.Loop.Now()
 		m.base = later(m.Wall(n.site), m.last.Clock)
-		n.wake()
+		n.wake(false)
 		for _, s := range m.Sites {
 			m.deliver(s, between(m.Rand, 10*time.Millisecond, time.Second))
 		}
@@ -244,6 +244,7 @@ func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
 	m.entries = append(m.entries, entry{
 		stamp: failover.Stamp{Index: m.index, Term: m.term, At: e.At, ID: e.ID, Actor: e.Actor}, command: e.Command, state: next,
 	})
+	m.forget()
 	if bad := failover.Check(prev, next); bad != nil {
 		m.Violated(bad)
 	}
@@ -261,7 +262,7 @@ func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
 
 // plainReports is how many reports of a row skip the codec: they are most of
 // what is proposed, all alike, and its cost would be that of all the rest.
-const plainReports = 7
+const plainReports = 15
 
 // throughWire has an entry written and read as the log of a real group has it.
 func (m *LogModel) throughWire(e cluster.Entry) (cluster.Entry, error) {
@@ -273,6 +274,26 @@ func (m *LogModel) throughWire(e cluster.Entry) (cluster.Entry, error) {
 		return e, err
 	}
 	return cluster.Decode(wire)
+}
+
+// States are large. Of the older ones, one in keptEvery stays for snapshots.
+const (
+	keptStates = 200
+	keptEvery  = 25
+)
+
+// forget drops a state that nothing but an old snapshot would need.
+func (m *LogModel) forget() {
+	i := len(m.entries) - keptStates
+	if i < 0 || i%keptEvery == 0 {
+		return
+	}
+	for _, s := range m.Sites {
+		if m.nodes[s].applied == i+1 {
+			return
+		}
+	}
+	m.entries[i].state = nil
 }
 
 // appliedAt returns the index of a proposal's first appearance in the log.
@@ -302,9 +323,15 @@ func (m *LogModel) Compare() error {
 		if n.applied == 0 || n.state == m.entries[n.applied-1].state {
 			continue
 		}
-		if got, want := Hash(n.state), Hash(m.entries[n.applied-1].state); got != want {
+		want := m.entries[n.applied-1].state
+		if want == nil {
+			continue // a node that has been gone for long: it begins with a snapshot
+		}
+		if got, want := Hash(n.state), Hash(want); got != want {
 			return fmt.Errorf("invariant S1 violated: the state of %s at index %d is %s, replay of the log gives %s", s, n.state.Index, got, want)
 		}
+		// Its replay has led to the same: what it would make of the rest, the log tells.
+		n.private, n.state = false, want
 	}
 	return nil
 }
@@ -319,15 +346,18 @@ type Node struct {
 	private  bool // replays the log itself, since a restart
 	believes uint64
 	changed  chan struct{}
+	asked    bool // somebody may wait for changed
 }
 
 var _ failover.Log = (*Node)(nil)
 
-func (n *Node) wake() {
-	close(n.changed)
-	n.changed = make(chan struct{})
+func (n *Node) wake(quiet bool) {
+	if n.asked {
+		close(n.changed)
+		n.changed, n.asked = make(chan struct{}), false
+	}
 	if n.m.Applied != nil {
-		n.m.Applied(n.site)
+		n.m.Applied(n.site, quiet)
 	}
 }
 
@@ -339,13 +369,20 @@ func (n *Node) catchUp(upTo int) {
 	if !n.private {
 		n.state = n.m.entries[upTo-1].state
 	}
-	for i := n.applied; n.private && i < upTo; i++ {
+	quiet := true
+	for i := n.applied; i < upTo; i++ {
 		e := n.m.entries[i]
+		if _, report := e.command.(failover.Report); !report {
+			quiet = false
+		}
+		if !n.private {
+			continue
+		}
 		n.state = n.state.Clone()
 		_ = n.state.Apply(e.stamp, e.command) // a rejection is an outcome of the proposer's
 	}
 	n.applied = upTo
-	n.wake()
+	n.wake(quiet)
 }
 
 // Restart forgets what is in memory: the node begins with a snapshot and learns
@@ -360,6 +397,9 @@ func (n *Node) Restart() {
 	at := max(0, n.applied-n.m.Rand.IntN(80))
 	if n.m.snapshot != nil {
 		at = n.m.snapshot(n.site, n.applied)
+	}
+	for at > 0 && n.m.entries[at-1].state == nil {
+		at--
 	}
 	n.applied, n.private, n.state = at, true, failover.NewState()
 	if at > 0 {
@@ -378,7 +418,10 @@ func (n *Node) Restart() {
 func (n *Node) State() *failover.State { return n.state }
 
 // Changed implements failover.Log.
-func (n *Node) Changed() <-chan struct{} { return n.changed }
+func (n *Node) Changed() <-chan struct{} {
+	n.asked = true
+	return n.changed
+}
 
 // Lead implements failover.Log.
 func (n *Node) Lead() (uint64, bool) {

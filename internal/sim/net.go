@@ -58,6 +58,11 @@ func (n *Network) passes(from, to failover.SiteID, p failover.Path) bool {
 	return a.uplink && b.uplink && !n.cuts[way{from, to, p}] && !n.cuts[way{to, from, p}]
 }
 
+// lossy says whether probes between two sites are lost by chance.
+func (n *Network) lossy(from, to failover.SiteID) bool {
+	return n.loss[way{from, to, failover.PathMesh}] > 0 || n.loss[way{from, to, failover.PathPublic}] > 0
+}
+
 func (n *Network) mesh(a, b failover.SiteID) bool { return n.passes(a, b, failover.PathMesh) }
 
 // took is how long an answer takes.

@@ -22,6 +22,9 @@ type Options struct {
 	Log      LogFaults
 	Verbose  io.Writer // gets every line of the trace
 	Calls    bool      // the trace tells reads from Proxmox, too
+	// ReadyEvery is how often targets read what they could restore; default 30 s.
+	ReadyEvery time.Duration
+	Strict     bool // no probe is left out whose answer is known
 }
 
 // Size of the simulated network.
@@ -139,6 +142,9 @@ func Run(o Options) Result {
 	}
 	if o.Mode == "" {
 		o.Mode = network.ModeAuto
+	}
+	if o.ReadyEvery == 0 {
+		o.ReadyEvery = 30 * time.Second
 	}
 	if o.Scenario.Prepare != nil {
 		o.Scenario.Prepare(&o)

@@ -100,7 +100,7 @@ func copyBody(req *http.Request) ([]byte, error) {
 // strike puts the fault in force that strikes this request of a worker.
 func (t *transport) strike(where string) error {
 	at := t.s.agent.life.at
-	if t.w.strike == nil || at == "" || t.w.paying == nil || !strings.Contains(t.w.paying.name, ": worker ") {
+	if t.w.strike == nil || at == "" || t.w.paying == nil || !strings.Contains(t.w.paying.Name(), ": worker ") {
 		return nil
 	}
 	f, ok := t.w.strike(t.s, where, at)

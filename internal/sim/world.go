@@ -31,7 +31,8 @@ type World struct {
 	paying  *Actor // whose step runs
 	names   map[failover.SiteID]names
 	stats   Stats
-	freed   int // requests that the root helper granted
+	touched bool // something has changed that the agents may see
+	freed   int  // requests that the root helper granted
 
 	// crash decides whether an agent dies at a boundary; strike is asked before
 	// every request of a worker which fault strikes it; watch is told of every
@@ -43,8 +44,9 @@ type World struct {
 
 // names caches which public names a site serves.
 type names struct {
-	at  time.Time
-	set map[string]bool
+	at   time.Time
+	set  map[string]bool
+	text string
 }
 
 // trace is the account of a run: a hash of all of it and the last lines.
@@ -103,9 +105,9 @@ func newWorld(o Options) (*World, error) {
 		Wall:   func(s failover.SiteID) time.Time { return w.loop.Now().Add(w.sites[s].skew) },
 		Charge: w.charge, Tell: w.tell, Violated: w.check.violated,
 		Committed: w.committed,
-		Applied: func(s failover.SiteID) {
+		Applied: func(s failover.SiteID, quiet bool) {
 			if a := w.sites[s].agent; a != nil && a.up {
-				a.changed()
+				a.changed(quiet)
 			}
 		},
 	})
@@ -126,30 +128,72 @@ func (w *World) tell(format string, args ...any) {
 	w.trace.tell(w.loop.Now(), fmt.Sprintf(format, args...))
 }
 
-func (w *World) after(name string) error {
+func (w *World) after(name string, step bool) error {
 	w.trace.tick(w.loop.Now(), name)
+	if !step || w.touched {
+		w.look()
+	}
 	return w.check.err
+}
+
+// look has the agents see that something may have changed between them.
+func (w *World) look() {
+	w.touched = false
+	for _, id := range w.ids {
+		if a := w.sites[id].agent; a.up {
+			a.life.eyes.changed(w.loop.Now())
+		}
+	}
+}
+
+// signature is what the answers depend on that a site's agent gets from a
+// place; of its own anchors for "".
+func (w *World) signature(here *Site, of failover.SiteID) signature {
+	sig := signature{sick: here.sick, uplink: here.uplink, power: here.power}
+	if of == "" {
+		return sig
+	}
+	there := w.sites[of]
+	sig.power = there.power
+	sig.mesh, sig.public = w.net.passes(here.name, of, failover.PathMesh), w.net.passes(here.name, of, failover.PathPublic)
+	sig.lossy = w.net.lossy(here.name, of)
+	sig.refuses, sig.host, sig.agent, sig.names = there.refuses, there.host, there.agent.up, w.names[of].text
+	return sig
 }
 
 // served says whether a site's public entry finds a guest for a name.
 func (w *World) served(s *Site, name string) bool {
-	c, ok := w.names[s.name]
-	if !ok || w.loop.Now().Sub(c.at) >= time.Second {
-		c = names{at: w.loop.Now(), set: map[string]bool{}}
-		for _, p := range []*lab.PVE{s.structure, s.raoull} {
-			if p == nil {
-				continue
-			}
-			p.Advance(w.loop.Now())
-			for _, g := range p.Guests() {
-				for _, n := range g.HostNames {
-					c.set[n] = c.set[n] || g.Serving
-				}
-			}
-		}
-		w.names[s.name] = c
+	if c, ok := w.names[s.name]; !ok || w.loop.Now().Sub(c.at) >= time.Second {
+		w.serving(s)
 	}
-	return c.set[name]
+	return w.names[s.name].set[name]
+}
+
+// serving learns which names a site serves now.
+func (w *World) serving(s *Site) {
+	c := names{at: w.loop.Now(), set: map[string]bool{}}
+	for _, p := range []*lab.PVE{s.structure, s.raoull} {
+		if p != nil {
+			p.Advance(c.at)
+			p.Answering(c.set)
+		}
+	}
+	c.text = strings.Join(sortedKeys(c.set), " ")
+	w.touched = w.touched || c.text != w.names[s.name].text
+	w.names[s.name] = c
+}
+
+// follow learns every second which names the sites serve.
+func (w *World) follow() {
+	for _, id := range w.ids {
+		if s := w.sites[id]; s.structure != nil {
+			w.serving(s)
+		}
+	}
+	if w.touched {
+		w.look()
+	}
+	w.loop.In(time.Second, "", w.follow)
 }
 
 // committed tells of every entry that enters the log.
@@ -236,6 +280,7 @@ func (w *World) boot() {
 	}
 	w.loop.In(5*time.Second, "look at the world", look)
 	w.loop.In(truthEvery, "", w.check.truth.follow)
+	w.loop.In(time.Second, "", w.follow)
 }
 
 func (w *World) declare() {
@@ -333,6 +378,9 @@ func (w *World) crashAgent(s *Site, back time.Duration) {
 func (w *World) freeze(s *Site, stands bool) {
 	w.tell("fault: the agent of %s stands still: %t", s.name, stands)
 	s.agent.frozen = stands
+	if s.agent.up {
+		s.agent.life.eyes.goOnAll(w.loop.Now())
+	}
 }
 
 // isolate cuts a site's line, or ends that.

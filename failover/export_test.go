@@ -1,0 +1,4 @@
+package failover
+
+// JudgeBrief is what Decide judges with.
+var JudgeBrief = judgeBrief
