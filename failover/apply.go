@@ -144,7 +144,7 @@ func (c ReportReadiness) apply(s *State, st Stamp) error {
 	if _, ok := s.Network.Sites[c.Ready.Site]; !ok {
 		return reject(CodeUnknownSite, "site", string(c.Ready.Site))
 	}
-	s.Readiness[c.Ready.Site] = StoredReady{Ready: c.Ready, Stamp: st}
+	s.Readiness[c.Ready.Site] = StoredReady{Ready: s.withoutOurPins(c.Ready), Stamp: st}
 	return nil
 }
 

@@ -88,6 +88,7 @@ type Readiness struct {
 	UsedIDs     []int                      `json:"used_ids,omitempty"` // within the restore range, ascending
 	Rate        int64                      `json:"rate,omitempty"`     // measured restore speed, bytes/s
 	Problems    []Reason                   `json:"problems,omitempty"`
+	AsOf        uint64                     `json:"as_of,omitempty"` // index of the State that the reader had when it began
 }
 
 // RestorePoint is one PBS snapshot of a guest, fixed by its volid.

@@ -107,7 +107,7 @@ func suspected(s *failover.State) bool {
 func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 	id, _, _ := s.Network.Target(r.Site)
 	r.begun, r.failed = now, false
-	r.round = failover.Readiness{Site: r.Site, Host: id, Points: map[failover.GuestID][]failover.RestorePoint{}}
+	r.round = failover.Readiness{Site: r.Site, Host: id, AsOf: s.Index, Points: map[failover.GuestID][]failover.RestorePoint{}}
 	if r.archive == nil {
 		r.archive = map[string]archived{}
 	}
@@ -215,7 +215,7 @@ func (r *Readiness) readPoints(ctx context.Context, s *failover.State, source fa
 			continue // another entry of this site opens it
 		}
 		p := r.point(e, snap)
-		p.Protected = snap.Protected && !pinned(s, p)
+		p.Protected = snap.Protected && !s.Pins(r.Site, p.Volid, r.round.AsOf)
 		found[g] = append(found[g], p)
 	}
 	for _, g := range slices.Sorted(maps.Keys(found)) {
@@ -229,19 +229,6 @@ func (r *Readiness) otherKey(e proxmox.StorageEntry, snap proxmox.Snapshot) bool
 	for _, o := range r.entries {
 		if o.ID != e.ID && o.Namespace == e.Namespace && o.Datastore == e.Datastore && o.Key == snap.Fingerprint && o.Key != "" {
 			return true
-		}
-	}
-	return false
-}
-
-// pinned says whether an operation under way protects a point, and not somebody else.
-func pinned(s *failover.State, p failover.RestorePoint) bool {
-	for _, op := range s.Ops {
-		for _, run := range op.Guests {
-			chosen := run.Assignment.Point
-			if !op.Phase.Ended() && chosen.Volid == p.Volid && !chosen.Protected {
-				return true
-			}
 		}
 	}
 	return false
@@ -375,7 +362,7 @@ func similar(a, b failover.Readiness) bool {
 	if !close(a.MemoryFree, b.MemoryFree) || !close(a.StorageFree, b.StorageFree) || !close(a.Rate, b.Rate) {
 		return false
 	}
-	a.MemoryFree, a.StorageFree, a.Rate = b.MemoryFree, b.StorageFree, b.Rate
+	a.MemoryFree, a.StorageFree, a.Rate, a.AsOf = b.MemoryFree, b.StorageFree, b.Rate, b.AsOf
 	return reflect.DeepEqual(normal(a), normal(b))
 }
 

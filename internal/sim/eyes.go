@@ -43,7 +43,7 @@ type eye struct {
 	step time.Time // the newest
 }
 
-// sight is what one agent sees of one place. While every answer is up and
+// sight is what one agent sees of one place. While everything answers and
 // nothing between the two changes, all that further probes could do is to say
 // so again: their time then stands still (see rest). It goes on, where it
 // stood, as soon as anything changes.
@@ -59,8 +59,8 @@ type sight struct {
 
 // signature is everything that an answer depends on.
 type signature struct {
-	mesh, public, lossy, sick, refuses, power, host, agent, uplink bool
-	names                                                          string
+	mesh, public, lossy, sick, liar, refuses, power, host, agent, uplink bool
+	names                                                                string
 }
 
 // aim is what an agent's targets depend on.
@@ -133,6 +133,9 @@ func (e *eyes) pass(s *sight, world time.Time, current **eye) time.Time {
 		}
 		*current, x.cost = x, 0
 		due = x.p.Step(background(), now)
+		if x.step.IsZero() {
+			x.p.TakeLate(now) // it has only begun: see aimAt
+		}
 		x.free, x.step = now.Add(x.cost), now
 		if seen := x.p.Observe(now).Seen; seen != x.seen {
 			x.seen = seen
@@ -163,7 +166,7 @@ func (e *eyes) rests(s *sight, now time.Time) bool {
 			continue
 		}
 		o := x.p.Observe(now)
-		if o.Seen != failover.SeenUp || x.p.Last().Seen != failover.SeenUp || o.For < least {
+		if !o.Seen.Alive() || x.p.Last().Seen != o.Seen || o.For < least {
 			return false
 		}
 	}
@@ -215,6 +218,19 @@ func (e *eyes) goOnAll(now time.Time) {
 // well, and has been for a while.
 func (e *eyes) resting() bool {
 	return len(e.sights) > 1 && !slices.ContainsFunc(e.sights, func(s *sight) bool { return !s.stands })
+}
+
+// restless names a target that keeps a sight from standing still.
+func (e *eyes) restless() string {
+	for _, s := range e.sights {
+		for _, x := range s.eyes {
+			now := s.time(e.l.a.w.loop.Now())
+			if o := x.p.Observe(now); !s.stands && (!o.Seen.Alive() || x.p.Last().Seen != o.Seen || !x.step.After(s.change)) {
+				return fmt.Sprintf("%s/%s over %s %s for %s, last %s, lossy=%t", s.of, o.Target, o.Path, o.Seen, o.For, x.p.Last().Seen, s.sig.lossy)
+			}
+		}
+	}
+	return "nothing amiss"
 }
 
 // observe takes the agent's own pulse.
@@ -337,9 +353,14 @@ func (e *eyes) aimAt(s *failover.State, now time.Time) {
 	}
 	e.aimed = want
 	opts := probes.Options{Voters: a.w.ids}
+	// New probers begin in the time of the sight that is furthest behind: with
+	// their first probe at once, wherever they belong.
+	for _, s := range e.sights {
+		now = earlier(now, s.time(a.w.loop.Now()))
+	}
 	e.set.Update(probes.Targets(s.Network, a.site.name, serving, opts), now)
 	e.uplink.Update(probes.AnchorTargets(s.Network, a.site.name, opts), now)
-	e.resight(now)
+	e.resight(a.w.loop.Now())
 }
 
 // resight sorts the probers of all targets into their sights.

@@ -30,6 +30,8 @@ type Site struct {
 	skew    time.Duration
 	refuses bool // every connection
 	sick    bool // its agent sees nothing, and does not know why
+	liar    bool // its agent sees everything well, whatever is
+	dns     dnsFault
 
 	structure *lab.PVE // the association's, nil without
 	raoull    *lab.PVE // the target of restores, nil without

@@ -31,7 +31,9 @@ type checker struct {
 	newest   failover.Epoch              // that was given to any guest
 	admitted map[string]bool             // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string // site/vmid of the copy that was last served
-	foreign  map[string]bool             // site/vmid of guests that a person made
+	foreign  map[string]bool             // site/vmid of guests that a person made, or took into their own hands
+	byHand   map[string]bool             // site/vmid of home guests that a person stopped
+	handled  map[string]bool             // site/vmid of copies that a person started or deleted
 	stopped  map[string]time.Time        // op/guest: when a run was stuck or cancelled
 }
 
@@ -39,7 +41,7 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, stopped: map[string]time.Time{},
+		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
 	}
 }
 
@@ -111,6 +113,9 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 	c.newest = epoch
 	if !c.admitted[fmt.Sprintf("%s %d", t.Op, run.Admitted)] {
 		c.fail("S4", "%s is owned by %s and no entry admitted it: %d", t.Guest, run.Assignment.Target, run.Admitted)
+	}
+	if c.handled[at(run.Assignment.Target, run.VMID)] {
+		return // between its restore and this entry a person did something to it: start and check will tell
 	}
 	if g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID); !ok || g.Running {
 		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
@@ -304,7 +309,7 @@ func (c *checker) homes(s *Site) {
 			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
 			continue
 		}
-		if s.power && !g.Running {
+		if s.power && !g.Running && !c.byHand[at(s.name, g.ID)] {
 			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
 		}
 	}
@@ -356,6 +361,9 @@ func (c *checker) answers(a *Agent) {
 				continue
 			}
 			home := s.Network.Home(g)
+			if _, held := s.Holds[name]; held {
+				continue // in a person's hands
+			}
 			if p := s.Guests[g]; site != home && (site != p.Serving || !c.proved[c.shown[g]]) {
 				c.fail("S2", "%s's server points %s at %q, State at %q", a.site.name, name, site, p.Serving)
 			}
@@ -400,7 +408,11 @@ func (c *checker) converging(now time.Time) {
 		for _, g := range last.Network.GuestIDs() {
 			for _, name := range last.Network.Guests[g].Names {
 				_, answer, _ := a.life.dns.Query(name, "CNAME")
-				in = in && len(answer) > 0 && strings.HasPrefix(answer[0].Data, string(last.Guests[g].Serving)+".")
+				want := last.Guests[g].Serving
+				if h, held := last.Holds[name]; held {
+					want = h.Site
+				}
+				in = in && len(answer) > 0 && strings.HasPrefix(answer[0].Data, string(want)+".")
 			}
 		}
 		since, known := c.behind[id]

@@ -22,6 +22,7 @@ type LogFaults struct {
 	Late    float64 // committed later, after the caller has given up
 	Change  float64 // the leader changes in the middle of it: committed or not
 	Slow    float64 // a follower applies an entry seconds late
+	Foreign float64 // an agent of a newer release writes an entry that this one may skip
 }
 
 // LogConfig is what the model needs of the world around it.
@@ -260,6 +261,28 @@ func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
 	return st, err
 }
 
+// newer commits an entry of a kind that only the next release knows, as the
+// codec of this one reads it: it changes nothing but the index.
+func (m *LogModel) newer() {
+	wire, err := cluster.Encode(cluster.Entry{ID: "newer", At: m.Wall(m.leader), Command: failover.EndPause{}})
+	if err == nil {
+		wire[1], wire[2] = 0xfd, 0xe8 // the ignorable bit, and a number that is not given yet
+		var e cluster.Entry
+		if e, err = cluster.Decode(wire); err == nil && e.Command != nil {
+			err = fmt.Errorf("an entry of an unknown kind is read as %T", e.Command)
+		}
+	}
+	if err != nil {
+		m.Violated(fmt.Errorf("read a newer release's entry: %w", err))
+		return
+	}
+	m.index++
+	m.last = m.last.Clone()
+	m.last.Index = m.index
+	m.entries = append(m.entries, entry{stamp: failover.Stamp{Index: m.index, Term: m.term}, state: m.last})
+	m.Tell("log: an entry of a newer release at %d", m.index)
+}
+
 // plainReports is how many reports of a row skip the codec: they are most of
 // what is proposed, all alike, and its cost would be that of all the rest.
 const plainReports = 15
@@ -379,6 +402,10 @@ func (n *Node) catchUp(upTo int) {
 			continue
 		}
 		n.state = n.state.Clone()
+		if e.command == nil {
+			n.state.Index = e.stamp.Index
+			continue
+		}
 		_ = n.state.Apply(e.stamp, e.command) // a rejection is an outcome of the proposer's
 	}
 	n.applied = upTo
@@ -460,6 +487,9 @@ func (n *Node) Propose(ctx context.Context, c failover.Command) (failover.Stamp,
 
 func (n *Node) attempt(e cluster.Entry) (failover.Stamp, error) {
 	m := n.m
+	if chance(m.Rand, m.Faults.Foreign) {
+		m.newer()
+	}
 	unknown := fmt.Errorf("propose: %w: no answer", failover.ErrUnknown)
 	switch f := m.Faults; {
 	case chance(m.Rand, f.Lost):

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -13,24 +14,36 @@ import (
 // The mixed scenario's times: faults begin at Warm, end at mixedHeal, and what
 // they left must have been put right at mixedEnd.
 const (
-	mixedHeal = Warm + 170*time.Second
-	mixedEnd  = mixedHeal + 200*time.Second
+	mixedWindow = 170 * time.Second
+	mixedHeal   = Warm + mixedWindow
+	mixedEnd    = mixedHeal + putRight
+	// putRight is how long after the end of all faults everything must have come
+	// to an end or wait for a person (L2).
+	putRight = 200 * time.Second
 )
 
 // Mixed is a random incident: a site is lost, or nearly, and everything else
 // that can go wrong does so at the same time, more or less.
 func Mixed() Scenario {
 	return Scenario{
-		Name: "mixed",
-		Prepare: func(o *Options) {
-			r := NewStreams(o.Seed).Stream("mixed options")
-			o.Log = logFaults(r)
-			if chance(r, 0.15) {
-				o.Mode = network.ModeAsk
-			}
+		Name:    "mixed",
+		Prepare: func(o *Options) { o.Mode = drawMode(NewStreams(o.Seed).Stream("mixed options")) },
+		Plan: func(w *World) {
+			w.loop.In(Warm, "", func() {
+				w.stats.Incidents++
+				i := &incident{w: w, r: w.rand("mixed plan"), window: mixedWindow}
+				i.plan()
+			})
 		},
-		Plan: planMixed, Heal: mixedHeal, Until: mixedEnd,
+		Heal: mixedHeal, Until: mixedEnd,
 	}
+}
+
+func drawMode(r *rand.Rand) network.Mode {
+	if chance(r, 0.15) {
+		return network.ModeAsk
+	}
+	return network.ModeAuto
 }
 
 func logFaults(r *rand.Rand) LogFaults {
@@ -38,73 +51,119 @@ func logFaults(r *rand.Rand) LogFaults {
 		return LogFaults{}
 	}
 	x := r.Float64()
-	return LogFaults{Refused: 0.04 * x, Lost: 0.03 * x, Unknown: 0.05 * x, Late: 0.04 * x, Change: 0.004 * x, Slow: 0.1 * x}
+	return LogFaults{
+		Refused: 0.04 * x, Lost: 0.03 * x, Unknown: 0.05 * x, Late: 0.04 * x, Change: 0.004 * x, Slow: 0.1 * x, Foreign: 0.02 * x,
+	}
 }
 
-func planMixed(w *World) {
-	r := w.rand("mixed plan")
-	when := func() time.Duration { return between(r, Warm, mixedHeal-10*time.Second) }
-	w.mainFault(r)
+// plan draws what goes wrong.
+func (i *incident) plan() {
+	w, r := i.w, i.r
+	if f := logFaults(r); f != (LogFaults{}) {
+		w.fault(0, fmt.Sprintf("the log: %+v", f), func() { w.log.Faults = f })
+	}
+	i.main()
 	for range r.IntN(8) {
 		// Most while there are restores to be hit.
-		w.addLabFault(r, between(r, Warm+10*time.Second, Warm+80*time.Second))
+		i.machineFault(between(r, 10*time.Second, 80*time.Second))
 	}
-	for range r.IntN(3) {
-		w.loop.In(when(), "nemesis: leader", func() { w.log.Depose() })
-	}
-	for range r.IntN(4) {
-		id, back := w.pick(r), between(r, time.Second, 25*time.Second)
-		w.loop.In(when(), "nemesis: agent", func() { w.crashAgent(w.sites[id], back) })
-	}
+	i.some(0.6, 2, func() { w.fault(i.when(), "the leader is deposed", func() { w.log.Depose() }) })
+	i.some(0.7, 3, func() {
+		id, back := i.pick(), between(r, time.Second, 25*time.Second)
+		w.fault(i.when(), fmt.Sprintf("the agent of %s dies for %s", id, back), func() { w.crashAgent(w.sites[id], back) })
+	})
 	if chance(r, 0.5) {
-		w.crashAtRandom(r, 0.01+0.05*r.Float64(), 1+r.IntN(5))
+		p, most := 0.01+0.05*r.Float64(), 1+r.IntN(5)
+		dice := w.rand(fmt.Sprintf("crashes %d", len(w.plan)))
+		w.fault(0, fmt.Sprintf("agents die at boundaries, %d at most", most), func() { w.crashAtRandom(dice, p, most) })
 	}
-	if chance(r, 0.2) {
-		id := w.pick(r)
-		w.loop.In(when(), "nemesis: sick", func() { w.tell("fault: %s sees nothing", id); w.sites[id].sick = true })
-	}
-	if chance(r, 0.3) {
-		id, skew := w.pick(r), between(r, -15*time.Minute, 15*time.Minute)
-		w.loop.In(between(r, 0, mixedHeal), "nemesis: clock", func() { w.tell("fault: clock of %s is off by %s", id, skew); w.sites[id].skew = skew })
-	}
-	if chance(r, 0.3) {
-		id, back := w.brique(r), between(r, 15*time.Second, 90*time.Second)
-		w.loop.In(when(), "nemesis: machine", func() { w.crashHost(w.sites[id], back) })
-	}
-	w.randomCuts(r, when)
-	w.operators(r, when)
-	w.changedMinds(w.rand("mixed minds"))
+	i.some(0.3, 1, func() {
+		id, back := i.brique(), between(r, 15*time.Second, 90*time.Second)
+		w.fault(i.when(), fmt.Sprintf("the machine of %s fails for %s", id, back), func() { w.crashHost(w.sites[id], back) })
+	})
+	i.observers()
+	i.lines()
+	i.servers()
+	i.operators()
+	i.minds()
+	i.hands()
 }
 
-// pick draws a site; brique one that guests live at.
-func (w *World) pick(r *rand.Rand) failover.SiteID   { return w.ids[r.IntN(len(w.ids))] }
-func (w *World) brique(r *rand.Rand) failover.SiteID { return w.ids[r.IntN(3)] }
-
-// mainFault is what the incident is about.
-func (w *World) mainFault(r *rand.Rand) {
-	id := w.brique(r)
-	begin := between(r, Warm, Warm+20*time.Second)
-	switch x := r.IntN(10); {
+// main is what the incident is about.
+func (i *incident) main() {
+	w, r, id := i.w, i.r, i.brique()
+	begin := between(r, 0, 20*time.Second)
+	switch x := r.IntN(12); {
 	case x < 3: // lost for good, until the end of all faults
-		w.loop.In(begin, "kill", func() { w.kill(id) })
+		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
 	case x < 4: // back, and lost again while the copies are kept
-		w.loop.In(begin, "kill", func() { w.kill(id) })
-		back := begin + between(r, 14*time.Second, 29*time.Second)
-		w.loop.In(back, "revive", func() { w.revive(id) })
-		w.loop.In(back+between(r, 5*time.Second, 20*time.Second), "kill again", func() { w.kill(id) })
+		back := between(r, 14*time.Second, 29*time.Second)
+		again := between(r, 5*time.Second, 20*time.Second)
+		w.fault(begin, fmt.Sprintf("kill %s, back after %s, gone again after %s", id, back, again), func() {
+			w.kill(id)
+			w.loop.In(back, "revive", func() { w.revive(id) })
+			w.loop.In(back+again, "kill again", func() { w.kill(id) })
+		})
 	case x < 7: // lost for a while: back before or after anything
-		w.loop.In(begin, "kill", func() { w.kill(id) })
-		w.loop.In(begin+between(r, 2*time.Second, 80*time.Second), "revive", func() { w.revive(id) })
-	case x < 8:
-		w.loop.In(begin, "isolate", func() { w.setUplink(id, false) })
-		w.loop.In(begin+between(r, 2*time.Second, 120*time.Second), "join again", func() { w.setUplink(id, true) })
+		back := between(r, 2*time.Second, 80*time.Second)
+		w.fault(begin, fmt.Sprintf("kill %s for %s", id, back), func() {
+			w.kill(id)
+			w.loop.In(back, "revive", func() { w.revive(id) })
+		})
+	case x < 8: // isolated with its LAN alive, as while its router boots
+		back := between(r, 2*time.Second, 120*time.Second)
+		w.fault(begin, fmt.Sprintf("isolate %s for %s", id, back), func() {
+			w.setUplink(id, false)
+			w.loop.In(back, "join again", func() { w.setUplink(id, true) })
+		})
 	case x < 9: // the mesh dies, the public side lives
-		w.loop.In(begin, "cut mesh", func() { w.cutMesh(id) })
+		w.fault(begin, "cut the mesh of "+string(id), func() { w.cutMesh(id) })
+	case x < 10:
+		i.flap(id, begin)
+	case x < 11:
+		i.swizzle(id, begin)
 	default:
-		other := w.brique(r)
-		w.loop.In(begin, "kill", func() { w.kill(id) })
-		w.loop.In(begin+between(r, 0, 60*time.Second), "kill another", func() { w.kill(other) })
+		other, after := i.brique(), between(r, 0, 60*time.Second)
+		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
+		w.fault(begin+after, "kill "+string(other), func() { w.kill(other) })
 	}
+}
+
+// flap has a site's line come and go.
+func (i *incident) flap(id failover.SiteID, begin time.Duration) {
+	w, times, off, on := i.w, 3+i.r.IntN(8), between(i.r, 2*time.Second, 9*time.Second), between(i.r, time.Second, 6*time.Second)
+	w.fault(begin, fmt.Sprintf("the line of %s fails %d times for %s", id, times, off), func() {
+		for n := range times {
+			at := time.Duration(n) * (off + on)
+			w.loop.In(at, "flap", func() { w.setUplink(id, false) })
+			w.loop.In(at+off, "flap", func() { w.setUplink(id, true) })
+		}
+	})
+}
+
+// swizzle cuts a site's ways one by one and heals them in another order.
+func (i *incident) swizzle(id failover.SiteID, begin time.Duration) {
+	w := i.w
+	var ways []way
+	for _, o := range w.ids {
+		for _, p := range []failover.Path{failover.PathMesh, failover.PathPublic} {
+			if o != id {
+				ways = append(ways, way{o, id, p})
+			}
+		}
+	}
+	i.r.Shuffle(len(ways), func(a, b int) { ways[a], ways[b] = ways[b], ways[a] })
+	back := slices.Clone(ways)
+	i.r.Shuffle(len(back), func(a, b int) { back[a], back[b] = back[b], back[a] })
+	step := between(i.r, 500*time.Millisecond, 6*time.Second)
+	w.fault(begin, fmt.Sprintf("the ways to %s fail one by one, every %s", id, step), func() {
+		for n, x := range ways {
+			w.loop.In(time.Duration(n)*step, "swizzle", func() { w.net.Cut(x.from, x.to, x.path); w.log.Evaluate() })
+		}
+		for n, x := range back {
+			w.loop.In(time.Duration(len(ways)+n)*step, "swizzle", func() { w.net.Heal(x.from, x.to, x.path); w.log.Evaluate() })
+		}
+	})
 }
 
 func (w *World) cutMesh(id failover.SiteID) {
@@ -162,105 +221,19 @@ var troubles = []lab.Fault{
 	{Effect: lab.EffectRevokeToken},
 }
 
-func (w *World) addLabFault(r *rand.Rand, when time.Duration) {
+func (i *incident) machineFault(when time.Duration) {
+	w, r := i.w, i.r
 	f := troubles[r.IntN(len(troubles))]
 	f.Match, f.Times = requests[r.IntN(len(requests))], 1+r.IntN(3)
 	f.Match.Skip = r.IntN(3)
 	if chance(r, 0.4) {
-		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(w.brique(r))
+		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(i.brique())
 	}
-	w.loop.In(when, "nemesis: machine fault", func() {
-		w.tell("fault: %s of %d × %s %s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)
+	name := fmt.Sprintf("%s of %d × %s %s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)
+	w.fault(when, name, func() {
+		w.tell("fault: %s", name)
 		if err := w.faults.Add(f); err != nil {
 			w.check.violated(err)
 		}
-	})
-}
-
-// randomCuts cuts single ways, in one or both directions, and makes some lossy.
-func (w *World) randomCuts(r *rand.Rand, when func() time.Duration) {
-	paths := []failover.Path{failover.PathMesh, failover.PathPublic}
-	for range r.IntN(4) {
-		from, to, p := w.pick(r), w.pick(r), paths[r.IntN(2)]
-		begin, lasts := when(), between(r, 2*time.Second, 90*time.Second)
-		if from == to {
-			continue
-		}
-		w.loop.In(begin, "nemesis: cut", func() {
-			w.tell("fault: %s is cut from %s to %s", p, from, to)
-			w.net.Cut(from, to, p)
-			w.log.Evaluate()
-		})
-		w.loop.In(begin+lasts, "nemesis: heal", func() {
-			w.net.Heal(from, to, p)
-			w.log.Evaluate()
-		})
-	}
-	for range r.IntN(3) {
-		from, to, p, part := w.pick(r), w.pick(r), paths[r.IntN(2)], r.Float64()*0.5
-		w.loop.In(when(), "nemesis: loss", func() { w.net.Lose(from, to, p, part) })
-	}
-}
-
-// operators are people who do things in the middle of it all.
-func (w *World) operators(r *rand.Rand, when func() time.Duration) {
-	if chance(r, 0.25) {
-		begin, lasts := when(), between(r, 5*time.Second, 60*time.Second)
-		w.loop.In(begin, "operator: pause", func() { w.propose(failover.SetPause{Reason: "simulation"}) })
-		w.loop.In(begin+lasts, "operator: resume", func() { w.propose(failover.EndPause{}) })
-	}
-	for range r.IntN(3) {
-		w.loop.In(when(), "operator: approve", w.approve)
-	}
-	if chance(r, 0.2) {
-		id := w.brique(r)
-		w.loop.In(when(), "operator: failover", func() {
-			w.tell("operator: failover of %s by hand", id)
-			plan := failover.PlanFor(w.log.Last(), failover.Loss{Site: id, ByHand: true}, w.loop.Now())
-			w.propose(failover.BeginOp{Kind: failover.KindFailover, Domain: failover.SiteDomain(id), Plan: plan, Forced: true})
-		})
-	}
-	if chance(r, 0.2) {
-		w.loop.In(when(), "operator: retry", func() {
-			for _, id := range sortedKeys(w.log.Last().Ops) {
-				w.propose(failover.RetryOp{Op: id})
-			}
-		})
-	}
-	if chance(r, 0.1) {
-		w.loop.In(when(), "operator: network again", func() {
-			spec := *w.spec
-			spec.Common = map[string]network.CommonSet{fmt.Sprint("set-", r.IntN(9)): {VLAN: 10}}
-			w.propose(failover.ApplyNetwork{Spec: &spec, IfVersion: w.log.Last().NetworkVersion})
-		})
-	}
-}
-
-// changedMinds are people who cancel what runs, and send single guests elsewhere.
-func (w *World) changedMinds(r *rand.Rand) {
-	when := func() time.Duration { return between(r, Warm+10*time.Second, mixedHeal-10*time.Second) }
-	if chance(r, 0.2) {
-		w.loop.In(when(), "operator: cancel", func() {
-			s := w.log.Last()
-			for _, id := range sortedKeys(s.Ops) {
-				if !s.Ops[id].Phase.Ended() {
-					w.propose(failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
-				}
-			}
-		})
-	}
-	if !chance(r, 0.2) {
-		return
-	}
-	guest, target := r.IntN(100), w.brique(r)
-	w.loop.In(when(), "operator: one guest elsewhere", func() {
-		s := w.log.Last()
-		all := s.Network.GuestIDs()
-		g := all[guest%len(all)]
-		loss := failover.Loss{Site: s.Guests[g].Owner, Guests: []failover.GuestID{g}, Target: target, ByHand: true}
-		w.tell("operator: failover of %s to %s by hand", g, target)
-		w.propose(failover.BeginOp{
-			Kind: failover.KindFailover, Domain: failover.SiteDomain(loss.Site), Plan: failover.PlanFor(s, loss, w.loop.Now()), Forced: true,
-		})
 	})
 }

@@ -22,10 +22,11 @@ type Network struct {
 	cuts map[way]bool
 	loss map[way]float64 // per probe
 	rtt  map[failover.SiteID]time.Duration
+	slow map[failover.SiteID]time.Duration // on top of it
 }
 
 func newNetwork(w *World) *Network {
-	n := &Network{w: w, cuts: map[way]bool{}, loss: map[way]float64{}, rtt: map[failover.SiteID]time.Duration{}}
+	n := &Network{w: w, cuts: map[way]bool{}, loss: map[way]float64{}, rtt: map[failover.SiteID]time.Duration{}, slow: map[failover.SiteID]time.Duration{}}
 	r := w.rand("latency")
 	for _, id := range w.ids {
 		n.rtt[id] = between(r, 4*time.Millisecond, 40*time.Millisecond)
@@ -40,11 +41,26 @@ func (n *Network) Heal(from, to failover.SiteID, p failover.Path) { delete(n.cut
 
 // Lose has a part of the probes from one site to another go unanswered.
 func (n *Network) Lose(from, to failover.SiteID, p failover.Path, part float64) {
+	if part == 0 {
+		delete(n.loss, way{from, to, p})
+		return
+	}
 	n.loss[way{from, to, p}] = part
 }
 
-// HealAll ends every cut and loss.
-func (n *Network) HealAll() { n.cuts, n.loss = map[way]bool{}, map[way]float64{} }
+// Slow has all that goes over a site's line take longer; 0 ends that.
+func (n *Network) Slow(at failover.SiteID, by time.Duration) {
+	if by == 0 {
+		delete(n.slow, at)
+		return
+	}
+	n.slow[at] = by
+}
+
+// HealAll ends every cut, loss and slowness.
+func (n *Network) HealAll() {
+	n.cuts, n.loss, n.slow = map[way]bool{}, map[way]float64{}, map[failover.SiteID]time.Duration{}
+}
 
 // passes says whether a question from one site to another can be answered.
 func (n *Network) passes(from, to failover.SiteID, p failover.Path) bool {
@@ -60,23 +76,32 @@ func (n *Network) passes(from, to failover.SiteID, p failover.Path) bool {
 
 // lossy says whether probes between two sites are lost by chance.
 func (n *Network) lossy(from, to failover.SiteID) bool {
-	return n.loss[way{from, to, failover.PathMesh}] > 0 || n.loss[way{from, to, failover.PathPublic}] > 0
+	return n.slow[from]+n.slow[to] > 0 || n.loss[way{from, to, failover.PathMesh}] > 0 || n.loss[way{from, to, failover.PathPublic}] > 0
 }
 
 func (n *Network) mesh(a, b failover.SiteID) bool { return n.passes(a, b, failover.PathMesh) }
 
 // took is how long an answer takes.
-func (n *Network) took(from, to failover.SiteID) time.Duration { return n.rtt[from] + n.rtt[to] }
+func (n *Network) took(from, to failover.SiteID) time.Duration {
+	if from == to {
+		return n.rtt[from]
+	}
+	return n.rtt[from] + n.rtt[to] + n.slow[from] + n.slow[to]
+}
 
 // prober is what one agent's probes ask; charge makes the probe pay.
 func (n *Network) prober(self failover.SiteID, r *rand.Rand, charge func(time.Duration)) probes.Func {
 	return func(_ context.Context, t probes.Target) probes.Result {
 		seen, note := n.ask(self, r, t)
-		if seen == failover.SeenDown {
-			charge(t.Timeout)
-			return probes.Result{Seen: seen, Note: note}
-		}
 		took := n.took(self, t.Site)
+		limit := t.Timeout
+		if limit <= 0 {
+			limit = probes.DefaultTimeout
+		}
+		if seen == failover.SeenDown || took > limit {
+			charge(limit)
+			return probes.Result{Seen: failover.SeenDown, Note: note}
+		}
 		charge(took)
 		return probes.Result{Seen: seen, Note: note, RTT: took}
 	}
@@ -86,6 +111,9 @@ func (n *Network) ask(self failover.SiteID, r *rand.Rand, t probes.Target) (fail
 	here := n.w.sites[self]
 	if here.sick && t.Path != failover.PathLAN {
 		return failover.SeenDown, "no answer"
+	}
+	if here.liar && t.Path != failover.PathLAN {
+		return failover.SeenUp, ""
 	}
 	if strings.HasPrefix(t.Name, "anchor:") {
 		if here.uplink {

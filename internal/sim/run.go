@@ -22,6 +22,10 @@ type Options struct {
 	Log      LogFaults
 	Verbose  io.Writer // gets every line of the trace
 	Calls    bool      // the trace tells reads from Proxmox, too
+	// Without are the numbers of planned items to leave out (see Planned).
+	Without map[int]bool
+	// OneBackup: of what the guests hold at the beginning only one is made.
+	OneBackup bool
 	// ReadyEvery is how often targets read what they could restore; default 30 s.
 	ReadyEvery time.Duration
 	Strict     bool // no probe is left out whose answer is known
@@ -61,7 +65,7 @@ const Warm = time.Minute
 // Stats counts what a run did: entries of the log, calls to Proxmox, crashes of
 // agents, and what became of the guests and operations.
 type Stats struct {
-	Entries, Calls, Crashes, Leaders                         int
+	Entries, Calls, Crashes, Leaders, Incidents, Restless    int
 	Begun, Committed, Owned, Served                          int
 	Cancelled, Resumed, Retried, Retargeted, Stuck, Diverged int
 }
@@ -79,12 +83,15 @@ func (s Stats) Add(o Stats) Stats {
 func (s Stats) Missing() []string {
 	var out []string
 	for v, i := reflect.ValueOf(s), 0; i < v.NumField(); i++ {
-		if v.Field(i).Int() == 0 {
+		if v.Field(i).Int() == 0 && v.Type().Field(i).Name != "Restless" {
 			out = append(out, v.Type().Field(i).Name)
 		}
 	}
 	return out
 }
+
+// restless takes note of an incident after which the network came to no rest.
+func (s *Stats) restless(string) { s.Restless++ }
 
 // count takes note of an entry that took effect.
 func (s *Stats) count(c failover.Command) {
@@ -123,6 +130,7 @@ type Result struct {
 	Virtual   time.Duration
 	Violation error // of an invariant or of the scenario's own check
 	Trace     []string
+	Plan      []Planned
 	Stats     Stats
 }
 
@@ -169,6 +177,6 @@ func Run(o Options) Result {
 		r.Violation = o.Scenario.Check(w)
 	}
 	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Now().Sub(Epoch)
-	r.Trace, r.Stats = w.trace.last, w.stats
+	r.Trace, r.Stats, r.Plan = w.trace.last, w.stats, w.plan
 	return r
 }

@@ -9,17 +9,18 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/internal/sim"
 )
 
 var (
 	replay = flag.Int64("sim.seed", -1, "seed of TestReplay")
-	told   = flag.String("sim.scenario", "", "scenario of TestReplay, by its name; default: mixed")
+	told   = flag.String("sim.scenario", "", "scenario of TestReplay, by its name; default: campaign")
 	calls  = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
 	from   = flag.Uint64("sim.from", 1, "first seed")
 	hunts  = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
-	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestMixed runs; 0: as many as fit a test")
+	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestCampaign runs; 0: as many as fit a test")
 )
 
 // TestReplay runs one scenario, the mixed one by default, of one seed and tells
@@ -28,7 +29,7 @@ func TestReplay(t *testing.T) {
 	if *replay < 0 {
 		t.Skip("no -sim.seed given")
 	}
-	scenario := sim.Mixed()
+	scenario := sim.Campaign()
 	if *told != "" {
 		scenario = named(t, *told)
 	}
@@ -43,7 +44,7 @@ func TestReplay(t *testing.T) {
 func named(t *testing.T, name string) sim.Scenario {
 	t.Helper()
 	list := scenarios()
-	list["mixed"] = sim.Mixed
+	list["mixed"], list["campaign"] = sim.Mixed, sim.Campaign
 	for _, key := range slices.Sorted(maps.Keys(list)) {
 		if s := list[key](); key == name || s.Name == name {
 			return s
@@ -56,27 +57,46 @@ func named(t *testing.T, name string) sim.Scenario {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	n := seeds(50, 6)
+	soak(t, seeds(30, 6), sim.Mixed)
+}
+
+// TestCampaign runs networks for hours with several incidents each; it is what
+// `make soak` does for longer.
+func TestCampaign(t *testing.T) {
+	t.Parallel()
+	n := seeds(300, 4)
 	if *count > 0 {
 		n = *count
 	}
+	soak(t, n, sim.Campaign)
+}
+
+// soak runs a scenario from n seeds, and sums up.
+func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
+	t.Helper()
 	var parts [2]sim.Stats // as many as the smallest machine has cores
+	var hours [2]time.Duration
+	began, violations := time.Now(), [2]int{}
 	t.Run("seeds", func(t *testing.T) {
 		for i := range parts {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				for seed := *from + uint64(i); seed < *from+n; seed += uint64(len(parts)) {
-					r := sim.Run(sim.Options{Seed: seed, Scenario: sim.Mixed()})
+					r := sim.Run(sim.Options{Seed: seed, Scenario: scenario()})
 					parts[i] = parts[i].Add(r.Stats)
+					hours[i] += r.Virtual
 					if r.Violation != nil {
+						violations[i]++
 						t.Error(r.Error())
 					}
 				}
 			})
 		}
 	})
-	sum := parts[0].Add(parts[1])
-	t.Logf("%d seeds: %+v", n, sum)
+	sum, took := parts[0].Add(parts[1]), time.Since(began).Seconds()
+	t.Logf("%+v", sum)
+	t.Logf("soak: %d seeds, %d violations, %.1f seeds/s, %.1f simulated hours/s",
+		n, violations[0]+violations[1], float64(n)/took, (hours[0]+hours[1]).Hours()/took)
 	// Incidents in which nothing happens prove nothing.
 	if missing := sum.Missing(); n >= 50 && len(missing) > 0 {
 		t.Errorf("in %d seeds these never happened: %v", n, missing)

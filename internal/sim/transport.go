@@ -217,6 +217,14 @@ func (x exchanger) Exchange(_ context.Context, server string, m *dns.Msg) (*dns.
 			return nil, fmt.Errorf("ask %s: %w", server, syscall.ECONNREFUSED)
 		}
 		w.charge(w.net.took(self, id))
+		switch there.dns.how {
+		case dnsRefuses:
+			refusal := new(dns.Msg)
+			refusal.SetRcode(m, dns.RcodeRefused)
+			return refusal, nil
+		case dnsLags:
+			return there.dns.old.Respond(m.Copy()), nil
+		}
 		return there.agent.life.dns.Respond(m.Copy()), nil
 	}
 	return nil, fmt.Errorf("ask %s: no such server", server)

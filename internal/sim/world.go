@@ -31,6 +31,7 @@ type World struct {
 	paying  *Actor // whose step runs
 	names   map[failover.SiteID]names
 	stats   Stats
+	plan    []Planned
 	touched bool // something has changed that the agents may see
 	freed   int  // requests that the root helper granted
 
@@ -149,7 +150,7 @@ func (w *World) look() {
 // signature is what the answers depend on that a site's agent gets from a
 // place; of its own anchors for "".
 func (w *World) signature(here *Site, of failover.SiteID) signature {
-	sig := signature{sick: here.sick, uplink: here.uplink, power: here.power}
+	sig := signature{sick: here.sick, liar: here.liar, uplink: here.uplink, power: here.power}
 	if of == "" {
 		return sig
 	}
@@ -224,7 +225,15 @@ func describe(c failover.Command) string {
 	case failover.Report:
 		return fmt.Sprintf("report %d of %s %v", c.Seq, c.Observer, c.Unwell)
 	case failover.ReportReadiness:
-		return fmt.Sprintf("readiness of %s, points of %d guests", c.Ready.Site, len(c.Ready.Points))
+		protected := 0
+		for _, points := range c.Ready.Points {
+			for _, p := range points {
+				if p.Protected {
+					protected++
+				}
+			}
+		}
+		return fmt.Sprintf("readiness of %s, points of %d guests, %d protected", c.Ready.Site, len(c.Ready.Points), protected)
 	case failover.ApplyNetwork:
 		return "network declared"
 	case failover.Assess:
@@ -270,8 +279,9 @@ func (w *World) boot() {
 		w.propose(failover.Bootstrap{Network: w.spec.Network, Generation: 1})
 		w.declare()
 	})
-	for _, at := range []time.Duration{5 * time.Second, 35 * time.Second} {
-		w.loop.In(at, "backup", w.backup)
+	w.loop.In(5*time.Second, "backup", w.backup)
+	if !w.opts.OneBackup {
+		w.loop.In(35*time.Second, "backup", w.backup)
 	}
 	var look func()
 	look = func() {
@@ -399,7 +409,10 @@ func (w *World) healAll() {
 	w.net.HealAll()
 	for _, id := range w.ids {
 		s := w.sites[id]
-		s.uplink, s.sick = true, false
+		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew = true, false, false, false, dnsFault{}, 0
+		if s.agent.frozen {
+			w.freeze(s, false)
+		}
 		for _, p := range []*lab.PVE{s.raoull, s.structure} {
 			if p != nil {
 				p.Heal()
@@ -413,5 +426,6 @@ func (w *World) healAll() {
 			s.agent.start(w.loop.Now().Add(time.Second))
 		}
 	}
+	w.startHomes()
 	w.log.Evaluate()
 }

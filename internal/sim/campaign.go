@@ -1,0 +1,173 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// A campaign is two hours and more in the life of a network, with several
+// incidents. Between them it comes to rest, and the time in which nothing
+// happens is passed over: see pass.
+const (
+	campaignLeast = 2 * time.Hour
+	campaignMore  = 40 * time.Minute
+	campaignWarm  = 25 * time.Second // the network is declared and everybody has reported
+	settleLook    = 2 * time.Second
+	passAtMost    = 20 * time.Minute // at a time
+	passBreath    = 2 * time.Second  // of life between
+)
+
+// Campaign is a run of several random incidents.
+func Campaign() Scenario {
+	return Scenario{
+		Name: "campaign",
+		Prepare: func(o *Options) {
+			o.Mode = drawMode(NewStreams(o.Seed).Stream("campaign options"))
+			o.ReadyEvery = 5 * time.Minute
+			o.OneBackup = true
+		},
+		Plan: func(w *World) {
+			r := w.rand("campaign")
+			c := &campaign{w: w, left: 2 + r.IntN(3), until: campaignLeast + between(r, 0, campaignMore)}
+			w.loop.In(campaignWarm, "", c.begin)
+		},
+		Until: 4 * campaignLeast,
+	}
+}
+
+// campaign is a run's sequence of incidents.
+type campaign struct {
+	w        *World
+	n        int // incidents begun
+	left     int
+	until    time.Duration
+	deadline time.Time // by when everything is put right
+}
+
+// begin begins the next incident.
+func (c *campaign) begin() {
+	w := c.w
+	c.n++
+	c.left--
+	r := w.rand(fmt.Sprintf("incident %d", c.n))
+	i := &incident{w: w, r: r, window: between(r, 45*time.Second, 120*time.Second)}
+	w.tell("incident %d, for %s", c.n, i.window)
+	w.stats.Incidents++
+	i.plan()
+	c.deadline = w.loop.Now().Add(i.window + putRight)
+	w.loop.In(i.window, "all faults end", func() {
+		w.healAll()
+		w.loop.In(settleLook, "", c.settle)
+	})
+}
+
+// settle waits until the network is at rest, or should be.
+func (c *campaign) settle() {
+	w := c.w
+	why := w.unrest()
+	if why != "" && w.loop.Now().Before(c.deadline) {
+		w.loop.In(settleLook, "", c.settle)
+		return
+	}
+	w.check.end()
+	if why != "" {
+		w.tell("no rest: %s", why)
+		w.stats.restless(why)
+	}
+	w.acknowledge(w.rand(fmt.Sprintf("acks %d", c.n)).Float64())
+	if c.left > 0 {
+		w.backup()
+		gap := between(w.rand(fmt.Sprintf("gap %d", c.n)), 2*time.Minute, 2*(c.until-w.loop.Since())/time.Duration(c.left+1)-2*time.Minute)
+		c.pass(w.loop.Now().Add(gap), c.begin)
+		return
+	}
+	c.pass(Epoch.Add(c.until), w.loop.Stop)
+}
+
+// acknowledge has people take note of what was done, so that automation may act
+// on the same domains again.
+func (w *World) acknowledge(p float64) {
+	s := w.log.Last()
+	for n, d := range sortedKeys(s.Blocks) {
+		if float64(n%4) < 4*p {
+			w.propose(failover.Ack{Domain: d})
+		}
+	}
+}
+
+// pass lets time go by until then. While the network is at rest its probes
+// stand still (eyes.go), nobody has anything to do, and the agents' refreshed
+// reports would say the same: so the clock is moved on, all that is scheduled
+// with it, and the reports are made anew. What happens by the clock alone, the
+// end of a pause or of a block, comes up to passAtMost late.
+func (c *campaign) pass(until time.Time, then func()) {
+	w := c.w
+	left := until.Sub(w.loop.Now())
+	if left <= passBreath {
+		w.loop.In(max(0, left), "", then)
+		return
+	}
+	if w.unrest() == "" {
+		w.loop.Skip(min(left-passBreath, passAtMost))
+		for _, id := range w.ids {
+			w.sites[id].agent.life.eyes.report.Wake()
+		}
+	}
+	w.loop.In(passBreath, "", func() { c.pass(until, then) })
+}
+
+// unrest says why time cannot be passed over: something is not well, or
+// somebody has something to do; "": nothing.
+func (w *World) unrest() string {
+	s := w.log.Last()
+	switch {
+	case s.Network == nil || w.log.leader == "" || !w.log.ready:
+		return "nobody leads"
+	case len(w.net.cuts)+len(w.net.loss)+len(w.net.slow) > 0:
+		return "cut lines"
+	}
+	for _, id := range w.ids {
+		if why := w.sites[id].unrest(len(w.log.entries)); why != "" {
+			return string(id) + ": " + why
+		}
+	}
+	for _, id := range sortedKeys(s.Domains) {
+		d := s.Domains[id]
+		if d.Level != failover.LevelNone || d.Cause != failover.CauseUp && d.Cause != failover.CauseMaintenance {
+			return fmt.Sprintf("%s is %s", id, d.Cause)
+		}
+	}
+	for _, id := range sortedKeys(s.Ops) {
+		if op := s.Ops[id]; !op.Phase.Ended() && len(op.Waiting()) == 0 {
+			return fmt.Sprintf("%s of %s is %s", op.Kind, op.Domain, op.Phase)
+		}
+	}
+	for _, z := range sortedKeys(s.Zones) {
+		if s.Zones[z].Verified != s.Zones[z].Changed {
+			return "zone " + z + " not verified"
+		}
+	}
+	return ""
+}
+
+func (s *Site) unrest(entries int) string {
+	a := s.agent
+	switch {
+	case !s.power || !s.host || !s.uplink || s.sick || s.liar || s.refuses || s.dns.how != "":
+		return "a fault"
+	case !a.up || a.frozen:
+		return "no agent"
+	case a.node.applied != entries:
+		return "behind the log"
+	case len(a.life.eyes.unwell) > 0:
+		return strings.Join(a.life.eyes.unwell, " ")
+	case !a.life.eyes.resting():
+		return "sees " + a.life.eyes.restless()
+	case len(a.life.workers) > 0:
+		return "work"
+	}
+	return ""
+}

@@ -1,0 +1,61 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// Planned is one thing that goes wrong in a run, or that a person does, drawn
+// before it happens. The shrinker leaves such items out; what the others draw
+// does not change by that.
+type Planned struct {
+	Number int
+	At     time.Duration // since the beginning of the run
+	Name   string
+}
+
+func (p Planned) String() string {
+	return fmt.Sprintf("#%d at %.1f s: %s", p.Number, p.At.Seconds(), p.Name)
+}
+
+// fault schedules an item of the run's plan.
+func (w *World) fault(in time.Duration, name string, do func()) {
+	w.tempt(in, name, func() { w.loop.In(in, "nemesis: "+name, do) })
+}
+
+// tempt takes an item into the run's plan that takes effect by arm, unless it is
+// to be left out.
+func (w *World) tempt(in time.Duration, name string, arm func()) {
+	p := Planned{Number: len(w.plan), At: w.loop.Since() + in, Name: name}
+	w.plan = append(w.plan, p)
+	if !w.opts.Without[p.Number] {
+		arm()
+	}
+}
+
+// incident is one time of trouble: from now until the window ends.
+type incident struct {
+	w      *World
+	r      *rand.Rand
+	window time.Duration
+}
+
+// when draws a time within the incident, early enough for something to follow.
+func (i *incident) when() time.Duration { return between(i.r, 0, i.window-10*time.Second) }
+
+// pick draws a site; brique one that guests live at.
+func (i *incident) pick() failover.SiteID   { return i.w.ids[i.r.IntN(len(i.w.ids))] }
+func (i *incident) brique() failover.SiteID { return i.w.ids[i.r.IntN(3)] }
+
+// some calls do for a drawn number of times, most often for none.
+func (i *incident) some(p float64, most int, do func()) {
+	if !chance(i.r, p) {
+		return
+	}
+	for range 1 + i.r.IntN(most) {
+		do()
+	}
+}
