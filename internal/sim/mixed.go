@@ -101,20 +101,20 @@ func (i *incident) main() {
 		again := between(r, 5*time.Second, 20*time.Second)
 		w.fault(begin, fmt.Sprintf("kill %s, back after %s, gone again after %s", id, back, again), func() {
 			w.kill(id)
-			w.loop.In(back, "revive", func() { w.revive(id) })
-			w.loop.In(back+again, "kill again", func() { w.kill(id) })
+			w.then(back, "revive", func() { w.revive(id) })
+			w.then(back+again, "kill again", func() { w.kill(id) })
 		})
 	case x < 7: // lost for a while: back before or after anything
 		back := between(r, 2*time.Second, 80*time.Second)
 		w.fault(begin, fmt.Sprintf("kill %s for %s", id, back), func() {
 			w.kill(id)
-			w.loop.In(back, "revive", func() { w.revive(id) })
+			w.then(back, "revive", func() { w.revive(id) })
 		})
 	case x < 8: // isolated with its LAN alive, as while its router boots
 		back := between(r, 2*time.Second, 120*time.Second)
 		w.fault(begin, fmt.Sprintf("isolate %s for %s", id, back), func() {
 			w.setUplink(id, false)
-			w.loop.In(back, "join again", func() { w.setUplink(id, true) })
+			w.then(back, "join again", func() { w.setUplink(id, true) })
 		})
 	case x < 9: // the mesh dies, the public side lives
 		w.fault(begin, "cut the mesh of "+string(id), func() { w.cutMesh(id) })
@@ -135,8 +135,8 @@ func (i *incident) flap(id failover.SiteID, begin time.Duration) {
 	w.fault(begin, fmt.Sprintf("the line of %s fails %d times for %s", id, times, off), func() {
 		for n := range times {
 			at := time.Duration(n) * (off + on)
-			w.loop.In(at, "flap", func() { w.setUplink(id, false) })
-			w.loop.In(at+off, "flap", func() { w.setUplink(id, true) })
+			w.then(at, "flap", func() { w.setUplink(id, false) })
+			w.then(at+off, "flap", func() { w.setUplink(id, true) })
 		}
 	})
 }
@@ -158,10 +158,10 @@ func (i *incident) swizzle(id failover.SiteID, begin time.Duration) {
 	step := between(i.r, 500*time.Millisecond, 6*time.Second)
 	w.fault(begin, fmt.Sprintf("the ways to %s fail one by one, every %s", id, step), func() {
 		for n, x := range ways {
-			w.loop.In(time.Duration(n)*step, "swizzle", func() { w.net.Cut(x.from, x.to, x.path); w.log.Evaluate() })
+			w.then(time.Duration(n)*step, "swizzle", func() { w.net.Cut(x.from, x.to, x.path); w.log.Evaluate() })
 		}
 		for n, x := range back {
-			w.loop.In(time.Duration(len(ways)+n)*step, "swizzle", func() { w.net.Heal(x.from, x.to, x.path); w.log.Evaluate() })
+			w.then(time.Duration(len(ways)+n)*step, "swizzle", func() { w.net.Heal(x.from, x.to, x.path); w.log.Evaluate() })
 		}
 	})
 }

@@ -32,7 +32,7 @@ func (i *incident) observers() {
 		id, lasts := i.pick(), []time.Duration{time.Second, 10 * time.Second, time.Minute}[r.IntN(3)]
 		w.fault(i.when(), fmt.Sprintf("the agent of %s stands still for %s", id, lasts), func() {
 			w.freeze(w.sites[id], true)
-			w.loop.In(lasts, "goes on", func() {
+			w.then(lasts, "goes on", func() {
 				if w.sites[id].agent.frozen {
 					w.freeze(w.sites[id], false)
 				}
@@ -55,7 +55,7 @@ func (i *incident) lines() {
 			w.tell("fault: %s is cut from %s to %s", p, from, to)
 			w.net.Cut(from, to, p)
 			w.log.Evaluate()
-			w.loop.In(lasts, "heal", func() {
+			w.then(lasts, "heal", func() {
 				w.net.Heal(from, to, p)
 				w.log.Evaluate()
 			})
@@ -65,7 +65,7 @@ func (i *incident) lines() {
 		from, to, p, part, lasts := i.pick(), i.pick(), paths[r.IntN(2)], r.Float64()*0.5, between(r, 2*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("%s from %s to %s loses %.0f %% for %s", p, from, to, 100*part, lasts), func() {
 			w.net.Lose(from, to, p, part)
-			w.loop.In(lasts, "loss ends", func() { w.net.Lose(from, to, p, 0) })
+			w.then(lasts, "loss ends", func() { w.net.Lose(from, to, p, 0) })
 		})
 	})
 	i.some(0.15, 1, func() {
@@ -73,7 +73,7 @@ func (i *incident) lines() {
 		w.fault(i.when(), fmt.Sprintf("the line of %s is %s slower for %s", from, by, lasts), func() {
 			w.tell("fault: the line of %s is %s slower", from, by)
 			w.net.Slow(from, by)
-			w.loop.In(lasts, "fast again", func() { w.net.Slow(from, 0) })
+			w.then(lasts, "fast again", func() { w.net.Slow(from, 0) })
 		})
 	})
 }
@@ -96,7 +96,7 @@ func (i *incident) servers() {
 			if how == dnsLags {
 				s.dns.old = w.oldServer(w.log.Node(id).State())
 			}
-			w.loop.In(lasts, "DNS server well", func() { s.dns = dnsFault{} })
+			w.then(lasts, "DNS server well", func() { s.dns = dnsFault{} })
 		})
 	})
 }

@@ -23,17 +23,21 @@ func (p Planned) String() string {
 
 // fault schedules an item of the run's plan.
 func (w *World) fault(in time.Duration, name string, do func()) {
-	w.tempt(in, name, func() { w.loop.In(in, "nemesis: "+name, do) })
-}
-
-// tempt takes an item into the run's plan that takes effect by arm, unless it is
-// to be left out.
-func (w *World) tempt(in time.Duration, name string, arm func()) {
 	p := Planned{Number: len(w.plan), At: w.loop.Since() + in, Name: name}
 	w.plan = append(w.plan, p)
 	if !w.opts.Without[p.Number] {
-		arm()
+		w.then(in, "nemesis: "+name, do)
 	}
+}
+
+// then schedules something that does not happen any more once all faults have ended.
+func (w *World) then(in time.Duration, name string, do func()) {
+	heals := w.heals
+	w.loop.In(in, name, func() {
+		if w.heals == heals {
+			do()
+		}
+	})
 }
 
 // incident is one time of trouble: from now until the window ends.

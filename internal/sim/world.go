@@ -32,6 +32,7 @@ type World struct {
 	names   map[failover.SiteID]names
 	stats   Stats
 	plan    []Planned
+	heals   int  // how often all faults have ended
 	touched bool // something has changed that the agents may see
 	freed   int  // requests that the root helper granted
 
@@ -403,6 +404,7 @@ func (w *World) setUplink(id failover.SiteID, works bool) {
 // healAll ends every fault: everything runs and hears everything.
 func (w *World) healAll() {
 	w.tell("all faults end")
+	w.heals++
 	w.crash = nil
 	w.log.Faults = LogFaults{}
 	w.faults.Clear()
