@@ -24,6 +24,9 @@ type ReportStepper struct {
 	Gather func(now time.Time) Inputs
 	// Propose puts a report into the log: one outside call.
 	Propose func(context.Context, failover.Report) error
+	// Poll is how often the inputs are looked at for changes; zero means four
+	// times a second. Who knows of every change, and wakes, may look less often.
+	Poll time.Duration
 	// Failed is told of a proposal that failed, for the log; optional.
 	Failed func(error)
 }
@@ -46,6 +49,10 @@ func (s *ReportStepper) Step(ctx context.Context, now time.Time) (next time.Time
 			}
 		}
 	}
-	next = earliest(s.Reporter.Next(now, in), now.Add(pollEvery))
+	poll := s.Poll
+	if poll == 0 {
+		poll = pollEvery
+	}
+	next = earliest(s.Reporter.Next(now, in), now.Add(poll))
 	return latest(next, now.Add(minStep))
 }

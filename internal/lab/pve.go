@@ -116,6 +116,7 @@ type PVE struct {
 	mu    sync.Mutex
 	st    pveState
 	seal  map[sealed]ChunkID // plain chunk -> its cipher chunk, to seal each once
+	areas map[string]sealedArea
 	dirty bool
 	saved time.Time
 	noQuo bool

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -82,7 +83,24 @@ func (p *PVE) sealChunk(b *PBS, k *Key, plain []byte, id ChunkID) (ChunkID, erro
 	return out, err
 }
 
-func (p *PVE) sealDisk(b *PBS, k *Key, d disk, area []byte) ([]ChunkID, error) {
+// sealedArea is what became of a data area at its last backup.
+type sealedArea struct {
+	key    string
+	plain  []byte
+	chunks []ChunkID
+}
+
+// sealArea stores a data area; one that has not changed since its last backup is
+// not read again, as a dirty bitmap spares it.
+func (p *PVE) sealArea(b *PBS, k *Key, of string, area []byte) ([]ChunkID, error) {
+	key := ""
+	if k != nil {
+		key = k.Fingerprint()
+	}
+	last, ok := p.areas[of]
+	if ok && last.key == key && bytes.Equal(last.plain, area) && !slices.ContainsFunc(last.chunks, func(c ChunkID) bool { return !b.cfg.Store.Has(c) }) {
+		return slices.Clone(last.chunks), nil
+	}
 	var out []ChunkID
 	for at := 0; at < len(area); at += ChunkSize {
 		id, err := p.sealChunk(b, k, area[at:at+ChunkSize], ChunkID{})
@@ -90,6 +108,21 @@ func (p *PVE) sealDisk(b *PBS, k *Key, d disk, area []byte) ([]ChunkID, error) {
 			return nil, err
 		}
 		out = append(out, id)
+	}
+	if p.areas == nil {
+		p.areas = map[string]sealedArea{}
+	}
+	p.areas[of] = sealedArea{key: key, plain: area, chunks: out}
+	return slices.Clone(out), nil
+}
+
+func (p *PVE) sealDisk(b *PBS, k *Key, of string, d disk, area []byte) ([]ChunkID, error) {
+	var out []ChunkID
+	if len(area) > 0 {
+		var err error
+		if out, err = p.sealArea(b, k, of, area); err != nil {
+			return nil, err
+		}
 	}
 	for _, plain := range d.Body {
 		id, err := p.sealChunk(b, k, nil, plain)
@@ -126,7 +159,7 @@ func (p *PVE) upload(s backupState, e StorageConfig, at time.Time, comment strin
 		if i > 0 {
 			area = nil
 		}
-		chunks, err := p.sealDisk(b, k, d, area)
+		chunks, err := p.sealDisk(b, k, s.kind+"/"+s.id+"/"+d.Key, d, area)
 		if err != nil {
 			return snap, err
 		}

@@ -31,7 +31,7 @@ func Campaign() Scenario {
 		},
 		Plan: func(w *World) {
 			r := w.rand("campaign")
-			c := &campaign{w: w, left: 2 + r.IntN(3), until: campaignLeast + between(r, 0, campaignMore)}
+			c := &campaign{w: w, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
 		},
 		Until: 4 * campaignLeast,
@@ -53,7 +53,7 @@ func (c *campaign) begin() {
 	c.n++
 	c.left--
 	r := w.rand(fmt.Sprintf("incident %d", c.n))
-	i := &incident{w: w, r: r, window: between(r, 45*time.Second, 120*time.Second)}
+	i := &incident{w: w, r: r, window: between(r, 40*time.Second, 100*time.Second)}
 	w.tell("incident %d, for %s", c.n, i.window)
 	w.stats.Incidents++
 	i.plan()
@@ -84,7 +84,19 @@ func (c *campaign) settle() {
 		c.pass(w.loop.Now().Add(gap), c.begin)
 		return
 	}
-	c.pass(Epoch.Add(c.until), w.loop.Stop)
+	c.pass(Epoch.Add(c.until), func() {
+		c.deadline = w.loop.Now().Add(putRight)
+		c.end()
+	})
+}
+
+// end ends the run once what came by the clock alone is done with.
+func (c *campaign) end() {
+	if c.w.unrest() != "" && c.w.loop.Now().Before(c.deadline) {
+		c.w.loop.In(settleLook, "", c.end)
+		return
+	}
+	c.w.loop.Stop()
 }
 
 // acknowledge has people take note of what was done, so that automation may act

@@ -102,7 +102,7 @@ func (l *life) openProbes() {
 		Reporter: probes.NewReporter(probes.ReporterConfig{
 			Observer: a.site.name, Boot: fmt.Sprintf("%s-%d", a.site.name, a.boot), Version: "sim",
 		}),
-		Gather: e.gather, Propose: e.propose,
+		Gather: e.gather, Propose: e.propose, Poll: time.Hour,
 	}
 	e.probe = l.act("probes", func(now time.Time) time.Time {
 		next := now.Add(time.Hour)
@@ -262,15 +262,12 @@ func (e *eyes) observe(now time.Time) time.Time {
 	return now.Add(time.Second)
 }
 
-// step reports. The stepper wants to be asked four times a second whether
-// anything has changed; in here that is known, so the questions between are
-// spared when nothing has.
+// step reports. In here every change of what is seen is known, and wakes.
 func (e *eyes) step(now time.Time) time.Time {
 	if e.l.a.node.State().Members[e.l.a.site.name].ServerID == "" {
 		return now.Add(250 * time.Millisecond)
 	}
-	next := e.reporter.Step(background(), now)
-	return later(next, e.reporter.Reporter.Next(now, e.gather(now)))
+	return e.reporter.Step(background(), now)
 }
 
 func (e *eyes) gather(now time.Time) probes.Inputs {

@@ -128,6 +128,7 @@ type Result struct {
 	Hash      string // of every event and every line of the trace
 	Events    int
 	Virtual   time.Duration
+	Passed    time.Duration // of it, over which the network was at rest
 	Violation error // of an invariant or of the scenario's own check
 	Trace     []string
 	Plan      []Planned
@@ -177,6 +178,7 @@ func Run(o Options) Result {
 		r.Violation = o.Scenario.Check(w)
 	}
 	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Now().Sub(Epoch)
+	r.Passed = w.loop.Skipped()
 	r.Trace, r.Stats, r.Plan = w.trace.last, w.stats, w.plan
 	return r
 }

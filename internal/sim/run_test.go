@@ -75,7 +75,7 @@ func TestCampaign(t *testing.T) {
 func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 	t.Helper()
 	var parts [2]sim.Stats // as many as the smallest machine has cores
-	var hours [2]time.Duration
+	var hours, awake [2]time.Duration
 	began, violations := time.Now(), [2]int{}
 	t.Run("seeds", func(t *testing.T) {
 		for i := range parts {
@@ -85,6 +85,7 @@ func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 					r := sim.Run(sim.Options{Seed: seed, Scenario: scenario()})
 					parts[i] = parts[i].Add(r.Stats)
 					hours[i] += r.Virtual
+					awake[i] += r.Virtual - r.Passed
 					if r.Violation != nil {
 						violations[i]++
 						t.Error(r.Error())
@@ -94,7 +95,7 @@ func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 		}
 	})
 	sum, took := parts[0].Add(parts[1]), time.Since(began).Seconds()
-	t.Logf("%+v", sum)
+	t.Logf("%+v, not at rest for %s each", sum, ((awake[0] + awake[1]) / time.Duration(n)).Round(time.Second))
 	t.Logf("soak: %d seeds, %d violations, %.1f seeds/s, %.1f simulated hours/s",
 		n, violations[0]+violations[1], float64(n)/took, (hours[0]+hours[1]).Hours()/took)
 	// Incidents in which nothing happens prove nothing.
