@@ -24,8 +24,7 @@ type outlook struct {
 func outlooks(r Report) map[SiteID]outlook {
 	out := make(map[SiteID]outlook, 8)
 	for _, site := range sitesOf(r) {
-		obs := filter(r.Observations, func(o Observation) bool { return o.Site == site && outside(o) })
-		out[site] = outlookOf(known(obs))
+		out[site] = outlookOf(r.Observations, site)
 	}
 	return out
 }
@@ -41,16 +40,26 @@ func sitesOf(r Report) []SiteID {
 	return out
 }
 
-func outlookOf(obs []Observation) outlook {
-	l := outlook{dark: len(obs) > 0}
-	for i, o := range obs {
+// outlookOf sums up what is known (see known) of one site.
+func outlookOf(all []Observation, site SiteID) outlook {
+	l, n := outlook{}, 0
+	for _, o := range all {
+		if o.Site != site || !outside(o) || o.Seen == SeenUnknown && askable(all, site, o.Path) {
+			continue
+		}
 		l.alive = l.alive || o.Seen.Alive()
-		l.dark = l.dark && o.Seen == SeenDown
-		if i == 0 || o.For < l.silence {
+		l.dark = (l.dark || n == 0) && o.Seen == SeenDown
+		if n == 0 || o.For < l.silence {
 			l.silence = o.For
 		}
+		n++
 	}
 	return l
+}
+
+// askable says whether something of a site could be asked over a path.
+func askable(all []Observation, site SiteID, p Path) bool {
+	return slices.ContainsFunc(all, func(o Observation) bool { return o.Site == site && o.Path == p && o.Seen != SeenUnknown })
 }
 
 // sight moves the observer's last sightings on. A window calls a target up

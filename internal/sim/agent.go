@@ -41,8 +41,12 @@ type life struct {
 	dns *dnsctl.Server
 	pub *dnsctl.Publisher
 
-	eyes eyes
+	eyes  eyes
+	drawn drawn
 }
+
+// drawn is what the zones were last made from.
+type drawn struct{ network, zone uint64 }
 
 // crashed ends the step of an agent that dies in the middle of it.
 type crashed struct{}
@@ -99,7 +103,13 @@ func (a *Agent) open() error {
 		return err
 	}
 	leader := &agent.Leader{Site: a.site.name, Log: crashLog{a.node, a}, Clock: l.clock, Logger: l.logger, Members: a.w.members}
-	l.act("leader", func(now time.Time) time.Time { return leader.Step(background(), now) })
+	l.act("leader", func(now time.Time) time.Time {
+		next := leader.Step(background(), now)
+		if _, leads := a.node.Lead(); !leads {
+			return now.Add(time.Hour) // it is woken when it leads
+		}
+		return next
+	})
 	a.w.tell("the agent of %s runs", a.site.name)
 	if a.boot > 1 {
 		a.node.Restart()
@@ -169,10 +179,17 @@ func (a *Agent) changed(quiet bool) {
 	if quiet {
 		return
 	}
-	for _, name := range []string{"crew", "publisher", "readiness", "zones"} {
+	for _, name := range []string{"crew", "readiness"} {
 		if actor := l.actors[name]; actor != nil {
 			actor.Wake()
 		}
+	}
+	if s := a.node.State(); s.NetworkVersion != l.drawn.network || s.Zones[zone].Changed != l.drawn.zone {
+		l.drawn = drawn{s.NetworkVersion, s.Zones[zone].Changed}
+		l.actors["zones"].Wake()
+	}
+	if _, leads := a.node.Lead(); leads {
+		l.actors["publisher"].Wake()
 	}
 	for _, name := range sortedKeys(l.workers) {
 		l.workers[name].Wake()

@@ -14,7 +14,7 @@ import (
 const (
 	campaignLeast = 2 * time.Hour
 	campaignMore  = 40 * time.Minute
-	campaignWarm  = 25 * time.Second // the network is declared and everybody has reported
+	campaignWarm  = 15 * time.Second // the network is declared and everybody has reported
 	settleLook    = 2 * time.Second
 	passAtMost    = 20 * time.Minute // at a time
 	passBreath    = 2 * time.Second  // of life between
@@ -28,6 +28,7 @@ func Campaign() Scenario {
 			o.Mode = drawMode(NewStreams(o.Seed).Stream("campaign options"))
 			o.ReadyEvery = 5 * time.Minute
 			o.OneBackup = true
+			o.Timing = BriefTiming()
 		},
 		Plan: func(w *World) {
 			r := w.rand("campaign")
@@ -53,7 +54,7 @@ func (c *campaign) begin() {
 	c.n++
 	c.left--
 	r := w.rand(fmt.Sprintf("incident %d", c.n))
-	i := &incident{w: w, r: r, window: between(r, 40*time.Second, 100*time.Second)}
+	i := &incident{w: w, r: r, window: between(r, 25*time.Second, 70*time.Second)}
 	w.tell("incident %d, for %s", c.n, i.window)
 	w.stats.Incidents++
 	i.plan()

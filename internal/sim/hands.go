@@ -14,18 +14,18 @@ import (
 func (i *incident) hands() {
 	w, r := i.w, i.r
 	i.some(0.08, 1, func() {
-		id, n, lasts := i.brique(), r.IntN(10), between(r, 10*time.Second, 60*time.Second)
+		id, n, lasts := i.brique(), r.IntN(10), i.span(10*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("a person stops a guest at home at %s for %s", id, lasts), func() { w.stopHome(w.sites[id], n, lasts) })
 	})
 	i.some(0.08, 1, func() {
 		id := i.brique()
-		w.fault(between(r, 10*time.Second, 70*time.Second), "a person makes a guest at "+string(id), func() { w.foreignGuest(w.sites[id]) })
+		w.fault(i.span(10*time.Second, 70*time.Second), "a person makes a guest at "+string(id), func() { w.foreignGuest(w.sites[id]) })
 	})
 	i.some(0.08, 1, func() {
-		w.fault(between(r, 15*time.Second, 70*time.Second), "a person deletes a prepared copy", func() { w.withCopy(w.deleteCopy) })
+		w.fault(i.span(15*time.Second, 70*time.Second), "a person deletes a prepared copy", func() { w.withCopy(w.deleteCopy) })
 	})
 	i.some(0.08, 1, func() {
-		w.fault(between(r, 15*time.Second, 70*time.Second), "a person starts a prepared copy", func() { w.withCopy(w.startCopy) })
+		w.fault(i.span(15*time.Second, 70*time.Second), "a person starts a prepared copy", func() { w.withCopy(w.startCopy) })
 	})
 }
 

@@ -221,9 +221,17 @@ func (m *LogModel) deliver(s failover.SiteID, in time.Duration) {
 	if n.applied >= upTo || m.leader == "" {
 		return
 	}
-	boot := n.boot
+	boot, underWay := n.boot, n.due > 0
+	n.due = upTo
+	if underWay {
+		return // what comes behind is not slower
+	}
 	m.Loop.In(in+m.lag[s], "", func() {
-		if n.boot == boot && m.Quorum(s) {
+		if n.boot != boot {
+			return
+		}
+		upTo, n.due = n.due, 0
+		if m.Quorum(s) {
 			n.catchUp(upTo)
 		}
 	})
@@ -370,6 +378,7 @@ type Node struct {
 	site     failover.SiteID
 	boot     int // how often it was restarted
 	applied  int // entries
+	due      int // entries that it is about to learn; 0: none
 	state    *failover.State
 	private  bool // replays the log itself, since a restart
 	believes uint64
@@ -426,6 +435,7 @@ const snapshotEvery = 3
 // of it is applied is not remembered.
 func (n *Node) Restart() {
 	n.boot++
+	n.due = 0
 	if n.m.leader == n.site {
 		n.m.leader, n.m.ready = "", false
 	}

@@ -65,11 +65,11 @@ func (i *incident) plan() {
 	i.main()
 	for range r.IntN(8) {
 		// Most while there are restores to be hit.
-		i.machineFault(between(r, 10*time.Second, 80*time.Second))
+		i.machineFault(i.span(10*time.Second, 80*time.Second))
 	}
 	i.some(0.6, 2, func() { w.fault(i.when(), "the leader is deposed", func() { w.log.Depose() }) })
 	i.some(0.7, 3, func() {
-		id, back := i.pick(), between(r, time.Second, 25*time.Second)
+		id, back := i.pick(), i.span(time.Second, 25*time.Second)
 		w.fault(i.when(), fmt.Sprintf("the agent of %s dies for %s", id, back), func() { w.crashAgent(w.sites[id], back) })
 	})
 	if chance(r, 0.5) {
@@ -78,7 +78,7 @@ func (i *incident) plan() {
 		w.fault(0, fmt.Sprintf("agents die at boundaries, %d at most", most), func() { w.crashAtRandom(dice, p, most) })
 	}
 	i.some(0.3, 1, func() {
-		id, back := i.brique(), between(r, 15*time.Second, 90*time.Second)
+		id, back := i.brique(), i.span(15*time.Second, 90*time.Second)
 		w.fault(i.when(), fmt.Sprintf("the machine of %s fails for %s", id, back), func() { w.crashHost(w.sites[id], back) })
 	})
 	i.observers()
@@ -92,26 +92,26 @@ func (i *incident) plan() {
 // main is what the incident is about.
 func (i *incident) main() {
 	w, r, id := i.w, i.r, i.brique()
-	begin := between(r, 0, 20*time.Second)
+	begin := i.span(0, 20*time.Second)
 	switch x := r.IntN(12); {
 	case x < 3: // lost for good, until the end of all faults
 		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
 	case x < 4: // back, and lost again while the copies are kept
-		back := between(r, 14*time.Second, 29*time.Second)
-		again := between(r, 5*time.Second, 20*time.Second)
+		back := i.span(14*time.Second, 29*time.Second)
+		again := i.span(5*time.Second, 20*time.Second)
 		w.fault(begin, fmt.Sprintf("kill %s, back after %s, gone again after %s", id, back, again), func() {
 			w.kill(id)
 			w.then(back, "revive", func() { w.revive(id) })
 			w.then(back+again, "kill again", func() { w.kill(id) })
 		})
 	case x < 7: // lost for a while: back before or after anything
-		back := between(r, 2*time.Second, 80*time.Second)
+		back := i.span(2*time.Second, 80*time.Second)
 		w.fault(begin, fmt.Sprintf("kill %s for %s", id, back), func() {
 			w.kill(id)
 			w.then(back, "revive", func() { w.revive(id) })
 		})
 	case x < 8: // isolated with its LAN alive, as while its router boots
-		back := between(r, 2*time.Second, 120*time.Second)
+		back := i.span(2*time.Second, 120*time.Second)
 		w.fault(begin, fmt.Sprintf("isolate %s for %s", id, back), func() {
 			w.setUplink(id, false)
 			w.then(back, "join again", func() { w.setUplink(id, true) })
@@ -123,7 +123,7 @@ func (i *incident) main() {
 	case x < 11:
 		i.swizzle(id, begin)
 	default:
-		other, after := i.brique(), between(r, 0, 60*time.Second)
+		other, after := i.brique(), i.span(0, 60*time.Second)
 		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
 		w.fault(begin+after, "kill "+string(other), func() { w.kill(other) })
 	}
@@ -131,7 +131,7 @@ func (i *incident) main() {
 
 // flap has a site's line come and go.
 func (i *incident) flap(id failover.SiteID, begin time.Duration) {
-	w, times, off, on := i.w, 3+i.r.IntN(8), between(i.r, 2*time.Second, 9*time.Second), between(i.r, time.Second, 6*time.Second)
+	w, times, off, on := i.w, 3+i.r.IntN(8), i.span(2*time.Second, 9*time.Second), i.span(time.Second, 6*time.Second)
 	w.fault(begin, fmt.Sprintf("the line of %s fails %d times for %s", id, times, off), func() {
 		for n := range times {
 			at := time.Duration(n) * (off + on)
@@ -155,7 +155,7 @@ func (i *incident) swizzle(id failover.SiteID, begin time.Duration) {
 	i.r.Shuffle(len(ways), func(a, b int) { ways[a], ways[b] = ways[b], ways[a] })
 	back := slices.Clone(ways)
 	i.r.Shuffle(len(back), func(a, b int) { back[a], back[b] = back[b], back[a] })
-	step := between(i.r, 500*time.Millisecond, 6*time.Second)
+	step := i.span(500*time.Millisecond, 6*time.Second)
 	w.fault(begin, fmt.Sprintf("the ways to %s fail one by one, every %s", id, step), func() {
 		for n, x := range ways {
 			w.then(time.Duration(n)*step, "swizzle", func() { w.net.Cut(x.from, x.to, x.path); w.log.Evaluate() })

@@ -47,7 +47,7 @@ func (i *incident) lines() {
 	w, r := i.w, i.r
 	paths := []failover.Path{failover.PathMesh, failover.PathPublic}
 	i.some(0.6, 3, func() {
-		from, to, p, lasts := i.pick(), i.pick(), paths[r.IntN(2)], between(r, 2*time.Second, 90*time.Second)
+		from, to, p, lasts := i.pick(), i.pick(), paths[r.IntN(2)], i.span(2*time.Second, 90*time.Second)
 		if from == to {
 			return
 		}
@@ -62,14 +62,14 @@ func (i *incident) lines() {
 		})
 	})
 	i.some(0.4, 2, func() {
-		from, to, p, part, lasts := i.pick(), i.pick(), paths[r.IntN(2)], r.Float64()*0.5, between(r, 2*time.Second, 60*time.Second)
+		from, to, p, part, lasts := i.pick(), i.pick(), paths[r.IntN(2)], r.Float64()*0.5, i.span(2*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("%s from %s to %s loses %.0f %% for %s", p, from, to, 100*part, lasts), func() {
 			w.net.Lose(from, to, p, part)
 			w.then(lasts, "loss ends", func() { w.net.Lose(from, to, p, 0) })
 		})
 	})
 	i.some(0.15, 1, func() {
-		from, by, lasts := i.pick(), between(r, 100*time.Millisecond, 1500*time.Millisecond), between(r, 5*time.Second, 60*time.Second)
+		from, by, lasts := i.pick(), i.span(100*time.Millisecond, 1500*time.Millisecond), i.span(5*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("the line of %s is %s slower for %s", from, by, lasts), func() {
 			w.tell("fault: the line of %s is %s slower", from, by)
 			w.net.Slow(from, by)
@@ -88,7 +88,7 @@ const (
 func (i *incident) servers() {
 	w, r := i.w, i.r
 	i.some(0.15, 1, func() {
-		id, how, lasts := i.pick(), []string{dnsRefuses, dnsLags}[r.IntN(2)], between(r, 5*time.Second, 100*time.Second)
+		id, how, lasts := i.pick(), []string{dnsRefuses, dnsLags}[r.IntN(2)], i.span(5*time.Second, 100*time.Second)
 		w.fault(i.when(), fmt.Sprintf("the DNS server of %s %s for %s", id, how, lasts), func() {
 			w.tell("fault: the DNS server of %s %s", id, how)
 			s := w.sites[id]
@@ -124,7 +124,7 @@ func (w *World) oldServer(s *failover.State) *dnsctl.Server {
 func (i *incident) operators() {
 	w, r := i.w, i.r
 	i.some(0.25, 1, func() {
-		site, lasts, until := failover.SiteID(""), between(r, 5*time.Second, 60*time.Second), chance(r, 0.5)
+		site, lasts, until := failover.SiteID(""), i.span(5*time.Second, 60*time.Second), chance(r, 0.5)
 		if chance(r, 0.3) {
 			site = i.brique()
 		}
@@ -139,7 +139,7 @@ func (i *incident) operators() {
 	})
 	i.some(0.6, 2, func() { w.fault(i.when(), "somebody approves", w.approve) })
 	i.some(0.15, 1, func() {
-		late := between(r, 5*time.Second, 60*time.Second)
+		late := i.span(5*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("somebody approves what was shown %s ago", late), func() { w.approveLate(late) })
 	})
 	i.some(0.2, 1, func() {
@@ -160,13 +160,13 @@ func (i *incident) operators() {
 	})
 	i.some(0.15, 1, func() { w.fault(i.when(), "another network.yaml", i.otherNetwork()) })
 	i.some(0.1, 1, func() {
-		id, lasts := i.brique(), between(r, 20*time.Second, 90*time.Second)
+		id, lasts := i.brique(), i.span(20*time.Second, 90*time.Second)
 		w.fault(i.when(), fmt.Sprintf("maintenance of %s for %s", id, lasts), func() {
 			w.propose(failover.BeginMaintenance{Domain: failover.SiteDomain(id), For: lasts, Reason: "simulation"})
 		})
 	})
 	i.some(0.08, 1, func() {
-		id, lasts := i.pick(), between(r, 20*time.Second, 90*time.Second)
+		id, lasts := i.pick(), i.span(20*time.Second, 90*time.Second)
 		w.fault(i.when(), fmt.Sprintf("%s is not believed for %s", id, lasts), func() {
 			w.propose(failover.ExcludeObserver{Site: id, For: lasts, Reason: "simulation"})
 		})

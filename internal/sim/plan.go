@@ -47,8 +47,17 @@ type incident struct {
 	window time.Duration
 }
 
+// span draws a duration of a range that holds for the longest window: in a
+// shorter one all is shorter.
+func (i *incident) span(low, high time.Duration) time.Duration {
+	part := func(d time.Duration) time.Duration {
+		return time.Duration(float64(d) * float64(i.window) / float64(mixedWindow))
+	}
+	return between(i.r, part(low), part(high))
+}
+
 // when draws a time within the incident, early enough for something to follow.
-func (i *incident) when() time.Duration { return between(i.r, 0, i.window-10*time.Second) }
+func (i *incident) when() time.Duration { return between(i.r, 0, i.window*9/10) }
 
 // pick draws a site; brique one that guests live at.
 func (i *incident) pick() failover.SiteID   { return i.w.ids[i.r.IntN(len(i.w.ids))] }

@@ -129,7 +129,7 @@ type Result struct {
 	Events    int
 	Virtual   time.Duration
 	Passed    time.Duration // of it, over which the network was at rest
-	Violation error // of an invariant or of the scenario's own check
+	Violation error         // of an invariant or of the scenario's own check
 	Trace     []string
 	Plan      []Planned
 	Stats     Stats

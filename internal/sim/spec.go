@@ -21,6 +21,15 @@ func FastTiming() Timing {
 	}
 }
 
+// BriefTiming is what campaigns use: the same levels, so short that several
+// incidents cost little.
+func BriefTiming() Timing {
+	return Timing{
+		PrepareA: 6500 * time.Millisecond, Alert: 7 * time.Second, PrepareB: 8 * time.Second, Commit: 18 * time.Second,
+		Return: 5 * time.Second, Keep: 15 * time.Second, Block: time.Hour,
+	}
+}
+
 const (
 	zone       = "assos.example"
 	datastore  = "backups"

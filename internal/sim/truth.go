@@ -18,7 +18,7 @@ type truth struct {
 type pair struct{ observer, site failover.SiteID }
 
 const (
-	truthEvery = 500 * time.Millisecond
+	truthEvery = time.Second
 	// A way that is open for less than a round of probes may be missed by all.
 	openMissed = 2 * time.Second
 	// seesAtMost is how long a sound observer may reach a site that is given up:
