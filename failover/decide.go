@@ -72,7 +72,7 @@ func (d *decider) assess() {
 			continue
 		}
 		if v.Votes == nil { // of a calm domain: the log tells who sees it
-			v.Votes = Judge(d.s, d.now)[id].Votes
+			v.Votes = d.s.evidence(id, d.now)
 		}
 		d.propose(Assess{
 			Domain: id, Cause: v.Cause, Level: v.Level, Silence: v.Silence, Held: held, Votes: v.Votes, Back: returned,

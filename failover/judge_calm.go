@@ -18,6 +18,17 @@ func judgeBrief(s *State, now time.Time) map[DomainID]Verdict {
 	return j.all()
 }
 
+// evidence returns the votes on one domain.
+func (s *State) evidence(id DomainID, now time.Time) []Vote {
+	j := newJudge(s, s.notBefore(now))
+	site := s.SiteOfDomain(id)
+	v := j.site(site)
+	if kind, name := splitDomain(id); kind == "host" {
+		v = j.host(site, HostID(name), v)
+	}
+	return v.Votes
+}
+
 // calm says whether all observers of a site whose word counts see all of it
 // well: then there is nothing to weigh. It returns how many they are.
 func (j judge) calm(site SiteID) (observers int, calm bool) {

@@ -79,6 +79,8 @@ type key struct {
 	path   failover.Path
 }
 
+func sameTarget(a, b failover.Observation) bool { return keyOf(a) == keyOf(b) }
+
 func keyOf(o failover.Observation) key { return key{o.Site, o.Target, o.Path} }
 
 // Reporter decides when a Report must be proposed. It is a pure fold: Due and
@@ -92,6 +94,7 @@ type Reporter struct {
 	at        time.Time
 	term      uint64
 	told      map[key]failover.Observation
+	list      []failover.Observation // told, in the order of the report
 	unwell    []string
 	exposed   []failover.Exposure
 	returning map[key]bool // were silent, and have not been seen for ReturnAfter yet
@@ -187,10 +190,16 @@ func (r *Reporter) differs(in Inputs) bool {
 	if len(in.Observations) != len(r.told) || !slices.Equal(in.Unwell, r.unwell) || !slices.Equal(in.Exposed, r.exposed) {
 		return true
 	}
-	return slices.ContainsFunc(in.Observations, func(o failover.Observation) bool {
-		told, ok := r.told[keyOf(o)]
-		return !ok || told.Seen != o.Seen
-	})
+	for i, o := range in.Observations {
+		told, ok := r.list[i], true
+		if keyOf(told) != keyOf(o) { // the targets are not what they were
+			told, ok = r.told[keyOf(o)]
+		}
+		if !ok || told.Seen != o.Seen {
+			return true
+		}
+	}
+	return false
 }
 
 // crossing returns when an observation reaches the next duration that matters
@@ -246,7 +255,10 @@ func (r *Reporter) Accepted(now time.Time, report failover.Report, in Inputs) {
 	r.accepted, r.at, r.term = true, now, in.Term
 	r.unwell, r.exposed = report.Unwell, report.Exposed
 	r.changed, r.notBefore = time.Time{}, time.Time{}
-	r.told = make(map[key]failover.Observation, len(report.Observations))
+	if len(r.told) == 0 || !slices.EqualFunc(r.list, report.Observations, sameTarget) {
+		r.told = make(map[key]failover.Observation, len(report.Observations))
+	}
+	r.list = report.Observations
 	returning := map[key]bool{}
 	for _, o := range report.Observations {
 		k := keyOf(o)

@@ -15,7 +15,7 @@ import (
 
 // ChunkSize is the size in bytes of a whole plain chunk; disks are multiples of it. (A real PBS cuts VM
 // images into 4 MiB; smaller ones let small lab disks share chunks.)
-const ChunkSize = 256 << 10
+const ChunkSize = 64 << 10
 
 // ErrNoChunk is returned by Store.Get for a chunk that the store does not hold.
 var ErrNoChunk = errors.New("no such chunk")

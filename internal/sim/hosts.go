@@ -14,7 +14,7 @@ import (
 
 // The simulated machines restore so slowly that there is time for trouble.
 const (
-	restoreRate = 48 << 10 // bytes/s, shared
+	restoreRate = 12 << 10 // bytes/s, shared
 	hostMemory  = 16 << 30
 	hostStorage = 1 << 30
 	pveVersion  = "9.2.1"
@@ -150,7 +150,7 @@ func (w *World) populate(s *Site) error {
 		mac := fmt.Sprintf("BC:24:11:00:%02X:%02X", s.index, n)
 		addr := guestAddr(s.index, n) + "/24"
 		spec := lab.GuestSpec{
-			ID: homeID(s.index, n), Kind: string(m.kind), Name: string(guestID(s.place, m)), DiskSize: m.chunks << 18,
+			ID: homeID(s.index, n), Kind: string(m.kind), Name: string(guestID(s.place, m)), DiskSize: m.chunks << 16,
 			Storage: localDisks, HostNames: []string{publicName(s.place, m)}, Onboot: 1,
 			Nets:      map[string]string{"net0": fmt.Sprintf("virtio=%s,bridge=%s,tag=%d", mac, bridge, s.vlan)},
 			Addresses: map[string]string{"net0": addr},

@@ -125,6 +125,9 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 // restored checks that a restore that is reported done is: ours, off, complete.
 func (c *checker) restored(s *failover.State, m failover.StepMoved) {
 	run := s.Ops[m.Token.Op].Guests[m.Token.Guest]
+	if c.handled[at(run.Assignment.Target, run.VMID)] {
+		return // it was, before a person did something to it
+	}
 	g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID)
 	if !ok || g.Lock != "" || g.Running || g.Restored != run.Assignment.Point.Volid {
 		c.fail("L2", "%s is reported restored as %s: exists=%t lock=%q running=%t from %q, want %q",

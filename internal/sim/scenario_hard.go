@@ -110,7 +110,7 @@ func (w *World) makeForeign(s *Site, id, vlan int) lab.GuestView {
 	w.tell("a person makes the guest %s", at(s.name, id))
 	w.check.foreign[at(s.name, id)] = true
 	spec := lab.GuestSpec{
-		ID: id, Kind: "vm", Name: "essai", DiskSize: 1 << 18, Storage: localDisks,
+		ID: id, Kind: "vm", Name: "essai", DiskSize: 1 << 16, Storage: localDisks,
 		Nets: map[string]string{"net0": fmt.Sprintf("virtio=BC:24:11:FF:00:01,bridge=%s,tag=%d", bridge, vlan)},
 	}
 	if err := s.raoull.AddGuest(spec, nil); err != nil {
