@@ -53,6 +53,7 @@ type Config struct {
 	// global unicast ones. A guest is not trusted: its loopback address would be
 	// this machine's own. Only a lab on loopback addresses sets it.
 	Reachable func(netip.Addr) bool
+	Failed    func(ErrorKind) // told of every request that failed, for whoever counts them; optional
 }
 
 // PVE is a client of one node. It is safe for concurrent use if its transport is.

@@ -113,10 +113,19 @@ type authTransport struct {
 	next   http.RoundTripper
 	scheme string // "PVEAPIToken=ID=" or "PBSAPIToken=ID:"
 	secret Secret
+	failed func(ErrorKind) // optional
 }
 
 // RoundTrip implements http.RoundTripper. It leaves r as it is.
 func (t *authTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := t.roundTrip(r)
+	if err != nil && t.failed != nil {
+		t.failed(KindOf(err))
+	}
+	return res, err
+}
+
+func (t *authTransport) roundTrip(r *http.Request) (*http.Response, error) {
 	c, _ := r.Context().Value(callKey{}).(call)
 	if err := context.Cause(r.Context()); err != nil {
 		return nil, c.fail(Unreachable, "not sent: "+err.Error(), r.Context().Err())
@@ -268,7 +277,7 @@ func newClient(conf Config, name, separator string) (client *http.Client, base s
 	case conf.Secret.IsZero():
 		return nil, "", fmt.Errorf("make %s client: token %s has no secret", name, conf.TokenID)
 	}
-	t := &authTransport{next: conf.Transport, scheme: name + "APIToken=" + conf.TokenID + separator, secret: conf.Secret}
+	t := &authTransport{next: conf.Transport, scheme: name + "APIToken=" + conf.TokenID + separator, secret: conf.Secret, failed: conf.Failed}
 	return &http.Client{Transport: t}, u.Scheme + "://" + u.Host + apiPrefix, nil
 }
 

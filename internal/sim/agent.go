@@ -53,6 +53,9 @@ type crashed struct{}
 
 func newAgent(w *World, s *Site) *Agent { return &Agent{w: w, site: s} }
 
+// lives says whether it runs and does not stand still.
+func (a *Agent) lives() bool { return a.up && !a.frozen }
+
 // start begins a new life at a time.
 func (a *Agent) start(at time.Time) {
 	if a.up || a.starting {
@@ -200,6 +203,7 @@ func (a *Agent) changed(quiet bool) {
 func (a *Agent) dies(boundary string) {
 	if a.w.crash != nil && a.w.crash(a.site.name, boundary) {
 		a.w.tell("%s stands at %q", a.site.name, boundary)
+		a.w.cover.crash(boundary)
 		panic(crashed{})
 	}
 }
@@ -226,15 +230,16 @@ func (l *life) openHands() error {
 		return nil
 	}
 	transport := &transport{w: a.w, s: a.site, r: a.w.rand(fmt.Sprintf("transport %s %d", a.site.name, a.boot))}
+	failed := func(kind proxmox.ErrorKind) { a.w.cover.count(coverError, "%s", kind) }
 	pve, err := proxmox.NewPVE(proxmox.Config{
-		URL: "https://" + hostAddr(a.site.index, 1) + ":8006", Node: a.site.raoull.Node(), TokenID: pveToken, Secret: proxmox.NewSecret(secret),
+		URL: "https://" + hostAddr(a.site.index, 1) + ":8006", Failed: failed, Node: a.site.raoull.Node(), TokenID: pveToken, Secret: proxmox.NewSecret(secret),
 		Transport: transport,
 	})
 	if err != nil {
 		return err
 	}
 	pbs, err := proxmox.NewPBS(proxmox.Config{
-		URL: "https://" + hostAddr(a.site.index, 1) + ":8007", TokenID: pbsToken, Secret: proxmox.NewSecret(secret), Transport: transport,
+		URL: "https://" + hostAddr(a.site.index, 1) + ":8007", Failed: failed, TokenID: pbsToken, Secret: proxmox.NewSecret(secret), Transport: transport,
 	}, datastore)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ type LogConfig struct {
 	Committed func(prev, next *failover.State, e Committed)
 	Applied   func(s failover.SiteID, quiet bool)
 	Tell      func(format string, args ...any)
+	Count     func(what string) // optional: what became of a proposal
 	Violated  func(error)
 }
 
@@ -99,7 +100,9 @@ const (
 func NewLogModel(c LogConfig) *LogModel {
 	m := &LogModel{LogConfig: c, nodes: map[failover.SiteID]*Node{}, lag: map[failover.SiteID]time.Duration{}, last: failover.NewState()}
 	for _, s := range c.Sites {
-		m.nodes[s] = &Node{m: m, site: s, state: m.last, changed: make(chan struct{})}
+		n := &Node{m: m, site: s, state: m.last, changed: make(chan struct{})}
+		n.delivery = event{pos: -1, do: n.delivered}
+		m.nodes[s] = n
 	}
 	return m
 }
@@ -221,20 +224,21 @@ func (m *LogModel) deliver(s failover.SiteID, in time.Duration) {
 	if n.applied >= upTo || m.leader == "" {
 		return
 	}
-	boot, underWay := n.boot, n.due > 0
 	n.due = upTo
-	if underWay {
-		return // what comes behind is not slower
+	at := m.Loop.Since() + in + m.lag[s]
+	if n.delivery.pos >= 0 && n.delivery.at <= at {
+		return // comes with what is on its way
 	}
-	m.Loop.In(in+m.lag[s], "", func() {
-		if n.boot != boot {
-			return
-		}
-		upTo, n.due = n.due, 0
-		if m.Quorum(s) {
-			n.catchUp(upTo)
-		}
-	})
+	m.Loop.put(&n.delivery, Epoch.Add(at))
+}
+
+// delivered has a node learn what was on its way, if it hears the leader.
+func (n *Node) delivered() {
+	upTo := n.due
+	n.due = 0
+	if n.m.Quorum(n.site) {
+		n.catchUp(upTo)
+	}
 }
 
 // commit appends an entry to the one true sequence.
@@ -269,6 +273,12 @@ func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
 	return st, err
 }
 
+func (m *LogModel) count(what string) {
+	if m.Count != nil {
+		m.Count(what)
+	}
+}
+
 // newer commits an entry of a kind that only the next release knows, as the
 // codec of this one reads it: it changes nothing but the index.
 func (m *LogModel) newer() {
@@ -288,6 +298,7 @@ func (m *LogModel) newer() {
 	m.last = m.last.Clone()
 	m.last.Index = m.index
 	m.entries = append(m.entries, entry{stamp: failover.Stamp{Index: m.index, Term: m.term}, state: m.last})
+	m.count("a newer release writes")
 	m.Tell("log: an entry of a newer release at %d", m.index)
 }
 
@@ -378,7 +389,8 @@ type Node struct {
 	site     failover.SiteID
 	boot     int // how often it was restarted
 	applied  int // entries
-	due      int // entries that it is about to learn; 0: none
+	due      int // entries that it is about to learn, by delivery
+	delivery event
 	state    *failover.State
 	private  bool // replays the log itself, since a restart
 	believes uint64
@@ -436,6 +448,7 @@ const snapshotEvery = 3
 func (n *Node) Restart() {
 	n.boot++
 	n.due = 0
+	n.m.Loop.drop(&n.delivery)
 	if n.m.leader == n.site {
 		n.m.leader, n.m.ready = "", false
 	}
@@ -498,6 +511,7 @@ func (n *Node) Propose(ctx context.Context, c failover.Command) (failover.Stamp,
 		e.Actor = "agent:" + string(n.site)
 	}
 	if n.believes != 0 {
+		m.count("made to a leader that was")
 		// It stands in the old leader's log and nowhere else.
 		m.Charge(between(m.Rand, time.Second, 5*time.Second))
 		return failover.Stamp{}, fmt.Errorf("propose: %w: leadership lost", failover.ErrUnknown)
@@ -518,11 +532,13 @@ func (n *Node) attempt(e cluster.Entry) (failover.Stamp, error) {
 	switch f := m.Faults; {
 	case chance(m.Rand, f.Lost):
 		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		m.count("lost")
 		m.Tell("log: %T of %s is lost", e.Command, n.site)
 		return failover.Stamp{}, unknown
 	case chance(m.Rand, f.Late):
 		m.Charge(between(m.Rand, time.Second, 5*time.Second))
 		leader, term := m.leader, m.term
+		m.count("late")
 		m.Tell("log: %T of %s is late", e.Command, n.site)
 		m.Loop.In(between(m.Rand, 200*time.Millisecond, 15*time.Second), "log: late entry", func() {
 			if m.leader == leader && m.term == term && m.ready {
@@ -531,6 +547,7 @@ func (n *Node) attempt(e cluster.Entry) (failover.Stamp, error) {
 		})
 		return failover.Stamp{}, unknown
 	case chance(m.Rand, f.Change):
+		m.count("the leader changes meanwhile")
 		m.Charge(between(m.Rand, time.Second, 5*time.Second))
 		if chance(m.Rand, 0.5) {
 			_, _ = m.commit(e) // it is in the next leader's log, too
@@ -539,6 +556,7 @@ func (n *Node) attempt(e cluster.Entry) (failover.Stamp, error) {
 		return failover.Stamp{}, unknown
 	case chance(m.Rand, f.Unknown):
 		m.Charge(between(m.Rand, time.Second, 5*time.Second))
+		m.count("committed without an answer")
 		m.Tell("log: %T of %s is committed without an answer", e.Command, n.site)
 		if _, err := m.commit(e); isRefused(err) {
 			return failover.Stamp{}, err

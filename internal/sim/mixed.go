@@ -60,7 +60,7 @@ func logFaults(r *rand.Rand) LogFaults {
 func (i *incident) plan() {
 	w, r := i.w, i.r
 	if f := logFaults(r); f != (LogFaults{}) {
-		w.fault(0, fmt.Sprintf("the log: %+v", f), func() { w.log.Faults = f })
+		w.fault(0, "the log loses, delays and reorders", func() { w.log.Faults = f })
 	}
 	i.main()
 	for range r.IntN(8) {
@@ -229,7 +229,7 @@ func (i *incident) machineFault(when time.Duration) {
 	if chance(r, 0.4) {
 		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(i.brique())
 	}
-	name := fmt.Sprintf("%s of %d × %s %s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)
+	name := fmt.Sprintf("fault %s of %d × %s/%s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)
 	w.fault(when, name, func() {
 		w.tell("fault: %s", name)
 		if err := w.faults.Add(f); err != nil {

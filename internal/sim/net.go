@@ -140,7 +140,7 @@ func (n *Network) answer(there *Site, name string) (failover.Seen, string) {
 	switch kind {
 	case "agent", "dns":
 		switch {
-		case !there.host:
+		case !there.host || there.agent.up && there.agent.frozen:
 			return failover.SeenDown, "no answer"
 		case !there.agent.up:
 			return failover.SeenRefused, "connection refused"

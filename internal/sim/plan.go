@@ -3,6 +3,8 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -26,8 +28,23 @@ func (w *World) fault(in time.Duration, name string, do func()) {
 	p := Planned{Number: len(w.plan), At: w.loop.Since() + in, Name: name}
 	w.plan = append(w.plan, p)
 	if !w.opts.Without[p.Number] {
+		w.cover.count(coverTrouble, "%s", w.troubleKind(name))
 		w.then(in, "nemesis: "+name, do)
 	}
+}
+
+// troubleKind is a planned item's name without the site and the numbers.
+func (w *World) troubleKind(name string) string {
+	words := strings.Fields(name)
+	for i, word := range words {
+		switch {
+		case slices.Contains(w.ids, failover.SiteID(strings.Trim(word, `",`))):
+			words[i] = "SITE"
+		case strings.ContainsAny(word, "0123456789") || word == `""`:
+			words[i] = "N"
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // then schedules something that does not happen any more once all faults have ended.

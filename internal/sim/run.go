@@ -133,6 +133,7 @@ type Result struct {
 	Trace     []string
 	Plan      []Planned
 	Stats     Stats
+	Coverage  Coverage
 }
 
 // Error tells a violation with all that is needed to look at it.
@@ -179,6 +180,6 @@ func Run(o Options) Result {
 	}
 	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Now().Sub(Epoch)
 	r.Passed = w.loop.Skipped()
-	r.Trace, r.Stats, r.Plan = w.trace.last, w.stats, w.plan
+	r.Trace, r.Stats, r.Plan, r.Coverage = w.trace.last, w.stats, w.plan, w.cover
 	return r
 }

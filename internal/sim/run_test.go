@@ -15,12 +15,14 @@ import (
 )
 
 var (
-	replay = flag.Int64("sim.seed", -1, "seed of TestReplay")
-	told   = flag.String("sim.scenario", "", "scenario of TestReplay, by its name; default: campaign")
-	calls  = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
-	from   = flag.Uint64("sim.from", 1, "first seed")
-	hunts  = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
-	count  = flag.Uint64("sim.seeds", 0, "how many seeds TestCampaign runs; 0: as many as fit a test")
+	replay   = flag.Int64("sim.seed", -1, "seed of TestReplay")
+	told     = flag.String("sim.scenario", "", "scenario of TestReplay, by its name; default: campaign")
+	calls    = flag.Bool("sim.calls", false, "TestReplay tells reads from Proxmox, too")
+	from     = flag.Uint64("sim.from", 1, "first seed")
+	hunts    = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
+	coverage = flag.String("sim.coverage", "", "file to write to how often everything happened")
+	shrink   = flag.Bool("sim.shrink", false, "TestReplay looks for as few troubles as lead to the same violation")
+	count    = flag.Uint64("sim.seeds", 0, "how many seeds TestCampaign runs; 0: as many as fit a test")
 )
 
 // TestReplay runs one scenario, the mixed one by default, of one seed and tells
@@ -34,6 +36,16 @@ func TestReplay(t *testing.T) {
 		scenario = named(t, *told)
 	}
 	r := sim.Run(sim.Options{Seed: uint64(*replay), Scenario: scenario, Verbose: os.Stdout, Calls: *calls})
+	if r.Violation != nil && *shrink {
+		small, without := sim.Shrink(sim.Options{Seed: r.Seed, Scenario: scenario}, r, 200)
+		fmt.Printf("shrunk from %d troubles to these:\n", len(r.Plan))
+		for _, p := range small.Plan {
+			if !without[p.Number] {
+				fmt.Println(" ", p)
+			}
+		}
+		r = small
+	}
 	fmt.Printf("seed %d: hash %s, %d events, %s virtual, %+v\n", r.Seed, r.Hash, r.Events, r.Virtual, r.Stats)
 	if r.Violation != nil {
 		t.Fatal(r.Error())
@@ -75,6 +87,7 @@ func TestCampaign(t *testing.T) {
 func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 	t.Helper()
 	var parts [2]sim.Stats // as many as the smallest machine has cores
+	covered := [2]sim.Coverage{{}, {}}
 	var hours, awake [2]time.Duration
 	began, violations := time.Now(), [2]int{}
 	t.Run("seeds", func(t *testing.T) {
@@ -86,6 +99,7 @@ func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 					parts[i] = parts[i].Add(r.Stats)
 					hours[i] += r.Virtual
 					awake[i] += r.Virtual - r.Passed
+					covered[i].Add(r.Coverage)
 					if r.Violation != nil {
 						violations[i]++
 						t.Error(r.Error())
@@ -96,6 +110,8 @@ func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 	})
 	sum, took := parts[0].Add(parts[1]), time.Since(began).Seconds()
 	t.Logf("%+v, not at rest for %s each", sum, ((awake[0] + awake[1]) / time.Duration(n)).Round(time.Second))
+	covered[0].Add(covered[1])
+	report(t, covered[0], n)
 	t.Logf("soak: %d seeds, %d violations, %.1f seeds/s, %.1f simulated hours/s",
 		n, violations[0]+violations[1], float64(n)/took, (hours[0]+hours[1]).Hours()/took)
 	// Incidents in which nothing happens prove nothing.
@@ -125,6 +141,24 @@ func TestSameSeedSameRun(t *testing.T) {
 			t.Errorf("seeds %d and %d have the same hash", seed, other)
 		}
 		hashes[hash] = seed
+	}
+}
+
+// report writes what occurred where -sim.coverage wants it, and demands of a long
+// run that all of it did.
+func report(t *testing.T, c sim.Coverage, n uint64) {
+	t.Helper()
+	if *coverage != "" {
+		var b strings.Builder
+		for _, k := range slices.Sorted(maps.Keys(c)) {
+			fmt.Fprintf(&b, "%9d  %s\n", c[k], k)
+		}
+		if err := os.WriteFile(*coverage, []byte(b.String()), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	if missing := sim.Missing(c); n >= 10_000 && len(missing) > 0 {
+		t.Errorf("in %d seeds these never happened: %q", n, missing)
 	}
 }
 

@@ -135,6 +135,9 @@ func (t *transport) done(where string, req *http.Request, body []byte, res *http
 		}
 		t.w.check.effect(t.s, where, req, path, res.StatusCode, body)
 	}
+	if hint.Reply != lab.ReplyArrives {
+		t.w.cover.count(coverReply, "%s", hint.Reply)
+	}
 	if hint.Crash != "" {
 		t.w.loop.In(0, "crash "+hint.Crash, func() { t.w.crashHost(t.s, between(t.r, 20*time.Second, 90*time.Second)) })
 	}
@@ -210,7 +213,7 @@ func (x exchanger) Exchange(_ context.Context, server string, m *dns.Msg) (*dns.
 		}
 		there := w.sites[id]
 		switch {
-		case !w.net.passes(self, id, failover.PathMesh) || !there.host:
+		case !w.net.passes(self, id, failover.PathMesh) || !there.host || there.agent.up && there.agent.frozen:
 			w.charge(2 * time.Second)
 			return nil, fmt.Errorf("ask %s: %w", server, context.DeadlineExceeded)
 		case !there.agent.up:

@@ -31,6 +31,7 @@ type World struct {
 	paying  *Actor // whose step runs
 	names   map[failover.SiteID]names
 	stats   Stats
+	cover   Coverage
 	plan    []Planned
 	heals   int  // how often all faults have ended
 	touched bool // something has changed that the agents may see
@@ -91,7 +92,7 @@ func (t *trace) tick(at time.Time, name string) {
 func newWorld(o Options) (*World, error) {
 	w := &World{
 		opts: o, loop: NewLoop(), streams: NewStreams(o.Seed), places: places(o.Places), sites: map[failover.SiteID]*Site{},
-		chunks: lab.NewMemStore(), faults: &lab.Faults{}, trace: &trace{verbose: o.Verbose}, names: map[failover.SiteID]names{},
+		chunks: lab.NewMemStore(), faults: &lab.Faults{}, trace: &trace{verbose: o.Verbose}, names: map[failover.SiteID]names{}, cover: Coverage{},
 	}
 	w.ids = siteIDs(w.places)
 	w.spec = Declared(w.places, o.Timing, o.Mode)
@@ -102,13 +103,13 @@ func newWorld(o Options) (*World, error) {
 	}
 	w.log = NewLogModel(LogConfig{
 		Loop: w.loop, Rand: w.rand("log"), Sites: w.ids, Faults: o.Log, Prefer: o.Leader,
-		Up:     func(s failover.SiteID) bool { return w.sites[s].agent != nil && w.sites[s].agent.up },
+		Up:     func(s failover.SiteID) bool { return w.sites[s].agent != nil && w.sites[s].agent.lives() },
 		Reach:  w.net.mesh,
 		Wall:   func(s failover.SiteID) time.Time { return w.loop.Now().Add(w.sites[s].skew) },
 		Charge: w.charge, Tell: w.tell, Violated: w.check.violated,
-		Committed: w.committed,
+		Committed: w.committed, Count: func(what string) { w.cover.count(coverLog, "%s", what) },
 		Applied: func(s failover.SiteID, quiet bool) {
-			if a := w.sites[s].agent; a != nil && a.up {
+			if a := w.sites[s].agent; a != nil && a.up && !a.frozen {
 				a.changed(quiet)
 			}
 		},
@@ -159,7 +160,7 @@ func (w *World) signature(here *Site, of failover.SiteID) signature {
 	sig.power = there.power
 	sig.mesh, sig.public = w.net.passes(here.name, of, failover.PathMesh), w.net.passes(here.name, of, failover.PathPublic)
 	sig.lossy = w.net.lossy(here.name, of)
-	sig.refuses, sig.host, sig.agent, sig.names = there.refuses, there.host, there.agent.up, w.names[of].text
+	sig.refuses, sig.host, sig.agent, sig.names = there.refuses, there.host, there.agent.lives(), w.names[of].text
 	return sig
 }
 
@@ -211,6 +212,7 @@ func (w *World) committed(prev, next *failover.State, e Committed) {
 		w.tell("%d.%d %s %s", e.Stamp.Term, e.Stamp.Index, e.Stamp.Actor, line)
 	}
 	w.check.committed(prev, next, e)
+	w.cover.entry(prev, next, e)
 	if e.Rejected != nil {
 		return
 	}
@@ -392,6 +394,7 @@ func (w *World) freeze(s *Site, stands bool) {
 	if s.agent.up {
 		s.agent.life.eyes.goOnAll(w.loop.Now())
 	}
+	w.log.Evaluate()
 }
 
 // isolate cuts a site's line, or ends that.
