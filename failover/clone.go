@@ -53,6 +53,18 @@ func (s *State) Clone() *State {
 	return &c
 }
 
+// CloneFor returns a state that shares nothing which this command changes:
+// reports, most of what a log holds, change little of a large state.
+func (s *State) CloneFor(c Command) *State {
+	if _, report := c.(Report); !report {
+		return s.Clone()
+	}
+	n := *s
+	n.Reports = maps.Clone(s.Reports)
+	n.Sighted = maps.Clone(s.Sighted)
+	return &n
+}
+
 // edit returns a copy of the operation whose runs may be replaced.
 func (o Operation) edit() Operation {
 	o.Guests = maps.Clone(o.Guests)

@@ -73,8 +73,19 @@ func playRandom(t *testing.T, seed uint64, length int) map[string]int {
 			Index: g.s.Index + 1 + uint64(g.IntN(2)), Term: g.term, At: g.stampTime(), ID: g.id(), Actor: "test",
 		}}
 		logbook = append(logbook, e)
-		prev, next := g.s, g.s.Clone()
+		prev, next := g.s, g.s.CloneFor(c)
+		_, report := c.(failover.Report)
+		report = report && g.IntN(8) == 0
+		var was []byte
+		if report {
+			was, _ = json.Marshal(prev)
+		}
 		err = next.Apply(e.stamp, e.command(t))
+		if report {
+			if is, err := json.Marshal(prev); err != nil || string(is) != string(was) {
+				t.Fatalf("seed %d, entry %d: %s changed the state that it was cloned from: %v", seed, len(logbook), body, err)
+			}
+		}
 		if diff := briefDiffers(next, g.now); diff != "" {
 			t.Fatalf("seed %d, entry %d: %s", seed, len(logbook), diff)
 		}

@@ -49,7 +49,12 @@ type EffectInfo struct {
 
 // Catalogue returns every effect, in a fixed order: for tables of tests, for the simulator and for the
 // help of wwwlab.
-func Catalogue() []EffectInfo {
+func Catalogue() []EffectInfo { return slices.Clone(catalogue) }
+
+// catalogue is not changed after it is made.
+var catalogue = newCatalogue()
+
+func newCatalogue() []EffectInfo {
 	all := []EffectInfo{
 		{EffectDelay, "serve, answer later", "delay", false, Fault{Delay: 8 * time.Second}},
 		{EffectHang, "do nothing and never answer", "", false, Fault{}},
@@ -84,18 +89,17 @@ func Catalogue() []EffectInfo {
 
 // info returns the catalogue's entry.
 func (e Effect) info() (EffectInfo, bool) {
-	all := Catalogue()
-	i := slices.IndexFunc(all, func(x EffectInfo) bool { return x.Effect == e })
+	i := slices.IndexFunc(catalogue, func(x EffectInfo) bool { return x.Effect == e })
 	if i < 0 {
 		return EffectInfo{}, false
 	}
-	return all[i], true
+	return catalogue[i], true
 }
 
 // Effects returns the names of the catalogue's effects.
 func Effects() []Effect {
 	var out []Effect
-	for _, x := range Catalogue() {
+	for _, x := range catalogue {
 		out = append(out, x.Effect)
 	}
 	return out

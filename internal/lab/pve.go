@@ -87,9 +87,10 @@ type PVEConfig struct {
 	// an entry has every privilege that a token can have. An entry of its user ("user@realm") limits it too:
 	// with privilege separation a token has what both have.
 	ACL         map[string]map[string][]string
-	Memory      int64    // bytes
-	RestoreRate int64    // bytes/s, shared by the running restores
-	HA          []string // "vm:100"
+	Memory      int64         // bytes
+	RestoreRate int64         // bytes/s, shared by the running restores
+	WriteEvery  time.Duration // how often a running guest writes a line; default 1 s
+	HA          []string      // "vm:100"
 	Pools       []string
 	Cluster     string // name of the corosync cluster; "" = a stand-alone host
 	Peers       []Peer // the cluster's other nodes
@@ -153,6 +154,9 @@ func NewPVE(cfg PVEConfig) (*PVE, error) {
 	}
 	if cfg.Memory == 0 {
 		cfg.Memory = defaultMemory
+	}
+	if cfg.WriteEvery <= 0 {
+		cfg.WriteEvery = time.Second
 	}
 	if cfg.RestoreRate <= 0 {
 		cfg.RestoreRate = defaultRestoreRate
@@ -229,7 +233,7 @@ func (p *PVE) advance(now time.Time) {
 			if g := p.st.Guests[id]; g.Running && p.stalled(g) {
 				g.Written = next // what it would have written is not
 			} else {
-				g.write(next)
+				g.write(next, p.cfg.WriteEvery)
 			}
 		}
 	}

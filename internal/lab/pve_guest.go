@@ -109,15 +109,18 @@ func (g *guest) start(now time.Time) {
 // booted tells whether the system inside is up: its agent and its service answer.
 func (g *guest) booted(now time.Time) bool { return g.Running && !now.Before(g.Started.Add(bootTime)) }
 
-// write appends the lines that a running guest has written up to now: one per second, or one per 10 s
+// write appends the lines that a running guest has written up to now: one each time, or one in ten
 // where the host was advanced over a longer gap.
-func (g *guest) write(now time.Time) {
+func (g *guest) write(now time.Time, every time.Duration) {
 	if !g.booted(now) || len(g.Disks) == 0 {
 		return
 	}
-	step := time.Second
-	if now.Sub(g.Written) > 5*time.Second {
-		step = 10 * time.Second
+	step := every
+	if now.Sub(g.Written) > 5*every {
+		step = 10 * every
+	}
+	if g.Written.Add(step).After(now) {
+		return
 	}
 	_, n := lastLine(g.Text)
 	for at := g.Written.Add(step); !at.After(now); at = at.Add(step) {

@@ -129,7 +129,7 @@ func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVECo
 		node = string(raoullHost(s.name))
 	}
 	return lab.PVEConfig{
-		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate,
+		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate, WriteEvery: 30 * time.Second,
 		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
 		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{pveToken: secret},

@@ -250,7 +250,7 @@ func (m *LogModel) commit(e cluster.Entry) (failover.Stamp, error) {
 	}
 	m.index++
 	st := failover.Stamp{Index: m.index, Term: m.term, At: e.At, ID: e.ID, Actor: e.Actor}
-	prev, next := m.last, m.last.Clone()
+	prev, next := m.last, m.last.CloneFor(e.Command)
 	err = next.Apply(st, e.Command)
 	st.At, st.Index = next.Clock, appliedAt(next, st)
 	m.last = next
@@ -427,7 +427,7 @@ func (n *Node) catchUp(upTo int) {
 		if !n.private {
 			continue
 		}
-		n.state = n.state.Clone()
+		n.state = n.state.CloneFor(e.command)
 		if e.command == nil {
 			n.state.Index = e.stamp.Index
 			continue
