@@ -1,0 +1,31 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+)
+
+// Broken is a scenario of n troubles that do nothing, but for the needed ones,
+// which together are a violation.
+func Broken(n int, needed ...int) Scenario {
+	return Scenario{
+		Name: "broken",
+		Plan: func(w *World) {
+			met := 0
+			for i := range n {
+				w.fault(time.Duration(i)*time.Second, fmt.Sprint("trouble ", i), func() {
+					for _, x := range needed {
+						if x == i {
+							met++
+						}
+					}
+					if met == len(needed) {
+						w.check.fail("S0", "%d troubles met", met)
+						met = 0
+					}
+				})
+			}
+		},
+		Until: time.Duration(n+1) * time.Second,
+	}
+}
