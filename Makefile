@@ -5,7 +5,7 @@ BIN := bin
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -X main.version=$(VERSION)
 SEED ?= 1
-SEEDS ?= 20000
+SEEDS ?= 100000
 FROM ?= 1
 RUNS ?= 20
 SITE_YEARS ?= 10000
@@ -74,11 +74,13 @@ bench: build ## the figures of docs/benchmarks.md (RUNS=20)
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./failover ./dnsctl ./probes
 	$(BIN)/wwwlab bench --runs $(RUNS)
 
-sim: ## replay one simulated run (SEED=n SCENARIO="stale target")
-	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" -v -count=1
+sim: ## replay one simulated run (SEED=n SCENARIO="stale target" SHRINK=1)
+	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" $(if $(SHRINK),-sim.shrink) -v -count=1
 
-soak: ## many simulated runs (SEEDS=n FROM=first)
-	$(GO) test ./internal/sim -run TestMixed -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v
+soak: ## many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
+	@set -o pipefail; $(GO) test ./internal/sim -run TestCampaign -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
+	  -sim.coverage=$(or $(COVERAGE),/dev/null) -count=1 -timeout 0 -v \
+	  | awk '/soak: [0-9]+ seeds/ {sub(/.*soak:/, "soak:"); last=$$0; next} {print} END {if (last=="") exit 1; print last}'
 
 mutants: ## sabotage the production code line by line: the simulator must notice (SEEDS=100)
 	@set -o pipefail; $(GO) test ./internal/sim/mutants -run TestMutantsDie -count=1 -timeout 0 -v \
