@@ -308,8 +308,8 @@ func TestGuestDataStaysWithinItsDisk(t *testing.T) {
 		w.pve.Advance(w.now)
 	}
 	lines := w.guest(100).Data()
-	if size := len(strings.Join(lines, "\n")); size > 256<<10 || size < 100<<10 {
-		t.Errorf("%d bytes of data, want between 100 and 256 KiB", size)
+	if size := len(strings.Join(lines, "\n")); size > 2*lab.ChunkSize || size < lab.ChunkSize/2 {
+		t.Errorf("%d bytes of data, want between half a chunk and the two of the data area", size)
 	}
 	if err := w.pve.Backup(100, "pbs-local", w.now); err != nil {
 		t.Error(err)

@@ -159,8 +159,8 @@ func operations() []Mutant {
 		),
 		one(
 			"zone-change-is-not-counted", "failover/namehold.go",
-			"\t\tz.Changed = index\n",
-			"\t\tz.Changed = max(z.Changed, 1)\n",
+			"\t\tz.Changed, z.Since = st.Index, st.At\n",
+			"\t\tz.Changed, z.Since = max(z.Changed, 1), st.At\n",
 			"L5: every server converges",
 		),
 		one(
