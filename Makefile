@@ -30,13 +30,14 @@ lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it
 test: ## unit, contract and simulator tests, with the race detector
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-race test-plain
 
-# The simulator and the bench of detection run beside, without the race detector, under which they run a part only.
+# The simulator, the bubbles and the bench of detection run beside, without the race detector, under which they run a part only.
 .PHONY: test-race test-plain
 test-race:
 	$(GO) test -race -shuffle=on -timeout 400s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
 
 test-plain:
 	$(GO) test -shuffle=on -timeout 400s ./internal/sim ./internal/detectbench
+	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
 
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
 	WWW_BIN=$(CURDIR)/$(BIN) $(GO) test -race -count=1 -timeout 280s ./internal/lab/netns

@@ -45,6 +45,7 @@ type Config struct {
 	Timing Timing // zero fields get the defaults
 
 	wrapStore func(store) store // tests put a sick disk here
+	observe   func(applied)     // tests look at every entry here
 }
 
 // Timing holds raft's intervals. The defaults are chosen for home links:

@@ -17,6 +17,12 @@ type Store = store
 
 func WrapStore(c *Config, wrap func(Store) Store) { c.wrapStore = wrap }
 
+// Observe has f told of every entry and snapshot (no command) that a node
+// applies, with the state that came of it, before anybody else sees it.
+func Observe(c *Config, f func(s *failover.State, st failover.Stamp, cmd failover.Command, rejected error)) {
+	c.observe = func(a applied) { f(a.state, a.stamp, a.command, a.err) }
+}
+
 // Watch returns a store that calls exit when a call of it takes longer than limit.
 func Watch(s Store, limit time.Duration, exit func(reason string)) Store {
 	return watchedStore{store: s, limit: limit, exit: exit}
@@ -51,6 +57,18 @@ func CompactLog(n *Node) error {
 		return err
 	}
 	return TakeSnapshot(n)
+}
+
+// CompactOnce takes a snapshot and drops the log behind it, and then keeps as
+// much of the log as ever.
+func CompactOnce(n *Node) error {
+	c := n.raft.ReloadableConfig()
+	kept := c.TrailingLogs
+	if err := CompactLog(n); err != nil {
+		return err
+	}
+	c.TrailingLogs = kept
+	return n.raft.ReloadConfig(c)
 }
 
 // RaftConfig returns what the node gives to raft.

@@ -18,6 +18,14 @@ type fsm struct {
 	changed chan struct{}   // closed at the next change
 	index   uint64          // of the last entry of any type that came here
 	config  uint64          // index of the last configuration that came here
+	observe func(applied)   // nil but in tests
+}
+
+// applied is one step of the state: an entry, or a snapshot (no command).
+type applied struct {
+	state   *failover.State // after it, shared
+	command failover.Command
+	outcome
 }
 
 // outcome is what Apply answers to the proposer.
@@ -44,12 +52,14 @@ func (f *fsm) Apply(l *raft.Log) any {
 	if e.Command == nil { // ignorable, and not known to this version
 		f.state.Index = l.Index
 		f.wake()
+		f.tell(nil, outcome{stamp: st})
 		return outcome{stamp: st}
 	}
 	err = f.state.Apply(st, e.Command)
 	st.At = f.state.Clock
 	st.Index = appliedAt(f.state, st)
 	f.wake()
+	f.tell(e.Command, outcome{stamp: st, err: err})
 	return outcome{stamp: st, err: err}
 }
 
@@ -79,6 +89,14 @@ func (f *fsm) wake() {
 	f.changed = make(chan struct{})
 }
 
+// tell must be called with mu held.
+func (f *fsm) tell(c failover.Command, o outcome) {
+	if f.observe != nil {
+		f.shared = f.state.Clone()
+		f.observe(applied{state: f.shared, command: c, outcome: o})
+	}
+}
+
 // Snapshot clones; the encoding is Persist's, which runs beside Apply.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) { return snapshot{state: f.read()}, nil }
 
@@ -93,5 +111,6 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	defer f.mu.Unlock()
 	f.state, f.index = s, s.Index
 	f.wake()
+	f.tell(nil, outcome{})
 	return nil
 }

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/raoull/worldwidewelsh/cluster"
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/logtest"
@@ -22,6 +24,8 @@ type group struct {
 	net     *memNet
 	ca      *cluster.CA // nil: connections are not authenticated
 	members []*member
+
+	restarts int
 }
 
 type member struct {
@@ -175,6 +179,19 @@ func (g *group) Nodes() []failover.Log {
 
 func (g *group) Cut(i int)  { g.net.set(hostOf(g.members[i].addr), true) }
 func (g *group) Heal(i int) { g.net.set(hostOf(g.members[i].addr), false) }
+
+// Restart has every second node that it ends begin with a snapshot.
+func (g *group) Restart(i int) {
+	m := g.members[i]
+	if g.restarts++; g.restarts%2 == 0 {
+		if err := cluster.CompactOnce(m.node); err != nil && !errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			g.t.Errorf("snapshot of %s: %v", m.site, err)
+		}
+	}
+	g.kill(m)
+	time.Sleep(time.Second)
+	g.start(m)
+}
 
 // Settle needs a bubble: its sleep is virtual.
 func (g *group) Settle() {

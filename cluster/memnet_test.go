@@ -4,26 +4,37 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 )
 
 // memNet is a network of streams in memory, for synctest bubbles: data arrives
-// after a delay; a host that is cut off sends and receives nothing, and what
-// was under way arrives when it is healed, as by TCP's retransmission.
+// after a delay; a host or a direction that is cut off carries nothing, and what
+// was under way arrives when it is healed, as by TCP's retransmission. A host
+// that dies takes its connections with it.
 type memNet struct {
 	delay time.Duration
+	// transit says how long what is sent now takes, retransmissions included;
+	// nil: delay. It is called with mu held.
+	transit func(from, to string) time.Duration
 
 	mu        sync.Mutex
 	listeners map[string]*memListener // by address
 	cut       map[string]bool         // by host
+	ways      map[[2]string]bool      // cut directions, from and to
+	pipes     map[*pipe]bool          // of connections that are not closed
 	changed   chan struct{}           // closed at the next cut or heal
 }
 
 func newMemNet(delay time.Duration) *memNet {
-	return &memNet{delay: delay, listeners: map[string]*memListener{}, cut: map[string]bool{}, changed: make(chan struct{})}
+	return &memNet{
+		delay: delay, listeners: map[string]*memListener{}, cut: map[string]bool{}, ways: map[[2]string]bool{},
+		pipes: map[*pipe]bool{}, changed: make(chan struct{}),
+	}
 }
 
 func hostOf(addr string) string {
@@ -42,10 +53,70 @@ func (m *memNet) set(host string, cut bool) {
 	m.changed = make(chan struct{})
 }
 
+// way cuts or heals one direction.
+func (m *memNet) way(from, to string, cut bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ways[[2]string{from, to}] = cut
+	close(m.changed)
+	m.changed = make(chan struct{})
+}
+
+// blocked says whether what a sends does not reach b now.
 func (m *memNet) blocked(a, b string) (bool, <-chan struct{}) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return a != b && (m.cut[a] || m.cut[b]), m.changed
+	return a != b && (m.cut[a] || m.cut[b] || m.ways[[2]string{a, b}]), m.changed
+}
+
+// blockedEither says whether no connection can be opened between two hosts now.
+func (m *memNet) blockedEither(a, b string) (bool, <-chan struct{}) {
+	if blocked, changed := m.blocked(a, b); blocked {
+		return true, changed
+	}
+	return m.blocked(b, a)
+}
+
+// kill ends a host: nothing that its processes still say leaves it. A process
+// that dies alone resets its connections; when the machine goes with it, the
+// others hear nothing, until it is back.
+func (m *memNet) kill(host string, silent bool) {
+	m.mu.Lock()
+	var pipes []*pipe
+	for p := range m.pipes {
+		if p.from == host || p.to == host {
+			pipes = append(pipes, p)
+		}
+	}
+	for addr := range m.listeners {
+		if hostOf(addr) == host {
+			delete(m.listeners, addr)
+		}
+	}
+	m.mu.Unlock()
+	for _, p := range pipes {
+		p.mu.Lock()
+		p.mute = true
+		p.reset = p.reset || !silent || p.to == host
+		p.wake()
+		p.mu.Unlock()
+	}
+}
+
+// reset ends every connection that a host's death left half open, as the machine
+// does when it is back, or that ever was (host "").
+func (m *memNet) reset(host string) {
+	m.mu.Lock()
+	pipes := maps.Clone(m.pipes)
+	m.mu.Unlock()
+	for p := range pipes {
+		p.mu.Lock()
+		if host == "" || p.mute && (p.from == host || p.to == host) {
+			p.reset = true
+			p.wake()
+		}
+		p.mu.Unlock()
+	}
 }
 
 func (m *memNet) listen(addr string) *memListener {
@@ -59,7 +130,7 @@ func (m *memNet) listen(addr string) *memListener {
 func (m *memNet) dialFrom(host string) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	return func(ctx context.Context, _, addr string) (net.Conn, error) {
 		for {
-			blocked, changed := m.blocked(host, hostOf(addr))
+			blocked, changed := m.blockedEither(host, hostOf(addr))
 			if !blocked {
 				break
 			}
@@ -76,6 +147,9 @@ func (m *memNet) dialFrom(host string) func(ctx context.Context, network, addr s
 			return nil, errors.New("connection refused")
 		}
 		there, back := newPipe(m, host, hostOf(addr)), newPipe(m, hostOf(addr), host)
+		m.mu.Lock()
+		m.pipes[there], m.pipes[back] = true, true
+		m.mu.Unlock()
 		local := &memConn{in: back, out: there, local: memAddr(host + ":0"), remote: memAddr(addr)}
 		remote := &memConn{in: there, out: back, local: memAddr(addr), remote: memAddr(host + ":0")}
 		select {
@@ -133,7 +207,10 @@ type pipe struct {
 
 	mu       sync.Mutex
 	queue    []chunk
+	last     time.Time     // when the newest of it arrives
 	closed   bool          // by the reader's side
+	mute     bool          // the sender or the receiver is dead: nothing more is sent
+	reset    bool          // both ends are told that it is over
 	deadline time.Time     // of reads
 	changed  chan struct{} // closed at the next change
 }
@@ -154,12 +231,28 @@ func (p *pipe) wake() {
 }
 
 func (p *pipe) send(data []byte) error {
+	p.net.mu.Lock()
+	takes := p.net.delay
+	if p.net.transit != nil {
+		takes = p.net.transit(p.from, p.to)
+	}
+	p.net.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	switch {
+	case p.closed:
 		return io.ErrClosedPipe
+	case p.mute:
+		return nil // the reader is told, if anybody is
+	case p.reset:
+		return syscall.ECONNRESET
 	}
-	p.queue = append(p.queue, chunk{at: time.Now().Add(p.net.delay), data: data})
+	at := time.Now().Add(takes)
+	if at.Before(p.last) {
+		at = p.last // a stream: what was sent before comes first
+	}
+	p.last = at
+	p.queue = append(p.queue, chunk{at: at, data: data})
 	p.wake()
 	return nil
 }
@@ -190,6 +283,8 @@ func (p *pipe) take(b []byte, blocked bool) (n int, wait time.Duration, changed 
 	switch {
 	case p.closed:
 		return 0, 0, nil, net.ErrClosed
+	case p.reset:
+		return 0, 0, nil, syscall.ECONNRESET
 	case !p.deadline.IsZero() && !now.Before(p.deadline):
 		return 0, 0, nil, os.ErrDeadlineExceeded
 	case len(p.queue) > 0 && !blocked && !now.Before(p.queue[0].at):
@@ -238,6 +333,9 @@ func (c *memConn) Close() error {
 	c.in.closed = true
 	c.in.wake()
 	c.in.mu.Unlock()
+	c.in.net.mu.Lock()
+	delete(c.in.net.pipes, c.in)
+	c.in.net.mu.Unlock()
 	if first {
 		return c.out.send(nil)
 	}

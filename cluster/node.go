@@ -64,6 +64,7 @@ func Open(cfg Config) (*Node, error) {
 		stamping: make(chan struct{}, 1),
 		changing: make(chan struct{}, 1),
 	}
+	n.fsm.observe = cfg.observe
 	n.close.once = make(chan struct{}, 1)
 	n.close.done = make(chan struct{})
 	n.ctx, n.cancel = context.WithCancelCause(context.Background())

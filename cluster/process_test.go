@@ -211,12 +211,16 @@ func (p *proc) tell(t *testing.T, line string) {
 	}
 }
 
-func newProcs(t *testing.T, n int) []*proc {
+// newProcs lays out n processes; prepare may change what a directory is.
+func newProcs(t *testing.T, n int, prepare func(dir string)) []*proc {
 	t.Helper()
 	ca := newCA(t, "assos")
 	var procs []*proc
 	for i := range n {
 		dir := filepath.Join(t.TempDir(), fmt.Sprint("site-", i))
+		if prepare != nil {
+			prepare(filepath.Join(dir, "data"))
+		}
 		id := layOut(t, ca, dir)
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -264,7 +268,55 @@ type ears struct {
 	lines chan said
 	limit <-chan time.Time
 	acked map[string]bool
-	last  string // index of the last acknowledgement
+	at    map[string]string // what was acknowledged, by index
+	last  string            // index of the last acknowledgement
+}
+
+// form starts processes that lead and follow each other.
+func form(t *testing.T, procs []*proc, limit time.Duration) *ears {
+	t.Helper()
+	e := &ears{t: t, lines: make(chan said, 1024), limit: time.After(limit), acked: map[string]bool{}, at: map[string]string{}}
+	form := "form"
+	for i, p := range procs {
+		p.start(t, e.lines)
+		if i > 0 {
+			form += fmt.Sprintf(" %s %s %s", filepath.Base(p.dir), p.id, p.addr)
+		}
+	}
+	procs[0].tell(t, form)
+	return e
+}
+
+// ack notes an acknowledgement. Two of one place in the log are two logs.
+func (e *ears) ack(s said) {
+	e.t.Helper()
+	name, index := s.words[1], s.words[2]
+	if other, taken := e.at[index]; taken && other != name {
+		e.t.Fatalf("%s and %s are both acknowledged at %s", other, name, index)
+	}
+	e.acked[name], e.at[index], e.last = true, name, index
+}
+
+// end demands that every process has all that was acknowledged, and ends them.
+func (e *ears) end(procs []*proc) {
+	e.t.Helper()
+	for p, has := range e.dumps(procs) {
+		lost := 0
+		for name := range e.acked {
+			if !has[name] {
+				lost++
+			}
+		}
+		if lost > 0 {
+			e.t.Errorf("%s lost %d of %d acknowledged entries", p.dir, lost, len(e.acked))
+		}
+		if err := p.in.Close(); err != nil {
+			e.t.Error(err)
+		}
+		if err := p.cmd.Wait(); err != nil {
+			e.t.Errorf("%s: %v", p.dir, err)
+		}
+	}
 }
 
 // acks waits for n acknowledgements, the last one by another process than not,
@@ -277,7 +329,7 @@ func (e *ears) acks(n int, not *proc) *proc {
 			if s.words[0] != "ack" {
 				e.t.Fatalf("%s says %v", s.by.dir, s.words)
 			}
-			e.acked[s.words[1]], e.last = true, s.words[2]
+			e.ack(s)
 			if n--; s.by != not && n <= 0 {
 				return s.by
 			}
@@ -300,6 +352,7 @@ func (e *ears) dumps(procs []*proc) map[*proc]map[string]bool {
 		case s := <-e.lines:
 			switch s.words[0] {
 			case "ack": // under way when it was told to stop
+				e.ack(s)
 			case "has":
 				has[s.by][s.words[1]] = true
 			case "end":
@@ -315,16 +368,8 @@ func (e *ears) dumps(procs []*proc) map[*proc]map[string]bool {
 }
 
 func TestKilledProcessesLoseNothing(t *testing.T) {
-	procs := newProcs(t, 3)
-	e := &ears{t: t, lines: make(chan said, 1024), limit: time.After(40 * time.Second), acked: map[string]bool{}}
-	form := "form"
-	for i, p := range procs {
-		p.start(t, e.lines)
-		if i > 0 {
-			form += fmt.Sprintf(" %s %s %s", filepath.Base(p.dir), p.id, p.addr)
-		}
-	}
-	procs[0].tell(t, form)
+	procs := newProcs(t, 3, nil)
+	e := form(t, procs, 40*time.Second)
 	for range 2 {
 		leader := e.acks(40, nil)
 		leader.kill(t)
@@ -340,24 +385,7 @@ func TestKilledProcessesLoseNothing(t *testing.T) {
 		p.start(t, e.lines)
 	}
 	e.acks(20, nil)
-
-	for p, has := range e.dumps(procs) {
-		lost := 0
-		for name := range e.acked {
-			if !has[name] {
-				lost++
-			}
-		}
-		if lost > 0 {
-			t.Errorf("%s lost %d of %d acknowledged entries", p.dir, lost, len(e.acked))
-		}
-		if err := p.in.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := p.cmd.Wait(); err != nil {
-			t.Errorf("%s: %v", p.dir, err)
-		}
-	}
+	e.end(procs)
 }
 
 // openOverTCP opens n nodes on loopback that end with the test. They wait for

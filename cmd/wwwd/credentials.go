@@ -10,6 +10,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/cluster"
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 )
 
 // How often the agent looks after its certificate, and how soon again after a failure.
@@ -21,7 +22,7 @@ const (
 // credentials is the step that keeps what this agent is known by: a voter gets
 // the authority's key, and a certificate of which a third is left is renewed,
 // for new connections, without a restart.
-func (d *daemon) credentials() stepFunc {
+func (d *daemon) credentials() drive.Func {
 	due, voted := time.Time{}, false
 	return func(ctx context.Context, now time.Time) time.Time {
 		votes := d.node.State().Members[d.conf.Site].Voter

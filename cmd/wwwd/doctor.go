@@ -8,6 +8,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 	"github.com/raoull/worldwidewelsh/internal/roothelper"
 )
 
@@ -46,7 +47,7 @@ func (s *siteDoctor) run(ctx context.Context) {
 	for {
 		changed := s.reader.Log.Changed() // before the step, so that no change is missed
 		next := s.reader.Step(ctx, time.Now())
-		timer.Reset(max(rest, time.Until(next)))
+		timer.Reset(max(drive.Rest, time.Until(next)))
 		select {
 		case <-ctx.Done():
 			return

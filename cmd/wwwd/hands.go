@@ -15,6 +15,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
 	"github.com/raoull/worldwidewelsh/internal/roothelper"
@@ -109,13 +110,13 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,
 	}
-	g.Go(func() error { drive(ctx, d.node, readiness); return nil })
-	workers := crew[*agent.Worker, string]{
-		members: executor.Workers,
-		key:     func(w *agent.Worker) string { return w.Name() },
-		drive:   func(ctx context.Context, w *agent.Worker) { drive(ctx, d.node, w) },
+	g.Go(func() error { drive.Run(ctx, d.node, readiness); return nil })
+	workers := drive.Crew[*agent.Worker, string]{
+		Members: executor.Workers,
+		Key:     func(w *agent.Worker) string { return w.Name() },
+		Drive:   func(ctx context.Context, w *agent.Worker) { drive.Run(ctx, d.node, w) },
 	}
-	g.Go(func() error { return workers.run(ctx, d.node) })
+	g.Go(func() error { return workers.Run(ctx, d.node) })
 	return nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/probes"
 )
@@ -252,12 +253,12 @@ func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 	// A target that changes in any respect has another prober (probes.Set).
 	itself := func(p *probes.Prober) *probes.Prober { return p }
 	for _, steppers := range []func() []*probes.Prober{o.set.Steppers, o.uplink.Steppers, o.closed.Steppers} {
-		c := crew[*probes.Prober, *probes.Prober]{
-			members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
-			key:     itself,
-			drive:   driveProber,
+		c := drive.Crew[*probes.Prober, *probes.Prober]{
+			Members: func(now time.Time) []*probes.Prober { o.retarget(now); return steppers() },
+			Key:     itself,
+			Drive:   func(ctx context.Context, p *probes.Prober) { drive.Probe(ctx, p) },
 		}
-		g.Go(func() error { return c.run(ctx, o.d.node) })
+		g.Go(func() error { return c.Run(ctx, o.d.node) })
 	}
 	g.Go(func() error {
 		tick := time.NewTicker(time.Second)
@@ -281,8 +282,8 @@ func (o *observer) run(ctx context.Context, g *errgroup.Group) {
 			}
 		},
 	}
-	g.Go(func() error { drive(ctx, o.d.node, reporter); return nil })
+	g.Go(func() error { drive.Run(ctx, o.d.node, reporter); return nil })
 	o.tunnels.run(ctx, g)
-	g.Go(func() error { driveAlone(ctx, o.guests); return nil })
+	g.Go(func() error { drive.Alone(ctx, o.guests); return nil })
 	g.Go(func() error { <-ctx.Done(); o.keep.Close(); return nil })
 }

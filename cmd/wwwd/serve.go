@@ -27,6 +27,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 	"github.com/raoull/worldwidewelsh/probes"
 )
 
@@ -252,7 +253,7 @@ func serveHTTP(ctx context.Context, s *http.Server, l net.Listener) error {
 // runSteppers starts everything that moves on its own.
 func (d *daemon) runSteppers(ctx context.Context, g *errgroup.Group) {
 	loop := func(s agent.Stepper) {
-		g.Go(func() error { drive(ctx, d.node, s); return nil })
+		g.Go(func() error { drive.Run(ctx, d.node, s); return nil })
 	}
 	loop(&agent.Leader{
 		Site: d.conf.Site, Log: d.node, Clock: d.clock, Logger: d.log.With("component", "leader"), Members: d.members,

@@ -19,6 +19,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 )
 
 // agentLife is how long an agent's certificate is valid. A third before its end
@@ -109,7 +110,7 @@ func (d *daemon) revoked(cert *x509.Certificate) error {
 const expelAfter = 2 * time.Second
 
 // expel closes connections whose certificate was revoked since they were opened.
-func (d *daemon) expel() stepFunc {
+func (d *daemon) expel() drive.Func {
 	known, due := 0, time.Time{}
 	return func(_ context.Context, now time.Time) time.Time {
 		if n := len(d.node.State().Revoked); n != known {

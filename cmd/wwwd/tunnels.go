@@ -19,6 +19,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/drive"
 	"github.com/raoull/worldwidewelsh/internal/mesh"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/probes"
@@ -148,7 +149,7 @@ func (t *tunnels) run(ctx context.Context, g *errgroup.Group) {
 		w := t.watchers[end]
 		g.Go(func() error {
 			said := ""
-			driveAlone(ctx, stepFunc(func(ctx context.Context, now time.Time) time.Time {
+			drive.Alone(ctx, drive.Func(func(ctx context.Context, now time.Time) time.Time {
 				next := w.Step(ctx, now)
 				said = t.tell(end, w, said)
 				return next

@@ -22,6 +22,10 @@ type Cluster interface {
 	// Heal ends that.
 	Cut(i int)
 	Heal(i int)
+	// Restart ends a node, as a crash does, and starts it again on what it had
+	// made durable, from a snapshot if it has one. Its place in Nodes may hold
+	// another Log then.
+	Restart(i int)
 	// Settle lets time pass until nothing moves: the nodes that are not cut, if
 	// they are a majority, have one ready leader and have applied the same
 	// entries; every other node knows that it does not lead.
@@ -46,6 +50,7 @@ func Cases() []Case {
 		{"one leader that knows the past", 3, leads},
 		{"a lost leader is replaced", 3, leaderLost},
 		{"a minority decides nothing", 3, minority},
+		{"a restarted node has everything", 3, restarted},
 		{"confirmation is the newest token's", 3, confirmation},
 		{"confirmation needs a majority", 3, confirmationAlone},
 		{"a single node is a group", 1, single},
@@ -345,4 +350,29 @@ func single(t *testing.T, c Cluster) {
 	if got := n.State(); got.Index != st.Index || got.Pauses[""].Reason != "alone" {
 		t.Errorf("state at %d with pause %q, want %d and alone", got.Index, got.Pauses[""].Reason, st.Index)
 	}
+}
+
+func restarted(t *testing.T, c Cluster) {
+	for round := range 4 {
+		for i, n := range c.Nodes() {
+			mustPropose(t, n, pause(fmt.Sprint("round ", round, " by ", i)))
+		}
+		if round%2 == 0 {
+			c.Restart(follower(t, c))
+		} else {
+			c.Restart(leader(t, c))
+		}
+		c.Settle()
+		sameState(t, c)
+		if got, want := c.Nodes()[leader(t, c)].State().Pauses[""].Reason, fmt.Sprint("round ", round, " by ", len(c.Nodes())-1); got != want {
+			t.Fatalf("round %d: pause %q, want %q: an acknowledged entry is lost", round, got, want)
+		}
+	}
+	for i := range c.Nodes() { // all of them, one after the other
+		c.Restart(i)
+		c.Settle()
+	}
+	mustPropose(t, c.Nodes()[0], failover.EndPause{})
+	c.Settle()
+	sameState(t, c)
 }

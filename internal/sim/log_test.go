@@ -55,6 +55,9 @@ func (g *group) Cut(i int) { g.cut[g.sites[i]] = true; g.model.Evaluate() }
 // Heal implements logtest.Cluster.
 func (g *group) Heal(i int) { delete(g.cut, g.sites[i]); g.model.Evaluate() }
 
+// Restart implements logtest.Cluster.
+func (g *group) Restart(i int) { g.model.Node(g.sites[i]).Restart() }
+
 // Settle implements logtest.Cluster.
 func (g *group) Settle() {
 	g.t.Helper()

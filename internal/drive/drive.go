@@ -1,4 +1,6 @@
-package main
+// Package drive calls steppers when they are due: the loops between the code that
+// never waits and the clock. Each runs until its context ends.
+package drive
 
 import (
 	"context"
@@ -7,23 +9,26 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/raoull/worldwidewelsh/failover"
-	"github.com/raoull/worldwidewelsh/internal/agent"
-	"github.com/raoull/worldwidewelsh/probes"
 )
 
-// rest is the shortest pause between two steps, so that a stepper that always
-// has something to do leaves the processor to others.
-const rest = time.Millisecond
+// Stepper does at most one thing per step and says when to be called again.
+type Stepper interface {
+	Step(ctx context.Context, now time.Time) (next time.Time)
+}
 
-// drive calls a stepper when it asked to be called, and whenever State
+// Rest is the shortest pause between two steps, so that a stepper that always
+// has something to do leaves the processor to others.
+const Rest = time.Millisecond
+
+// Run calls a stepper when it asked to be called, and whenever State
 // changes, until ctx ends.
-func drive(ctx context.Context, log failover.Log, s agent.Stepper) {
+func Run(ctx context.Context, log failover.Log, s Stepper) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		changed := log.Changed() // before the step, so that no change is missed
 		next := s.Step(ctx, time.Now())
-		timer.Reset(max(rest, time.Until(next)))
+		timer.Reset(max(Rest, time.Until(next)))
 		select {
 		case <-ctx.Done():
 			return
@@ -33,13 +38,13 @@ func drive(ctx context.Context, log failover.Log, s agent.Stepper) {
 	}
 }
 
-// driveAlone is drive for steppers that State does not concern.
-func driveAlone(ctx context.Context, s agent.Stepper) {
+// Alone is Run for steppers that State does not concern.
+func Alone(ctx context.Context, s Stepper) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		next := s.Step(ctx, time.Now())
-		timer.Reset(max(rest, time.Until(next)))
+		timer.Reset(max(Rest, time.Until(next)))
 		select {
 		case <-ctx.Done():
 			return
@@ -48,23 +53,31 @@ func driveAlone(ctx context.Context, s agent.Stepper) {
 	}
 }
 
-// stepFunc makes a Stepper of a function.
-type stepFunc func(ctx context.Context, now time.Time) (next time.Time)
+// Func makes a Stepper of a function.
+type Func func(ctx context.Context, now time.Time) (next time.Time)
 
 // Step calls the function.
-func (f stepFunc) Step(ctx context.Context, now time.Time) (next time.Time) { return f(ctx, now) }
+func (f Func) Step(ctx context.Context, now time.Time) (next time.Time) { return f(ctx, now) }
 
-// driveProber is drive for probes. State does not concern them, but they can be
+// Prober is what Probe drives: a probe of one target.
+type Prober interface {
+	Stepper
+	Patience() time.Duration
+	Doubt(now time.Time)
+	Woken() <-chan struct{}
+}
+
+// Probe is Run for probes. State does not concern them, but they can be
 // due earlier than they said, and what is not answered soon has the whole site
 // asked.
-func driveProber(ctx context.Context, p *probes.Prober) {
+func Probe(ctx context.Context, p Prober) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		doubt := time.AfterFunc(p.Patience(), func() { p.Doubt(time.Now()) })
 		next := p.Step(ctx, time.Now())
 		doubt.Stop()
-		timer.Reset(max(rest, time.Until(next)))
+		timer.Reset(max(Rest, time.Until(next)))
 		select {
 		case <-ctx.Done():
 			return
@@ -74,16 +87,16 @@ func driveProber(ctx context.Context, p *probes.Prober) {
 	}
 }
 
-// crew runs one goroutine per stepper of a set that changes: probes of
+// Crew runs one goroutine per stepper of a set that changes: probes of
 // targets, workers of guests. It ends those that leave the set.
-type crew[S agent.Stepper, K comparable] struct {
-	members func(now time.Time) []S
-	key     func(S) K
-	drive   func(ctx context.Context, s S)
+type Crew[S Stepper, K comparable] struct {
+	Members func(now time.Time) []S
+	Key     func(S) K
+	Drive   func(ctx context.Context, s S)
 }
 
-// run looks at the set on every change of State and every second.
-func (c crew[S, K]) run(ctx context.Context, log failover.Log) error {
+// Run looks at the set on every change of State and every second.
+func (c Crew[S, K]) Run(ctx context.Context, log failover.Log) error {
 	g, ctx := errgroup.WithContext(ctx)
 	running := map[K]context.CancelFunc{}
 	ended := make(chan K)
@@ -92,8 +105,8 @@ func (c crew[S, K]) run(ctx context.Context, log failover.Log) error {
 	for ctx.Err() == nil {
 		changed := log.Changed()
 		wanted := map[K]bool{}
-		for _, s := range c.members(time.Now()) {
-			k := c.key(s)
+		for _, s := range c.Members(time.Now()) {
+			k := c.Key(s)
 			wanted[k] = true
 			if running[k] != nil {
 				continue
@@ -101,7 +114,7 @@ func (c crew[S, K]) run(ctx context.Context, log failover.Log) error {
 			sub, cancel := context.WithCancel(ctx)
 			running[k] = cancel
 			g.Go(func() error {
-				c.drive(sub, s)
+				c.Drive(sub, s)
 				select {
 				case ended <- k:
 				case <-ctx.Done():
