@@ -138,7 +138,6 @@ func (a *wholeAgent) start() {
 		l.logger = slog.New(slog.NewTextHandler(w.log, nil)).With("site", a.site, "boot", a.boot)
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	a.life.Store(l)
 	begun := time.Now()
 	var err error
 	l.dns, err = dnsctl.NewServer(dnsctl.Config{Logger: l.logger, Now: func() time.Duration { return time.Since(begun) }})
@@ -154,6 +153,7 @@ func (a *wholeAgent) start() {
 		w.t.Errorf("open %s: %v", a.site, err)
 		return
 	}
+	a.life.Store(l) // whole: others look at it from now on
 	l.serve(mux)
 	if !w.bare {
 		l.steppers()
