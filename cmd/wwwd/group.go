@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -126,6 +127,8 @@ func (a access) SetMemberHere(ctx context.Context, site failover.SiteID, set str
 // Leave expels the agent that calls, unless it has work that nobody else has.
 func (a access) Leave(ctx context.Context, who api.Actor) error {
 	if _, err := a.d.member(who); err != nil {
+		// It was expelled before and did not learn it: what is left of that is done.
+		_, err := a.d.backend().Propose(ctx, failover.RevokeAgent{ServerID: who.ServerID, Site: who.Site, Reason: "it left the group"})
 		return err
 	}
 	if err := mayLeave(a.d.node.State(), who.Site); err != nil {
@@ -168,12 +171,32 @@ func (d *daemon) leave(ctx context.Context) error {
 	if _, leads := d.node.Lead(); leads {
 		return api.NotNow("this agent leads just now: wwwctl cluster step-down, then again")
 	}
-	_, addr := d.leader()
-	if addr == "" {
-		return failover.ErrNoLeader
+	err := failover.ErrNoLeader
+	for _, addr := range d.whoExpels() {
+		if err = d.peers.client(addr).Leave(ctx); err == nil || isExpelled(err) {
+			return d.forgetAuthority()
+		}
 	}
-	if err := d.peers.client(addr).Leave(ctx); err != nil {
-		return err
-	}
-	return d.forgetAuthority()
+	return err
 }
+
+// whoExpels lists whom to ask to be expelled: the leader; where none is heard,
+// all others: an agent that the first try took out of the group, and whose answer
+// was lost, hears no leader any more.
+func (d *daemon) whoExpels() []string {
+	if _, addr := d.leader(); addr != "" {
+		return []string{addr}
+	}
+	var all []string
+	members := d.node.State().Members
+	for _, site := range slices.Sorted(maps.Keys(members)) {
+		if site != d.conf.Site {
+			all = append(all, members[site].Address)
+		}
+	}
+	return all
+}
+
+// isExpelled says whether another agent refuses our certificate, as it refuses a
+// revoked one: with this alert of TLS, which has no type of its own.
+func isExpelled(err error) bool { return strings.Contains(err.Error(), "tls: bad certificate") }
