@@ -62,8 +62,17 @@ func (w *World) sameMeaning(old, now failover.Report) bool {
 			was.Seen == failover.SeenDown && was.For < young || (was.For >= back) != (o.For >= back) {
 			return false
 		}
+		if was.Seen == failover.SeenDown && w.reaches(was, o) && darkOf(now, o.Site).some {
+			return false // a host of a living site is judged by its own silence
+		}
 	}
 	return true
+}
+
+// reaches says whether a silence has reached a level since it was last told.
+func (w *World) reaches(was, now failover.Observation) bool {
+	levels := w.place.levels[now.Site]
+	return bucket(levels, was.For) != bucket(levels, now.For)
 }
 
 // dark is what one report says of a site.
