@@ -25,14 +25,25 @@ import (
 )
 
 // freePort takes a port that is free for TCP and UDP on a loopback address.
+// given are the ports that freePort has handed out: once closed, the kernel may
+// give the same one again.
+var given sync.Map
+
 func freePort(t *testing.T, addr string) netip.AddrPort {
 	t.Helper()
-	l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", net.JoinHostPort(addr, "0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := netip.MustParseAddrPort(l.Addr().String())
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, taken := given.LoadOrStore(port, true); !taken {
+			return port
+		}
 	}
-	defer l.Close()
-	return netip.MustParseAddrPort(l.Addr().String())
 }
 
 type testAgent struct {
