@@ -12,7 +12,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
-// Timers of the zones. Names that move have the zone's short TTL; those of the
+// Timers of the zones that declare none. Names that move have the zone's short TTL; those of the
 // name servers stay. Expire exceeds the longest imaginable loss of every
 // primary, so that secondaries go on answering.
 const (
@@ -99,7 +99,11 @@ func (b *builder) build() (Zone, bool) {
 	st := b.s.Zones[b.zone]
 	z := Zone{
 		Name: b.zone + ".", Serial: Serial(st.Base+b.decl.SerialAfter, st.Changed), Records: b.out,
-		SOA: SOA{MName: primary, RName: b.contact(), Refresh: refresh, Retry: retry, Expire: expire, Minimum: minimum},
+		SOA: SOA{
+			MName: primary, RName: b.contact(),
+			Refresh: cmp.Or(b.decl.SOA.Refresh.D(), refresh), Retry: cmp.Or(b.decl.SOA.Retry.D(), retry),
+			Expire: cmp.Or(b.decl.SOA.Expire.D(), expire), Minimum: cmp.Or(b.decl.SOA.Minimum.D(), minimum),
+		},
 	}
 	if canonical, err := z.Canonical(); err == nil {
 		z = canonical

@@ -211,6 +211,14 @@ func TestValidate(t *testing.T) {
 		{"its fence", func(s *network.Spec) {
 			foreign(s, network.Record{Name: "_ww-fence", Type: "TXT", Data: `"x"`})
 		}, "zones.assos.example.records[0].name WWW-0124"},
+		{"expire too short", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) { z.SOA.Expire = network.Duration(time.Hour) })
+		}, "zones.assos.example.soa.expire WWW-0115"},
+		{"retry longer than refresh", func(s *network.Spec) {
+			zone(s, func(z *network.Zone) {
+				z.SOA = network.SOA{Refresh: network.Duration(time.Minute), Retry: network.Duration(time.Hour)}
+			})
+		}, "zones.assos.example.soa.retry WWW-0124"},
 		{"its transfers", func(s *network.Spec) {
 			foreign(s)
 			zone(s, func(z *network.Zone) { z.TransferKey = "t" })

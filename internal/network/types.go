@@ -93,7 +93,17 @@ type Zone struct {
 	// SerialAfter is the highest serial that the servers of an embedded zone had before the agents took it over: its own
 	// serials come after. It is added to all of them, and so never lowered.
 	SerialAfter uint32   `json:"serial_after,omitempty"`
+	SOA         SOA      `json:"soa,omitzero"`
 	Records     []Record `json:"records,omitempty"` // declared and served as they are, never moved
+}
+
+// SOA are the timers of an embedded zone's SOA record (RFC 1035 section 3.3.13, RFC 2308); zero means the default that
+// dnsctl has for each.
+type SOA struct {
+	Refresh Duration `json:"refresh,omitempty"` // how often secondaries ask; default 10m
+	Retry   Duration `json:"retry,omitempty"`   // and again after a failure; default 2m
+	Expire  Duration `json:"expire,omitempty"`  // how long they answer without a primary; default 14d
+	Minimum Duration `json:"minimum,omitempty"` // how long it may be remembered that a name does not exist; default 1m
 }
 
 // Record is a DNS record that the network declares and that never moves.

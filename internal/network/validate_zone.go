@@ -41,7 +41,32 @@ func (c *checker) zones() {
 		for i, a := range z.Resolvers {
 			c.addrPort(fmt.Sprintf("%s.resolvers[%d]", path, i), a)
 		}
+		c.soa(path+".soa", z)
 		c.records(path, z)
+	}
+}
+
+// soa checks the timers: bounds as of RIPE-203 and RFC 2308, with room for a network whose primaries are many.
+func (c *checker) soa(path string, z Zone) {
+	if z.SOA == (SOA{}) {
+		return
+	}
+	if z.Backend == "rfc2136" {
+		c.fail(path, CodeConflict, "remove soa", "the zone's own primary keeps its SOA record")
+		return
+	}
+	bound := func(key string, d, low, high Duration) {
+		if d != 0 && (d < low || d > high) {
+			c.fail(path+"."+key, CodeRange, fmt.Sprintf("write a value from %s to %s, or leave it out", low, high), "%s %s is out of range", key, d)
+		}
+	}
+	day := Duration(24 * time.Hour)
+	bound("refresh", z.SOA.Refresh, Duration(time.Minute), day)
+	bound("retry", z.SOA.Retry, Duration(30*time.Second), day)
+	bound("expire", z.SOA.Expire, 2*day, 60*day)
+	bound("minimum", z.SOA.Minimum, Duration(time.Second), Duration(3*time.Hour))
+	if z.SOA.Refresh != 0 && z.SOA.Retry > z.SOA.Refresh {
+		c.fail(path+".retry", CodeConflict, "write a retry that is shorter than refresh", "retry %s is longer than refresh %s", z.SOA.Retry, z.SOA.Refresh)
 	}
 }
 
