@@ -9,8 +9,8 @@ import (
 
 func TestShrinkFindsTheTroublesThatMatter(t *testing.T) {
 	t.Parallel()
-	for _, needed := range [][]int{{3}, {0, 11}, {5, 6, 7}} {
-		o := sim.Options{Seed: 1, Scenario: sim.Broken(12, needed...)}
+	for _, needed := range [][]int{{3}, {0, 7}, {4, 5}} {
+		o := sim.Options{Seed: 1, Scenario: sim.Broken(8, needed...)}
 		failed := sim.Run(o)
 		if failed.Violation == nil {
 			t.Fatal("the broken scenario is not broken")
@@ -43,7 +43,7 @@ func TestStandingStillChangesNothing(t *testing.T) {
 		}
 		return outcome{r.Stats.Begun, r.Stats.Committed, r.Stats.Owned, r.Stats.Served, r.Stats.Diverged, r.Stats.Cancelled}
 	}
-	for _, name := range []string{"main job, quai", "two sites", "isolated", "mesh cut"} {
+	for _, name := range []string{"main job, quai", "isolated"} {
 		scenario, ok := scenarios()[name]
 		if !ok {
 			t.Fatalf("no scenario %q", name)
