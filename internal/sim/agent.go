@@ -53,6 +53,15 @@ type crashed struct{}
 
 func newAgent(w *World, s *Site) *Agent { return &Agent{w: w, site: s} }
 
+// wakeAll has every actor of a life step as soon as it can.
+func (l *life) wakeAll() {
+	for _, actors := range []map[string]*Actor{l.workers, l.actors} {
+		for _, name := range sortedKeys(actors) {
+			actors[name].Wake()
+		}
+	}
+}
+
 // lives says whether it runs and does not stand still.
 func (a *Agent) lives() bool { return a.up && !a.frozen }
 

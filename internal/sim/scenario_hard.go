@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -191,15 +192,19 @@ type frozenRun struct {
 func (p *frozenRun) plan() {
 	w := p.w
 	w.at(0, func() { w.kill(lost) })
+	w.crash = func(site failover.SiteID, boundary string) bool {
+		guest, what, _ := strings.Cut(strings.TrimPrefix(boundary, "before "), ": ")
+		if what == "start: confirm" && p.site == nil {
+			op, _ := w.mainOp()
+			p.site, p.guest = w.sites[site], failover.GuestID(guest)
+			p.vmid = op.Guests[p.guest].VMID
+			w.loop.In(0, "freeze", func() { w.freeze(p.site, true) })
+			w.loop.In(5*time.Second, "cut off", func() { w.setUplink(p.site.name, false) })
+		}
+		return false
+	}
 	w.watch = func(e Committed) {
 		switch c := e.Command.(type) {
-		case failover.StepMoved:
-			if c.Token.Step == failover.StepStart && c.To == failover.StatusRunning && p.site == nil {
-				run := w.log.Last().Ops[c.Token.Op].Guests[c.Token.Guest]
-				p.site, p.guest, p.vmid = w.sites[run.Assignment.Target], c.Token.Guest, run.VMID
-				w.loop.In(0, "freeze", func() { w.freeze(p.site, true) })
-				w.loop.In(5*time.Second, "cut off", func() { w.setUplink(p.site.name, false) })
-			}
 		case failover.Stick:
 			if p.site != nil && c.Guest == p.guest && !p.called {
 				p.called = true

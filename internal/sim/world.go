@@ -394,6 +394,9 @@ func (w *World) freeze(s *Site, stands bool) {
 	if s.agent.up {
 		s.agent.life.eyes.goOnAll(w.loop.Now())
 	}
+	if s.agent.up && !stands {
+		s.agent.life.wakeAll() // it goes on where it stood, with what it knew then
+	}
 	w.log.Evaluate()
 }
 
