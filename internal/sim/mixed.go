@@ -187,44 +187,10 @@ func (w *World) crashAtRandom(r *rand.Rand, p float64, atMost int) {
 	}
 }
 
-// requests are what the faults of the machines hit.
-var requests = []lab.Match{
-	{Method: "POST"},
-	{Method: "GET"},
-	{Method: "POST", Path: "*/qemu"},
-	{Method: "POST", Path: "*/lxc"},
-	{Method: "POST", Path: "*/start"},
-	{Method: "DELETE"},
-	{Method: "PUT"},
-	{Method: "GET", Path: "*/tasks*"},
-	{Method: "GET", Path: "*/config"},
-	{Method: "GET", Path: "*/extractconfig*"},
-}
-
-var troubles = []lab.Fault{
-	{Effect: lab.EffectDelay, Delay: 8 * time.Second},
-	{Effect: lab.EffectHang},
-	{Effect: lab.EffectStatus, Status: 500, Text: "got timeout"},
-	{Effect: lab.EffectStatus, Status: 596, Text: "Broken pipe"},
-	{Effect: lab.EffectStatus, Status: 503, Text: "Service Unavailable"},
-	{Effect: lab.EffectDropReply},
-	{Effect: lab.EffectDropReply},
-	{Effect: lab.EffectTwice},
-	{Effect: lab.EffectTwice},
-	{Effect: lab.EffectCrashHost},
-	{Effect: lab.EffectHTML},
-	{Effect: lab.EffectTruncate},
-	{Effect: lab.EffectFillStorage},
-	{Effect: lab.EffectLoseSnapshot},
-	{Effect: lab.EffectCorruptSnapshot},
-	{Effect: lab.EffectWrongKey},
-	{Effect: lab.EffectRevokeToken},
-}
-
 func (i *incident) machineFault(when time.Duration) {
 	w, r := i.w, i.r
-	f := troubles[r.IntN(len(troubles))]
-	f.Match, f.Times = requests[r.IntN(len(requests))], 1+r.IntN(3)
+	f := lab.Troubles[r.IntN(len(lab.Troubles))]
+	f.Match, f.Times = lab.Requests[r.IntN(len(lab.Requests))], 1+r.IntN(3)
 	f.Match.Skip = r.IntN(3)
 	if chance(r, 0.4) {
 		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(i.brique())

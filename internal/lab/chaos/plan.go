@@ -179,50 +179,16 @@ func (d *draw) cuts(during func() time.Duration) {
 	}
 }
 
-// requests are what the faults of the machines hit; troubles what they do, as in the
-// simulator.
-var requests = []lab.Match{
-	{Method: "POST"},
-	{Method: "GET"},
-	{Method: "POST", Path: "*/qemu"},
-	{Method: "POST", Path: "*/lxc"},
-	{Method: "POST", Path: "*/start"},
-	{Method: "DELETE"},
-	{Method: "PUT"},
-	{Method: "GET", Path: "*/tasks*"},
-	{Method: "GET", Path: "*/config"},
-	{Method: "GET", Path: "*/extractconfig*"},
-}
-
-var troubles = []lab.Fault{
-	{Effect: lab.EffectDelay, Delay: 8 * time.Second},
-	{Effect: lab.EffectHang},
-	{Effect: lab.EffectStatus, Status: 500, Text: "got timeout"},
-	{Effect: lab.EffectStatus, Status: 596, Text: "Broken pipe"},
-	{Effect: lab.EffectStatus, Status: 503, Text: "Service Unavailable"},
-	{Effect: lab.EffectDropReply},
-	{Effect: lab.EffectDropReply},
-	{Effect: lab.EffectTwice},
-	{Effect: lab.EffectTwice},
-	{Effect: lab.EffectCrashHost},
-	{Effect: lab.EffectHTML},
-	{Effect: lab.EffectTruncate},
-	{Effect: lab.EffectFillStorage},
-	{Effect: lab.EffectLoseSnapshot},
-	{Effect: lab.EffectCorruptSnapshot},
-	{Effect: lab.EffectWrongKey},
-	{Effect: lab.EffectRevokeToken},
-	{Effect: lab.EffectKillTask},
-	{Effect: lab.EffectStallHost},
-	{Effect: lab.EffectProxyCut},
-}
+// troubles are those of the simulator, and what needs a machine that takes its time.
+var troubles = append(slices.Clone(lab.Troubles),
+	lab.Fault{Effect: lab.EffectKillTask}, lab.Fault{Effect: lab.EffectStallHost}, lab.Fault{Effect: lab.EffectProxyCut})
 
 // machine hits the host that others' guests are restored on; clearing its faults ends
 // what they have done, too.
 func (d *draw) machine(when time.Duration) {
 	s := d.brique()
 	f := troubles[d.IntN(len(troubles))]
-	f.Match, f.Times = requests[d.IntN(len(requests))], 1+d.IntN(3)
+	f.Match, f.Times = lab.Requests[d.IntN(len(lab.Requests))], 1+d.IntN(3)
 	f.Match.Skip = d.IntN(3)
 	f.Where = []string{"pve:", "pbs:"}[d.IntN(2)] + "raoull-" + s
 	d.add(Event{At: when, For: d.between(5*time.Second, 40*time.Second), Do: DoMachine, Site: s, Fault: &f})
