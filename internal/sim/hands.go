@@ -1,13 +1,10 @@
 package sim
 
 import (
-	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
-	"github.com/raoull/worldwidewelsh/internal/lab"
 )
 
 // hands are people who do things at the machines behind everybody's back.
@@ -114,22 +111,7 @@ func (w *World) startCopy(s *Site, run failover.GuestRun) {
 func (w *World) deleteCopy(s *Site, run failover.GuestRun) {
 	w.tell("a person deletes the copy %s of %s", at(s.name, run.VMID), run.Assignment.Guest)
 	w.check.handled[at(s.name, run.VMID)] = true
-	kind := "qemu"
-	if g, ok := s.raoull.Guest(run.VMID); ok {
-		kind = g.Kind
-	}
-	url := fmt.Sprintf("https://%s:8006/api2/json/nodes/%s/%s/%d?purge=1", hostAddr(s.index, 1), s.raoull.Node(), kind, run.VMID)
-	req, err := http.NewRequest(http.MethodDelete, url, http.NoBody)
-	if err != nil {
-		w.check.violated(err)
-		return
-	}
-	req.Header.Set("Authorization", "PVEAPIToken="+pveToken+"="+secret)
-	res, err := lab.InProcess(s.raoull).RoundTrip(req)
-	if err == nil {
-		err = errors.Join(nil, res.Body.Close())
-	}
-	if err != nil {
+	if err := s.raoull.RemoveGuest(run.VMID, w.loop.Now()); err != nil {
 		w.check.violated(err)
 	}
 }
