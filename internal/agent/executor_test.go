@@ -250,6 +250,69 @@ func TestCleanupRemovesCopyAndPin(t *testing.T) {
 	}
 }
 
+// A copy that somebody has started by hand may hold what its users wrote: whether it still runs or not, nobody but
+// a person deletes it (S7; the simulator's seed 23981).
+func TestCleanupLeavesACopyThatHasRun(t *testing.T) {
+	for _, at := range []string{"stopped", "running"} {
+		t.Run(at, func(t *testing.T) {
+			r := newRig(t)
+			r.begin()
+			r.when("the copy exists", func() bool { g, ok := r.pve.Guest(vmid); return ok && g.Lock == "" })
+			if err := r.pve.StartGuest(vmid, r.now); err != nil {
+				t.Fatal(err)
+			}
+			r.later(time.Second)
+			if at == "stopped" {
+				if err := r.pve.StopGuest(vmid, r.now); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.must(failover.CancelOp{Op: r.op().ID, Reason: failover.Reason{Code: failover.CodeBack}})
+			r.later(time.Hour)
+			r.until("cleanup failed")
+			if _, ok := r.pve.Guest(vmid); !ok || r.count("DELETE", fmt.Sprintf("/qemu/%d", vmid)) != 0 {
+				t.Error("a copy that has run was deleted, or was to be")
+			}
+			for _, want := range []string{"started", "root@pam", "qm destroy 90000", "wwwctl op retry " + string(r.op().ID)} {
+				if !strings.Contains(r.note(), want) {
+					t.Errorf("the note is %q and lacks %q", r.note(), want)
+				}
+			}
+			// A person has looked and removed it: the retry ends well.
+			if err := r.pve.RemoveGuest(vmid, r.now); err != nil {
+				t.Fatal(err)
+			}
+			step, _, _ := r.run().Current()
+			r.must(failover.Stick{Op: r.op().ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeRetry, Args: map[string]string{"step": string(step.ID)}}})
+			r.must(failover.RetryOp{Op: r.op().ID})
+			r.until("nothing left")
+		})
+	}
+}
+
+// What ran under this id before our copy was made is no reason to keep the copy.
+func TestCleanupIgnoresStartsOfEarlierCopies(t *testing.T) {
+	r := newRig(t)
+	if err := r.pve.AddGuest(lab.GuestSpec{ID: vmid, Kind: "vm", Name: "earlier"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.pve.StartGuest(vmid, r.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.pve.StopGuest(vmid, r.now); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.pve.RemoveGuest(vmid, r.now); err != nil {
+		t.Fatal(err)
+	}
+	r.begin()
+	r.later(time.Minute)
+	r.when("the copy exists", func() bool { g, ok := r.pve.Guest(vmid); return ok && g.Lock == "" })
+	r.must(failover.CancelOp{Op: r.op().ID, Reason: failover.Reason{Code: failover.CodeBack}})
+	r.later(time.Hour)
+	r.until("nothing left")
+}
+
 func TestVanishedRestorePointNeedsNoRelease(t *testing.T) {
 	r := newRig(t)
 	r.begin()

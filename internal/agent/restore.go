@@ -125,7 +125,7 @@ func (j *job) restore(ctx context.Context) (time.Time, *outcome) {
 		return j.restoreLog(ctx)
 	case restoreVerify:
 		return j.restoreVerify(ctx)
-	case restoreStub, restoreStubOff, restoreStubEnd:
+	case restoreStub, restoreStubRun, restoreStubOff, restoreStubEnd:
 		return j.removeStub(ctx)
 	}
 	if freeing(m.phase) {

@@ -325,6 +325,25 @@ func (r *rig) until(want string) {
 	r.t.Fatalf("the run stands at %q, want %q; note %q; requests %v", r.status(), want, r.note(), r.requests)
 }
 
+// when steps until a state of the world holds.
+func (r *rig) when(what string, holds func() bool) {
+	r.t.Helper()
+	for range 400 {
+		if holds() {
+			return
+		}
+		r.step()
+	}
+	r.t.Fatalf("never: %s; the run stands at %q", what, r.status())
+}
+
+// later lets time pass in which nobody does anything.
+func (r *rig) later(d time.Duration) {
+	r.now = r.now.Add(d)
+	r.log.now = r.now
+	r.pve.Advance(r.now)
+}
+
 func (r *rig) note() string {
 	step, _, _ := r.run().Current()
 	return string(step.Failure) + " " + step.Note

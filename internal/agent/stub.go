@@ -149,6 +149,7 @@ func (j *job) unfreed(err error) *outcome {
 // Where the removal of a failed restore's rest stands.
 const (
 	restoreStub    = "stub"     // look at it
+	restoreStubRun = "stub-run" // has anybody started it?
 	restoreStubOff = "stub-off" // delete it
 	restoreStubEnd = "stub-end" // follow the deletion
 )
@@ -170,11 +171,13 @@ func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
 		case c.Lock() != "":
 			return j.now, m.failing
 		}
-		m.phase = restoreStubOff
+		m.phase = restoreStubRun
 		return j.now, nil
+	case restoreStubRun:
+		return j.neverStarted(ctx, restoreStubOff)
 	case restoreStubOff:
 		if j.now.Sub(m.confirmed) > confirmAge {
-			return j.confirm(ctx, restoreStubOff)
+			return j.confirm(ctx, restoreStubRun)
 		}
 		j.call("destroy stub")
 		upid, err := j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)

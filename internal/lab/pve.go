@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -272,9 +273,16 @@ func (p *PVE) PowerOn(now time.Time) {
 	for _, id := range p.guestIDs() {
 		g := p.st.Guests[id]
 		if g.Conf["onboot"] == "1" && g.Conf["lock"] == "" && p.canStart(g, &task{}) == nil {
-			g.start(p.st.Now)
+			p.startByRoot(g)
 		}
 	}
+}
+
+// startByRoot starts a guest as the console and the boot of the host do: with a start task of root's in the
+// list, which qm, pct and startall leave as the API does.
+func (p *PVE) startByRoot(g *guest) {
+	p.begin(taskType(g.Kind, "start"), strconv.Itoa(g.ID), "root@pam").finish(p.wall(), nil)
+	g.start(p.st.Now)
 }
 
 // SetQuorum says whether the host's corosync cluster has a majority. It matters only with a Cluster.
@@ -312,7 +320,7 @@ func (p *PVE) StartGuest(id int, now time.Time) error {
 		return fmt.Errorf("start guest %d: %w", id, err)
 	}
 	if !g.Running {
-		g.start(p.st.Now)
+		p.startByRoot(g)
 	}
 	return nil
 }
@@ -344,7 +352,7 @@ func (p *PVE) RemoveGuest(id int, now time.Time) error {
 		return fmt.Errorf("remove guest %d: VM is locked (%s)", id, g.Conf["lock"])
 	}
 	delete(p.st.Guests, id)
-	p.dirty = true
+	p.begin(taskType(g.Kind, "destroy"), strconv.Itoa(id), "root@pam").finish(p.wall(), nil)
 	return nil
 }
 

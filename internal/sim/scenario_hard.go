@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -123,6 +124,52 @@ func (w *World) makeForeign(s *Site, id, vlan int) lab.GuestView {
 	}
 	g, _ := s.raoull.Guest(id)
 	return g
+}
+
+// CopyStarted is a person who starts a prepared copy by hand, and users who
+// write into it, before the lost site is back: the cleanup is refused while it
+// runs. Then its host reboots, so that it is off, and somebody has what is
+// stuck try again. (The campaign of seed 23981 once lost it so.)
+func CopyStarted() Scenario {
+	var site *Site
+	var id int
+	return Scenario{
+		Name:    "copy started by hand",
+		Prepare: func(o *Options) { o.Timing.Commit = 90 * time.Second },
+		Plan: func(w *World) {
+			w.at(0, func() { w.kill(lost) })
+			w.at(60*time.Second, func() {
+				w.withCopy(func(s *Site, run failover.GuestRun) {
+					site, id = s, run.VMID
+					w.startCopy(s, run)
+				})
+			})
+			w.at(70*time.Second, func() { w.revive(lost) })
+			w.at(150*time.Second, func() { w.crashHost(site, 10*time.Second) })
+			w.at(200*time.Second, func() {
+				for _, op := range sortedKeys(w.log.Last().Ops) {
+					w.propose(failover.RetryOp{Op: op})
+				}
+			})
+		},
+		Until: Warm + 6*time.Minute,
+		Check: func(w *World) error {
+			if site == nil {
+				return errors.New("no copy was prepared")
+			}
+			if _, ok := site.raoull.Guest(id); !ok {
+				return fmt.Errorf("invariant S7 violated: %s, which has run, is gone", at(site.name, id))
+			}
+			for _, op := range w.log.Last().Ops {
+				for _, run := range op.Guests {
+					if step, _, left := run.Current(); run.Assignment.Target == site.name && run.VMID == id && (!left || run.State != failover.RunStuck || !strings.Contains(step.Note, "started")) {
+						return fmt.Errorf("%s is %s with note %q, want stuck over a copy that has run", run.Assignment.Guest, run.State, step.Note)
+					}
+				}
+			}
+			return nil
+		},
+	}
 }
 
 // StaleTarget cuts a target off in the middle of a restore, which goes on; the

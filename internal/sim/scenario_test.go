@@ -48,6 +48,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"few votes":                 sim.FewVotes,
 		"foreign guest":             func() sim.Scenario { return sim.ForeignGuest(0) },
 		"foreign guest, returns":    func() sim.Scenario { return sim.ForeignGuest(25 * time.Second) },
+		"copy started by hand":      sim.CopyStarted,
 		"stale target":              sim.StaleTarget,
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,

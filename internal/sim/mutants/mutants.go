@@ -212,6 +212,12 @@ func hands() []Mutant {
 			"the done-check looks at the world",
 		),
 		one(
+			"a-copy-that-ran-is-deleted", "internal/agent/cleanup.go",
+			"\tif i < 0 {\n",
+			"\tif i < len(tasks) {\n",
+			"S7: what users may have written into is left to a person",
+		),
+		one(
 			"every-copy-is-ours", "internal/agent/restore.go",
 			"\treturn ok && m.Network == want.Network && m.Guest == want.Guest && m.Op == want.Op",
 			"\treturn ok && m.Network == want.Network || !c.Bare()",
