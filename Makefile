@@ -24,6 +24,11 @@ build: ## build wwwd, wwwctl and wwwlab into bin/
 demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SITE, DNS=bind|knot|powerdns, JSON=1)
 	@$(BIN)/wwwlab demo $(if $(KILL),--kill $(KILL)) $(if $(DNS),--dns $(DNS)) $(if $(JSON),--json)
 
+.PHONY: demos
+demos: build ## every scenario of the demo, one after the other
+	@for s in site rescue parpaing host leader-killed target-dies-too; do \
+	  echo "demos: $$s"; $(BIN)/wwwlab demo --scenario $$s || exit 1; done; echo "demos: ok"
+
 lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it)
 	$(BIN)/wwwlab up --dir .lab
 

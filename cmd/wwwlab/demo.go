@@ -116,6 +116,9 @@ func checkVictim(c demoConfig) error {
 func playDemo(ctx context.Context, c demoConfig) report {
 	r := report{OK: true, Guests: []guestReport{}}
 	d := &demo{begun: time.Now(), out: c.out, config: c}
+	if c.shows.beside != nil {
+		d.beside = func(ctx context.Context, f facts) error { return c.shows.beside(ctx, d, f) }
+	}
 	err := d.inRoom(ctx, func() (err error) {
 		var f facts
 		if f, err = d.play(ctx); err == nil {
@@ -179,6 +182,7 @@ type demo struct {
 	begun  time.Time
 	killed time.Time // zero: not yet
 	spoke  time.Time
+	second secondBlow
 
 	before func(ctx context.Context) error          // just before the plug is pulled; nil: nothing
 	beside func(ctx context.Context, f facts) error // beside the following; nil: nothing

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -174,10 +176,12 @@ func (d *demo) verify(ctx context.Context, f *facts) {
 func (d *demo) expected(f *facts) map[failover.GuestID]failover.SiteID {
 	out := map[failover.GuestID]failover.SiteID{}
 	for _, g := range d.room.lab.Guests {
-		if home := failover.SiteID(d.room.lab.Home(g)); home != f.site {
+		home := failover.SiteID(d.room.lab.Home(g))
+		if home != f.site && !slices.Contains(d.room.fabric.Dead(), string(home)) {
 			out[failover.GuestID(g.Name)] = home
 		}
 	}
+	maps.Copy(out, f.kept)
 	if f.op == nil {
 		return out
 	}

@@ -33,6 +33,7 @@ type room struct {
 	fabric   *fabric.Fabric
 	children *fabric.Children
 	watched  chan struct{} // closed when nobody reads the children's ends any more
+	mute     string        // a site with power whose agent is gone with its machine; "": none
 }
 
 // roomConfig says which network to build.
@@ -311,8 +312,8 @@ func (r *room) view(ctx context.Context) roomView {
 	return v
 }
 
-// living returns the sites that have power.
+// living returns the sites that have power, and a machine for their agent.
 func (r *room) living() []string {
-	dead := r.fabric.Dead()
+	dead := append(r.fabric.Dead(), r.mute)
 	return slices.DeleteFunc(r.lab.Names(), func(s string) bool { return slices.Contains(dead, s) })
 }

@@ -20,6 +20,7 @@ type scenario struct {
 	victim string                                                 // unless --kill says; "": the brique that leads
 	shape  func(*site.Lab) error                                  // the network that it needs
 	strike func(ctx context.Context, d *demo, f *facts) error     // what happens; nil: the site loses its power
+	beside func(ctx context.Context, d *demo, f facts) error      // what happens while it is answered to; nil: nothing
 	also   func(ctx context.Context, d *demo, f facts, r *report) // what must be so besides
 }
 
@@ -29,6 +30,9 @@ func scenarios() []scenario {
 		{name: "site"},
 		{name: "rescue", victim: "fabrique", strike: strikeRescue, also: rescuedBeside},
 		{name: "parpaing", victim: "halle", shape: (*site.Lab).SettleParpaing, strike: strikeParpaing},
+		{name: "host", victim: "fabrique", shape: (*site.Lab).LodgeAtRaoull, strike: strikeHost, also: hostGoneAlone},
+		{name: "leader-killed", victim: "fabrique", beside: killLeader, also: wentOn},
+		{name: "target-dies-too", victim: "moulin", shape: slowRestores, beside: killTarget, also: wentElsewhere},
 	}
 }
 

@@ -22,6 +22,7 @@ type facts struct {
 	events []failover.Event
 	op     *failover.OpView                     // the operation that answered to it; nil: none began
 	moving map[failover.GuestID]failover.SiteID // guests that had to move, with their home
+	kept   map[failover.GuestID]failover.SiteID // guests that must stay where they are although something is struck beside them
 	before map[failover.GuestID][]string        // lines of data that a member read just before
 	after  map[failover.GuestID][]string        // and at the end, wherever the name led
 	names  []nameCheck

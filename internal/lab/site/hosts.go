@@ -258,17 +258,20 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.Owner == network.OwnerStructure && len(pve.Guests()) == 0 {
-		err = p.populate(pve)
+	if len(pve.Guests()) == 0 {
+		err = p.populate(pve, h)
 	}
 	return pve, err
 }
 
-// populate puts the structure's guests on its host; they start when it gets power.
-func (p *process) populate(pve *lab.PVE) error {
+// populate puts the guests that live on a host there; they start when it gets power.
+func (p *process) populate(pve *lab.PVE, h Host) error {
 	now := time.Now()
 	pve.Advance(now)
 	for _, g := range p.lab.GuestsOf(p.name) {
+		if !h.lodges(g) {
+			continue
+		}
 		vlan := p.lab.VLAN(g.Structure)
 		nic := fmt.Sprintf("virtio=%s,bridge=%s,tag=%d", mac(g), Bridge, vlan)
 		kind := "qemu"

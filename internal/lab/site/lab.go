@@ -85,7 +85,8 @@ type Member struct {
 	ID        int               `json:"id"`
 	Type      network.GuestType `json:"type"`
 	Structure string            `json:"structure"`
-	Number    int               `json:"number"` // within the structure: its address
+	Number    int               `json:"number"`           // within the structure: its address
+	Raoull    bool              `json:"raoull,omitempty"` // it lives on Raoull's machine of the site, not on the structure's
 	Priority  int               `json:"priority"`
 	After     []string          `json:"after,omitempty"`
 	Disk      int64             `json:"disk"`   // bytes
@@ -199,15 +200,18 @@ func (l *Lab) Hosts(i int) []Host {
 	return nil
 }
 
-// structureHost returns the name of a site's machine that is its structure's.
-func (l *Lab) structureHost(i int) string {
+// HostOf returns the name of the machine of site i that a guest lives on.
+func (l *Lab) HostOf(i int, g Member) string {
 	for _, h := range l.Hosts(i) {
-		if h.Owner == network.OwnerStructure {
+		if h.PVE && h.lodges(g) {
 			return h.Name
 		}
 	}
 	return ""
 }
+
+// lodges says whether a guest of the host's site lives on it.
+func (h Host) lodges(g Member) bool { return g.Raoull == (h.Owner == network.OwnerRaoull) }
 
 // store returns the machine with the PBS of a site.
 func (l *Lab) store(i int) (Host, bool) {

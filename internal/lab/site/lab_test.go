@@ -66,6 +66,44 @@ func TestNetworkOfEverySizeIsSound(t *testing.T) {
 	}
 }
 
+// TestGuestsOfRaoull: they are declared on Raoull's machine, with addresses, ids and names of their
+// own, in a network that is sound.
+func TestGuestsOfRaoull(t *testing.T) {
+	l, err := site.Layout(site.DefaultSites, 77)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.LodgeAtRaoull(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := netyaml.Marshal(l.Spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec, problems := netyaml.Parse("network.yaml", b)
+	for _, p := range problems {
+		t.Errorf("%s: %s (%s)", p.Path, p.Message, p.Hint)
+	}
+	numbers := map[int]string{}
+	lodged := 0
+	for _, g := range l.GuestsOf("fabrique") {
+		if other, taken := numbers[g.Number]; taken {
+			t.Errorf("%s and %s have one address", g.Name, other)
+		}
+		numbers[g.Number] = g.Name
+		want := network.HostID("pve-fabrique")
+		if g.Raoull {
+			want, lodged = "raoull-fabrique", lodged+1
+		}
+		if got := spec.Guests[network.GuestID(g.Name)].Host; got != want {
+			t.Errorf("%s lives on %s, want %s", g.Name, got, want)
+		}
+	}
+	if lodged != 2 {
+		t.Errorf("%d guests live on Raoull's machine, want 2", lodged)
+	}
+}
+
 // TestLayoutHoldsWhatTheDemoShows checks the promises of the demo's network.
 func TestLayoutHoldsWhatTheDemoShows(t *testing.T) {
 	l, err := site.Layout(site.DefaultSites, 77)

@@ -63,6 +63,17 @@ func (l *Lab) SettleParpaing() error {
 	return fmt.Errorf("a lab of %d sites has no parpaing", len(l.Sites))
 }
 
+// LodgeAtRaoull adds guests that live on Raoull's machine of the second brique, beside those
+// on the structure's.
+func (l *Lab) LodgeAtRaoull() error {
+	at := l.Sites[1]
+	l.addGuests(at.Name, at.Structure, 50, []Member{
+		{Name: "visio", Type: network.VM, Priority: 1, Disk: 8 * mib, Raoull: true},
+		{Name: "liens", Type: network.CT, Priority: 2, Disk: 4 * mib, Raoull: true, After: []string{"visio"}},
+	})
+	return nil
+}
+
 func (l *Lab) addBrique() {
 	k := 0
 	for _, s := range l.Sites {
@@ -81,8 +92,14 @@ func (l *Lab) addBrique() {
 
 // addGuests adds the guests of a structure; their ids begin at 1000 times a number.
 func (l *Lab) addGuests(name, structure string, thousand int, guests []Member) {
+	first := 0 // the structure may have guests already
+	for _, g := range l.Guests {
+		if g.Structure == structure {
+			first++
+		}
+	}
 	for i, g := range guests {
-		g.ID, g.Structure, g.Number = 1000*thousand+101+i, structure, i
+		g.ID, g.Structure, g.Number = 1000*thousand+101+i, structure, first+i
 		label := g.Name
 		g.Name = label + "-" + name
 		g.Names = []string{label + "." + name + "." + l.Zone}

@@ -112,7 +112,7 @@ func (l *Lab) guest(g Member) network.Guest {
 	i, _ := l.Index(l.Home(g)) // Layout makes no guest without a home
 	out := network.Guest{
 		ID: g.ID, Type: g.Type, Structure: network.StructureID(g.Structure),
-		Host: network.HostID(l.structureHost(i)), Priority: g.Priority, Names: g.Names,
+		Host: network.HostID(l.HostOf(i, g)), Priority: g.Priority, Names: g.Names,
 		Memory: network.Bytes(g.Memory), Disk: network.Bytes(g.Disk),
 		Check: &network.Check{
 			URL: fmt.Sprintf("http://{address}:%d/status", l.Ports().Guest), Expect: "installed",

@@ -67,24 +67,39 @@ func (p *process) ask(ctx context.Context, do func(now time.Time) error) error {
 	}
 }
 
-// home returns the structure's host and its guests.
-func (p *process) home() (*lab.PVE, []Member) {
-	guests := p.lab.GuestsOf(p.name)
-	for _, m := range p.machines {
-		if m.Owner == network.OwnerStructure && len(guests) > 0 {
-			return m.pve, guests
-		}
-	}
-	return nil, nil
+// resident is a guest where it lives.
+type resident struct {
+	Member
+	pve  *lab.PVE
+	into string // the storage entry that its backups go through
 }
 
-// backUp backs the structure's guests up when their time has come, as the host's own
-// job does, and tells whether it did.
+// residents returns the guests of the site whose host has power, each where it lives.
+func (p *process) residents() []resident {
+	var out []resident
+	for _, m := range p.machines {
+		if m.pve == nil || m.power.isOff() {
+			continue
+		}
+		into := ownBackups
+		if m.Owner == network.OwnerRaoull {
+			into = sourceEntry(p.name)
+		}
+		for _, g := range p.lab.GuestsOf(p.name) {
+			if m.lodges(g) {
+				out = append(out, resident{g, m.pve, into})
+			}
+		}
+	}
+	return out
+}
+
+// backUp backs the guests up when their time has come, as their host's own job does, and
+// tells whether it did.
 func (p *process) backUp(next map[int]time.Time, now time.Time) bool {
-	pve, guests := p.home()
 	did := false
-	for _, g := range guests {
-		v, ok := pve.Guest(g.ID)
+	for _, g := range p.residents() {
+		v, ok := g.pve.Guest(g.ID)
 		if !ok || !v.Serving || now.Before(next[g.ID]) {
 			continue
 		}
@@ -92,7 +107,7 @@ func (p *process) backUp(next map[int]time.Time, now time.Time) bool {
 			continue // it has written next to nothing yet
 		}
 		next[g.ID] = now.Add(p.lab.Timing.Backup.D())
-		if err := pve.Backup(g.ID, ownBackups, now); err != nil {
+		if err := g.pve.Backup(g.ID, g.into, now); err != nil {
 			p.log.Warn("backup failed", "guest", g.Name, "err", err)
 			continue
 		}
@@ -103,11 +118,10 @@ func (p *process) backUp(next map[int]time.Time, now time.Time) bool {
 
 // backUpNow backs every running guest up out of turn.
 func (p *process) backUpNow(now time.Time) error {
-	pve, guests := p.home()
 	var errs []error
-	for _, g := range guests {
-		if v, ok := pve.Guest(g.ID); ok && v.Running {
-			errs = append(errs, pve.Backup(g.ID, ownBackups, now))
+	for _, g := range p.residents() {
+		if v, ok := g.pve.Guest(g.ID); ok && v.Running {
+			errs = append(errs, g.pve.Backup(g.ID, g.into, now))
 		}
 	}
 	return errors.Join(errs...)
