@@ -66,8 +66,10 @@ type zoneMemory struct {
 	nudged  time.Time // when somebody last said that the zone changed
 	part    int       // where the next round begins among the names
 	copies  map[netip.AddrPort]*copyOf
-	writes  map[netip.AddrPort]*backoff
-	told    map[netip.AddrPort]*backoff // NOTIFY
+	// settling are updates of this decision whose effect does not show yet.
+	settling map[netip.AddrPort]*writer
+	writes   map[netip.AddrPort]*backoff
+	told     map[netip.AddrPort]*backoff // NOTIFY
 }
 
 type backoff struct {
@@ -203,7 +205,7 @@ func (p *Publisher) choose(s *failover.State, now time.Time) (time.Time, bool) {
 			continue
 		}
 		if z.changed != st.Changed {
-			z.changed, z.since = st.Changed, now
+			z.changed, z.since, z.settling = st.Changed, now, nil
 		}
 		g, ok := GoalOf(s, name)
 		if !ok {
@@ -223,9 +225,9 @@ func (p *Publisher) conclude(ctx context.Context, now time.Time) time.Time {
 	p.round = nil
 	good := r.good()
 	z.next = now.Add(r.rest())
-	if !good && r.mayLag && now.Sub(z.since) < lagGrace {
+	if r.settles || !good && r.mayLag && now.Sub(z.since) < lagGrace {
 		z.next = now.Add(lagRetry)
-		return now.Add(lagRetry)
+		return now // other zones do not wait for this one
 	}
 	name := r.goal.Zone
 	st := p.Log.State().Zones[name]

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
+
+	"github.com/miekg/dns"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
 )
@@ -30,9 +33,8 @@ func TestWhatRealPrimariesRefuse(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				for !u.Step(ctx) {
-				}
-				return u.Err()
+				clock := time.Now()
+				return hurry(ctx, u, &clock)
 			}
 			fresh := alias("www.failover.test.")
 			fresh[0].Fresh = true
@@ -109,6 +111,48 @@ func TestRealPrimariesKeepToTheRightsOfAKey(t *testing.T) {
 			}
 			if got := answersOf(t, addr, "www.failover.test.", 1); len(got) != 1 || got[0] != "198.51.100.1" {
 				t.Errorf("a refused update was applied in part: %v", got)
+			}
+		})
+	}
+}
+
+// A name is turned from one CNAME to another in one update, after which it is
+// never without records, also where the server signs.
+func TestRealPrimariesTurnAnAlias(t *testing.T) {
+	const name = "alias.failover.test."
+	to := func(target string, ttl time.Duration) []dnsctl.Record {
+		return []dnsctl.Record{{Name: name, Type: "CNAME", TTL: ttl, Data: target}}
+	}
+	for _, p := range slices.Concat(primaries(), signingPrimaries()) {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			addr := p.run(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			inner := signer(t, goodKey, 0)
+			updates := 0
+			ex := exchangeFunc(func(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+				if m.Opcode == dns.OpcodeUpdate {
+					updates++
+				}
+				return inner.Exchange(ctx, server, m)
+			})
+			before := to("moulin.site.failover.test.", time.Minute)
+			for n, after := range [][]dnsctl.Record{
+				to("quai.site.failover.test.", time.Minute), to("moulin.site.failover.test.", 2*time.Minute), to("www.failover.test.", time.Minute),
+			} {
+				c := []dnsctl.Change{{Name: name, Type: "CNAME", Before: before, After: after}}
+				if _, err := update(ctx, ex, addr, dnsctl.Token{Generation: 1, Index: uint64(n + 1)}, c); err != nil {
+					t.Errorf("to %v: %v", after, err)
+				}
+				r := ask(t, "tcp", addr, question(name, dns.TypeCNAME))
+				if len(r.Answer) != 1 || r.Answer[0].Header().Ttl != uint32(after[0].TTL.Seconds()) || r.Answer[0].(*dns.CNAME).Target != after[0].Data {
+					t.Errorf("want %v, got %v", after, r.Answer)
+				}
+				before = after
+			}
+			if updates != 3 {
+				t.Errorf("%d updates for 3 moves", updates)
 			}
 		})
 	}

@@ -25,6 +25,7 @@ type round struct {
 	results map[string]bool
 	notes   map[string]string
 	mayLag  bool // nothing is wrong but that a server is behind
+	settles bool // a primary does not show yet what it accepted: the next round goes on there
 }
 
 // errand is what is to be done at one server.
@@ -55,9 +56,10 @@ func newRound(p *Publisher, g Goal, z *zoneMemory, now time.Time) *round {
 		case w != nil && w.changed == g.Token.Index && now.Before(w.until):
 			r.note(a, w.err)
 		default:
-			r.line = append(r.line, errand{kind: toWrite, server: a})
+			r.line = append(r.line, errand{kind: toWrite, server: a, write: z.settling[a]})
 		}
 	}
+	z.settling = map[netip.AddrPort]*writer{}
 	if g.Embedded {
 		for _, a := range g.Secondaries {
 			if t := z.told[a]; t == nil || t.changed != g.Token.Index || t.err != nil && !now.Before(t.until) {
@@ -149,6 +151,9 @@ func (r *round) othersWait() bool {
 func (r *round) open(e *errand, now time.Time) bool {
 	switch e.kind {
 	case toWrite:
+		if e.write != nil { // begun in the round before
+			return true
+		}
 		ex, err := r.p.Exchange, error(nil)
 		if r.p.Sign != nil {
 			ex, err = r.p.Sign(r.goal.Key)
@@ -190,7 +195,10 @@ func (r *round) do(ctx context.Context, now time.Time) bool {
 	e := r.current
 	switch e.kind {
 	case toWrite:
-		done := e.write.Step(ctx)
+		done := e.write.Step(ctx, now)
+		if !done && e.write.settles(now) {
+			return r.settle(e)
+		}
 		return done && r.written(e, now) || r.asked(e, done)
 	case toTell:
 		r.told(e, Notify(ctx, r.p.Exchange, e.server.String(), r.goal.zone), now)
@@ -219,6 +227,15 @@ func (r *round) again(e *errand, err error) bool {
 		later := r.line[i]
 		r.line = append(slices.Delete(r.line, i, i+1), errand{kind: later.kind, server: later.server, patient: true})
 	}
+	return true
+}
+
+// settle leaves a primary alone for now that takes its time; the others do not wait for it.
+func (r *round) settle(e *errand) bool {
+	delete(r.memory.copies, e.server)
+	r.memory.settling[e.server] = e.write
+	r.settles = true
+	r.line = slices.DeleteFunc(r.line, func(o errand) bool { return o.server == e.server })
 	return true
 }
 

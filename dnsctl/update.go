@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -81,6 +82,13 @@ func occupants() []uint16 {
 // addsAlias says whether a change puts a CNAME where none stands.
 func (c Change) addsAlias() bool { return c.Type == "CNAME" && len(c.Before) == 0 && len(c.After) > 0 }
 
+// turnsAlias says whether a change gives a CNAME another target. It is only added then, since that replaces the old one
+// (RFC 2136 section 3.4.2.2). A Knot that signs ignores it after a removal: the name's NSEC is in the way then, and the
+// name would be gone.
+func (c Change) turnsAlias() bool {
+	return c.Type == "CNAME" && len(c.Before) == 1 && len(c.After) == 1 && c.Before[0].Data != c.After[0].Data
+}
+
 // updateMessage is the one atomic UPDATE (RFC 2136) of a decision: if the fence still is as read (nil: absent), it and
 // the changed sets are replaced. All removals precede all insertions, since several records make up one set.
 func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (*dns.Msg, error) {
@@ -122,7 +130,9 @@ func updateMessage(zone string, token Token, fence *dns.TXT, changes []Change) (
 			}
 			continue
 		}
-		m.RemoveRRset([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name, Rrtype: codecs[c.Type].code}}})
+		if !c.turnsAlias() {
+			m.RemoveRRset([]dns.RR{&dns.ANY{Hdr: dns.RR_Header{Name: c.Name, Rrtype: codecs[c.Type].code}}})
+		}
 		for _, r := range c.After {
 			rr, err := r.RR()
 			if err != nil {
@@ -157,6 +167,10 @@ const (
 	maxUpdate = dns.MaxMsgSize - 512
 	// maxLost bounds how often it writes into silence, each of which costs the caller a deadline.
 	maxLost = 3
+	// settleWithin is how long a server may show something older than it holds: BIND with inline signing takes updates
+	// into the unsigned zone and serves the signed one, which follows some tenths of a second later, more under load.
+	settleWithin = 5 * time.Second
+	settleRetry  = 100 * time.Millisecond // between two looks at it
 )
 
 // Updater brings the changes of one decision to one primary: read the fence, write under it, verify; one exchange per
@@ -170,15 +184,20 @@ type Updater struct {
 
 	basis Token // of the decision that the changes start from; zero: not known
 
-	phase  updatePhase
-	fence  *dns.TXT
-	writes int
-	lost   int
-	sent   bool  // an update went out and its outcome is not known
-	lostTo bool  // an update failed by its prerequisites
-	denied error // an update was answered, but with no signature that would make the answer sure
-	verify *Verifier
-	err    error
+	phase    updatePhase
+	fence    *dns.TXT
+	writes   int
+	lost     int
+	sent     bool  // an update went out and its outcome is not known
+	lostTo   int   // rcode of the prerequisite by which the last update failed; 0: it did not
+	ours     bool  // the fence that was read last carries our token
+	accepted bool  // an update was applied, so that our fence stands there or a newer one
+	denied   error // an update was answered, but with no signature that would make the answer sure
+	verify   *Verifier
+	err      error
+
+	until   time.Time // before which another look is of no use
+	settled time.Time // when patience with a view that lags ends; zero: none has
 }
 
 // NewUpdater checks the changes: known types, names within the zone, canonical records that belong to their set.
@@ -202,18 +221,34 @@ func NewUpdater(ex Exchanger, server, zone string, token Token, changes []Change
 }
 
 // Step makes the next exchange under the context's deadline and says whether the work has ended; then Err tells how.
-func (u *Updater) Step(ctx context.Context) (done bool) {
+// While it has not, the next step is to be made at Until.
+func (u *Updater) Step(ctx context.Context, now time.Time) (done bool) {
 	switch u.phase {
 	case reading:
-		u.read(ctx)
+		u.read(ctx, now)
 	case writing:
 		u.write(ctx)
 	case verifying:
 		if u.verify.Step(ctx) {
-			u.judge()
+			u.judge(now)
 		}
 	}
 	return u.phase == ended
+}
+
+// Until is when the next step is worth its exchange: in the past, but for a server that shows less than it holds.
+func (u *Updater) Until() time.Time { return u.until }
+
+// lags has the fence looked at again a little later, and ends the work with err if that was done for long enough.
+func (u *Updater) lags(now time.Time, err error) {
+	if u.settled.IsZero() {
+		u.settled = now.Add(settleWithin)
+	}
+	if !now.Before(u.settled) {
+		u.end(err)
+		return
+	}
+	u.phase, u.until = reading, now.Add(settleRetry)
 }
 
 // Err is nil once the records are verified at the server, and before the end; else it wraps ErrFenced, ErrUncertain,
@@ -236,7 +271,7 @@ func (u *Updater) end(err error) {
 }
 
 // read looks at the fence at the primary itself and decides what follows.
-func (u *Updater) read(ctx context.Context) {
+func (u *Updater) read(ctx context.Context, now time.Time) {
 	q := new(dns.Msg)
 	q.SetQuestion(fenceName(u.zone), dns.TypeTXT)
 	q.Id, q.RecursionDesired = 0, false
@@ -258,20 +293,40 @@ func (u *Updater) read(ctx context.Context) {
 		u.end(err)
 		return
 	}
-	if u.lostTo && sameFence(u.fence, fence) && slices.ContainsFunc(u.changes, Change.addsAlias) {
-		u.end(ErrOccupied) // no other writer: it was the other prerequisite
+	switch same := sameFence(u.fence, fence); {
+	case same && u.lostTo != 0:
+		u.lostToNobody(now)
 		return
+	case !same && !u.accepted:
+		u.settled = time.Time{} // it moves, and each of its moves can cost a write, which are counted
 	}
-	u.sent, u.lostTo, u.fence = false, false, fence
-	if u.denied != nil && order != 0 {
+	u.sent, u.lostTo, u.fence, u.ours = false, 0, fence, order == 0
+	u.accepted = u.accepted || order == 0 && u.writes > 0
+	switch {
+	case u.denied != nil && order != 0:
 		u.end(fmt.Errorf("%w: %w", ErrRefused, u.denied))
-		return
-	}
-	if order == 0 { // written before, by us or by a leader with the same State: only look
+	case order == 0: // written before, by us or by a leader with the same State: only look
 		u.startVerifying()
-		return
+	case u.accepted:
+		u.lags(now, u.ineffective())
+	default:
+		u.phase = writing
 	}
-	u.phase = writing
+}
+
+// lostToNobody judges an update that failed by its prerequisites while the fence looks as before: either it was another
+// prerequisite, or what is shown is older than what the server compared with.
+func (u *Updater) lostToNobody(now time.Time) {
+	// A record in the way gives YXDOMAIN or YXRRSET; so does a fence that is there already, if none was seen.
+	occupied := u.lostTo != dns.RcodeNXRrset && slices.ContainsFunc(u.changes, Change.addsAlias)
+	switch {
+	case occupied && (u.fence != nil || u.lostTo == dns.RcodeYXDomain):
+		u.end(ErrOccupied)
+	case occupied:
+		u.lags(now, ErrOccupied)
+	default:
+		u.lags(now, fmt.Errorf("gave up after %d updates: the server shows another fence than it compares with", u.writes))
+	}
 }
 
 // weigh compares the fence that stands there with our token; a newer one, or somebody else's, ends the work.
@@ -343,9 +398,10 @@ func (u *Updater) write(ctx context.Context) {
 	}
 	switch reply.Rcode {
 	case dns.RcodeSuccess:
+		u.accepted = true
 		u.startVerifying()
 	case dns.RcodeNXRrset, dns.RcodeYXRrset, dns.RcodeNameError, dns.RcodeYXDomain:
-		u.phase, u.lostTo = reading, true // somebody was faster: look who
+		u.phase, u.lostTo = reading, reply.Rcode // somebody was faster: look who
 	case dns.RcodeServerFailure:
 		u.end(errors.New("answered SERVFAIL: the server could not store the update"))
 	default:
@@ -366,17 +422,26 @@ func (u *Updater) startVerifying() {
 	u.verify, u.phase = v, verifying
 }
 
-// judge ends the work, or writes once more where the fence is ours and the records were changed behind our back.
-func (u *Updater) judge() {
+// judge ends the work, writes once more where the fence is ours and the records were changed behind our back, or looks
+// again: a newer decision may have replaced ours meanwhile, or the server does not show yet what it accepted.
+func (u *Updater) judge(now time.Time) {
 	r := u.verify.Result()
 	switch {
 	case r.InSync:
 		u.end(nil)
 	case r.Status != Differs:
 		u.end(fmt.Errorf("verify: server is %s: %s", r.Status, r.Err))
-	case u.writes == 0: // equal tokens mean equal content, so that writing under our own fence is safe
+	case u.ours && u.writes < 2: // equal tokens mean equal content, so that writing under our own fence is safe
 		u.phase = writing
+	case u.settled.IsZero():
+		u.lags(now, nil)
+		u.until = now // the fence tells at once whether we have lost
 	default:
-		u.end(fmt.Errorf("%w: missing %v, extra %v", ErrIneffective, r.Missing, r.Extra))
+		u.lags(now, u.ineffective())
 	}
+}
+
+func (u *Updater) ineffective() error {
+	r := u.verify.Result()
+	return fmt.Errorf("%w: missing %v, extra %v", ErrIneffective, r.Missing, r.Extra)
 }

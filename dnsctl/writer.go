@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -48,8 +49,11 @@ func newWriter(ex Exchanger, server string, g Goal, known *copyOf) *writer {
 	return w
 }
 
+// settles says whether the next step is not worth its exchange yet, since the server lags behind itself.
+func (w *writer) settles(now time.Time) bool { return w.update != nil && now.Before(w.update.Until()) }
+
 // Step makes the next exchange and says whether the work has ended.
-func (w *writer) Step(ctx context.Context) bool {
+func (w *writer) Step(ctx context.Context, now time.Time) bool {
 	switch {
 	case w.ended:
 	case w.looking != nil:
@@ -67,9 +71,9 @@ func (w *writer) Step(ctx context.Context) bool {
 		if w.begin() {
 			return true
 		}
-		return w.Step(ctx)
+		return w.Step(ctx, now)
 	default:
-		if w.update.Step(ctx) {
+		if w.update.Step(ctx, now) {
 			w.conclude(w.update.Err())
 		}
 	}
