@@ -11,6 +11,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
 )
 
 // What servers do with updates that are wrong, row by row of what was observed
@@ -81,6 +82,100 @@ func TestWhatRealPrimariesRefuse(t *testing.T) {
 			}
 			if err := run(ex, "failover.test.", many); err == nil || len(answersOf(t, addr, "i1.failover.test.", 5)) != 0 {
 				t.Errorf("4000 names: %v", err)
+			}
+		})
+	}
+}
+
+// An address is not put beside a CNAME, and the last name servers of a zone are
+// not taken away: a server accepts such an update and ignores it, or refuses it.
+func TestRealPrimariesIgnoreWhatWouldBreakTheZone(t *testing.T) {
+	for _, p := range primaries() {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			addr := p.run(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			for n, tc := range []struct {
+				change dnsctl.Change
+				want   error
+				code   uint16
+				stands []string
+			}{
+				{
+					dnsctl.Change{Name: "alias.failover.test.", Type: "A", After: []dnsctl.Record{rec("alias.failover.test.", "A", "192.0.2.7")}},
+					map[bool]error{true: dnsctl.ErrRefused, false: dnsctl.ErrIneffective}[p.name == "powerdns"],
+					dns.TypeCNAME,
+					[]string{"moulin.site.failover.test."},
+				},
+				{
+					dnsctl.Change{Name: "failover.test.", Type: "NS"},
+					dnsctl.ErrIneffective,
+					dns.TypeNS,
+					[]string{"ns1.failover.test.", "ns2.failover.test."},
+				},
+			} {
+				u, err := dnsctl.NewUpdater(signer(t, goodKey, 0), addr, "failover.test.", dnsctl.Token{Generation: 1, Index: uint64(n + 1)}, []dnsctl.Change{tc.change})
+				if err != nil {
+					t.Fatal(err)
+				}
+				clock := time.Now()
+				if err := hurry(ctx, u, &clock); !errors.Is(err, tc.want) {
+					t.Errorf("%v: %v, want %v", tc.change, err, tc.want)
+				}
+				if got := answersOf(t, addr, tc.change.Name, tc.code); !slices.Equal(got, tc.stands) {
+					t.Errorf("%v left %v", tc.change, got)
+				}
+			}
+		})
+	}
+}
+
+// Names that had addresses before they were ours become a CNAME in one update,
+// or keep addresses, ours, where the server signs; at no time are they gone.
+func TestPublisherTakesOverNamesWithAddresses(t *testing.T) {
+	const name = "cloud.failover.test."
+	for _, p := range slices.Concat(primaries(), signingPrimaries()) {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			zone := mainZone()
+			zone.Records = append(zone.Records, rec(name, "A", "192.0.2.77"), rec(name, "AAAA", "2001:db8::77"))
+			p.conf.Text = zone.String()
+			addr := p.run(t)
+			updates := 0
+			inner := signer(t, goodKey, 0)
+			sign := func(string) (dnsctl.Exchanger, error) {
+				return exchangeFunc(func(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+					if m.Opcode == dns.OpcodeUpdate {
+						updates++
+					}
+					r, err := inner.Exchange(ctx, server, m)
+					if a := ask(t, "tcp", addr, question(name, dns.TypeA)); len(a.Answer) == 0 {
+						t.Errorf("the name is gone: %s", dns.RcodeToString[a.Rcode])
+					}
+					return r, err
+				}), nil
+			}
+			log := &fakeLog{state: foreignState(t, addr), lead: true}
+			pub := publisher(log, dialer(), sign)
+			for _, at := range []struct {
+				site, a string
+			}{{"moulin", "203.0.113.1"}, {"quai", "203.0.113.2"}} {
+				log.state = serve(log.state, failover.SiteID(at.site), "g0")
+				convergeAtPace(t, pub, at.site, 200*time.Millisecond, verified(log, "failover.test"))
+				alias, addresses := answersOf(t, addr, name, dns.TypeCNAME), answersOf(t, addr, name, dns.TypeA)
+				switch {
+				case p.signs && (len(alias) != 0 || !slices.Equal(addresses, []string{at.a})):
+					t.Errorf("%s: got %v and %v, want the address %s", at.site, alias, addresses, at.a)
+				case !p.signs && (!slices.Equal(alias, []string{at.site + ".site.failover.test."}) || len(addresses) != 0):
+					t.Errorf("%s: got %v and %v, want the CNAME", at.site, alias, addresses)
+				}
+			}
+			if updates != 2 {
+				t.Errorf("%d updates for 2 decisions", updates)
+			}
+			if n := pub.Failures()["failover.test"]; n != 0 {
+				t.Errorf("%d updates are said to have failed", n)
 			}
 		})
 	}

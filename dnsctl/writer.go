@@ -136,6 +136,8 @@ type survey struct {
 	asks   []ask
 	out    copyOf
 	err    error
+
+	asked, signed bool // whether the server signs the zone
 }
 
 type ask struct {
@@ -180,6 +182,10 @@ func (s *survey) Step(ctx context.Context) bool {
 		return true
 	}
 	s.take(a, reply)
+	if len(s.asks) == 0 && !s.asked && len(s.addresses()) > 0 {
+		s.asked = true
+		s.asks = []ask{{s.goal.Apex(), dns.TypeDNSKEY, false}}
+	}
 	return len(s.asks) == 0
 }
 
@@ -198,6 +204,10 @@ func answerFault(reply *dns.Msg) error {
 
 // take notes one answer, and asks for what would keep a CNAME out where one is desired and none stands.
 func (s *survey) take(a ask, reply *dns.Msg) {
+	if a.rtype == dns.TypeDNSKEY {
+		s.signed = len(reply.Answer) > 0
+		return
+	}
 	if !a.ours {
 		for _, rr := range reply.Answer {
 			found := dns.CanonicalName(rr.Header().Name) == a.name && rr.Header().Rrtype == a.rtype
@@ -243,5 +253,22 @@ func (s *survey) result() (*copyOf, error) {
 	if s.err != nil {
 		return nil, s.err
 	}
+	if s.signed {
+		for _, name := range s.addresses() {
+			s.out.occupied[name] = true
+		}
+	}
 	return &s.out, nil
+}
+
+// addresses are the names where a CNAME is desired and addresses stand. Where the server signs they stay addresses: a Knot
+// that signs would remove them and then ignore the CNAME, since the name's NSEC is in its way until the update ends.
+func (s *survey) addresses() []string {
+	var out []string
+	for _, r := range s.out.records {
+		if (r.Type == "A" || r.Type == "AAAA") && s.wantsAlias(r.Name) {
+			out = append(out, r.Name)
+		}
+	}
+	return out
 }
