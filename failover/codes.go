@@ -39,6 +39,8 @@ const (
 	CodeSplitNever   = "WWW-1216"
 	CodeForcedTarget = "WWW-1217"
 	CodeSameSite     = "WWW-1219"
+	CodeNotApart     = "WWW-1225"
+	CodeSecondLoss   = "WWW-1226"
 
 	CodeCountdown    = "WWW-1301"
 	CodeWaitApproval = "WWW-1302"

@@ -57,6 +57,8 @@ type planner struct {
 	ids       map[SiteID]int   // free guest ids, as far as this plan can need them
 	closed    map[SiteID]int   // lowest priority number that was left out for want of room
 	chosen    map[StructureID]SiteID
+	apart     apart
+	again     bool // away guests are placed anew, as if a person did (Outlook)
 }
 
 // lastWrite is until when the guests may have been written to: what a restore
@@ -92,10 +94,11 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 		}
 		p.targets = append(p.targets, id)
 		p.memory[id] = r.Ready.MemoryFree - int64(host.Restore.Reserve)
-		p.storage[id] = r.Ready.StorageFree
+		p.storage[id] = r.Ready.StorageFree - int64(host.Restore.ReserveStorage)
 		p.ids[id] = s.freeIDs(id, used, len(s.Guests))
 	}
 	p.reserveRunning()
+	p.apart = s.keepApart()
 	if !loss.Local {
 		p.keepTogether()
 	}
@@ -239,7 +242,7 @@ func (p *planner) excluded(g GuestID) Reason {
 		return because(CodeExposure, append(name, "exposure", guest.Exposure)...)
 	case pl.Op != "":
 		return because(CodeInOperation, append(name, "op", string(pl.Op))...)
-	case !p.s.atHome(g):
+	case !p.s.atHome(g) && !p.again:
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
 	}
 	return Reason{}
@@ -267,13 +270,14 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	p.storage[c.site] -= c.point.Size
 	p.load[c.site] += c.point.Size
 	p.ids[c.site]--
+	p.apart.put(g, c.site)
 	if _, ok := p.chosen[guest.Structure]; !ok {
 		p.chosen[guest.Structure] = c.site
 	}
 	a := Assignment{
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: c.site, Host: host, VLAN: st.VLAN,
 		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
-		Why: []Reason{c.why},
+		Why: append([]Reason{c.why}, p.apart.why(g, c.site)...),
 	}
 	if rate := p.s.Readiness[c.site].Ready.Rate; rate > 0 {
 		a.Estimate = time.Duration(float64(p.load[c.site]) / float64(rate) * float64(time.Second))
@@ -372,8 +376,9 @@ func (p *planner) fits(g GuestID, t SiteID, pt RestorePoint) Reason {
 // another target: the sync jobs of two targets do not run in the same minute.
 const freshEnough = 15 * time.Minute
 
-// rank puts the best candidate first: declared preference, then fresh replica,
-// then the target with the fewest bytes assigned so far, then free memory.
+// rank puts the best candidate first: away from those it is to be apart from,
+// then declared preference, then fresh replica, then the target with the fewest
+// bytes assigned so far, then free memory.
 func (p *planner) rank(g GuestID, cands []candidate) {
 	prefer := p.s.Network.Guests[g].Prefer
 	place := func(t SiteID) int {
@@ -396,6 +401,7 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 	}
 	slices.SortStableFunc(cands, func(a, b candidate) int {
 		return cmp.Or(
+			cmp.Compare(p.apart.beside(g, a.site), p.apart.beside(g, b.site)),
 			cmp.Compare(place(a.site), place(b.site)),
 			cmp.Compare(stale(a), stale(b)),
 			cmp.Compare(p.load[a.site], p.load[b.site]),

@@ -41,6 +41,9 @@ func randomNetwork(g *rand.Rand) *failover.State {
 		if g.IntN(4) == 0 {
 			guest.Prefer = []network.SiteID{siteN(g.IntN(sites))}
 		}
+		if i > 0 && g.IntN(4) == 0 {
+			guest.ApartFrom = []network.GuestID{guestN(g.IntN(i))}
+		}
 		spec.Guests[guestN(i)] = guest
 	}
 	s := failover.NewState()

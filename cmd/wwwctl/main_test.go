@@ -105,7 +105,7 @@ func TestReadCommands(t *testing.T) {
 		{"guests", []string{"nuage", "vm:1101", "home", "yes"}},
 		{"guests nuage -o wide", []string{"priority 1", "COPY AT", "quai", "40 GiB", "yes"}},
 		{"guests -o tsv --no-headers", []string{"nuage\tvm:1101\t1\tmoulin"}},
-		{"plan moulin", []string{"If moulin were lost now", "nuage", "left out: archives", "WWW-1205", "Nothing was done"}},
+		{"plan moulin", []string{"If moulin were lost now", "nuage", "left out: archives", "WWW-1205", "room: ", "measured rate of past restores: fabrique 180 MiB/s", "second loss: ", "Nothing was done"}},
 		{"plan --guest nuage --to quai", []string{"guest nuage", "quai"}},
 		{"op list", []string{"ID", "KIND"}},
 		{"events --code 1408", []string{"WWW-1408", "log of network assos began"}},

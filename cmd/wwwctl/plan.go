@@ -135,8 +135,45 @@ func (a *app) namesLine(plan api.DNSPlan, err error) string {
 	return p.b.String()
 }
 
+// outlookLines say how full the targets would be, where the times come from, and what would
+// find no place if another site were lost besides.
+func (a *app) outlookLines(p *page, out failover.Outlook) {
+	var full, rates []string
+	for _, t := range out.Targets {
+		text := fmt.Sprintf("%s %s more in use", t.Site, message.Bytes(t.MemoryThen-t.MemoryUsed))
+		if t.MemoryTotal > 0 {
+			text = fmt.Sprintf("%s %s %s %s of %s memory (%d %%)", t.Site, message.Bytes(t.MemoryUsed), a.show.glyph("arrow"),
+				message.Bytes(t.MemoryThen), message.Bytes(t.MemoryTotal), t.MemoryThen*100/t.MemoryTotal)
+		}
+		full = append(full, text+fmt.Sprintf(", %s storage left", message.Bytes(t.StorageThen)))
+		if t.Rate > 0 {
+			rates = append(rates, fmt.Sprintf("%s %s/s", t.Site, message.Bytes(t.Rate)))
+		} else {
+			rates = append(rates, string(t.Site)+" not measured yet")
+		}
+	}
+	if len(full) == 0 {
+		return
+	}
+	p.line("room: %s", strings.Join(full, "; "))
+	p.line("times rest on the measured rate of past restores: %s", strings.Join(rates, ", "))
+	for _, second := range out.Second {
+		if len(second.LeftOut) == 0 {
+			p.line("second loss: %s lost too, a place again for %s of %d", second.Site, plural(second.Guests, "guest"), second.Guests)
+			continue
+		}
+		var names []string
+		for _, l := range second.LeftOut {
+			names = append(names, string(l.Guest))
+		}
+		p.line("%s", a.show.paint(warn, fmt.Sprintf("second loss: %s lost too, %d of %s would find no place: %s",
+			second.Site, len(second.LeftOut), plural(second.Guests, "guest"), strings.Join(names, ", "))))
+	}
+}
+
 func (a *app) planFooter(plan api.Plan, req api.FailoverRequest) string {
 	p := &page{s: a.show}
+	a.outlookLines(p, plan.Outlook)
 	p.line("seen as %s; %s", plan.Cause, a.seenText(plan))
 	if plan.Open != "" {
 		p.line("under way: wwwctl op show %s", plan.Open)

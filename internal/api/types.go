@@ -122,6 +122,8 @@ type Plan struct {
 	Answers []string       `json:"answers,omitempty"` // who still sees what of it
 	Confirm string         `json:"confirm,omitempty"` // the name to type, because it is not known to be lost
 	Open    failover.OpID  `json:"open,omitempty"`    // an operation that is already under way for it
+	// Outlook is how full the targets would be, and what a second loss would mean then.
+	Outlook failover.Outlook `json:"outlook,omitzero"`
 }
 
 // OpList is every operation that State still holds, newest first.

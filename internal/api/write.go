@@ -128,6 +128,7 @@ func (h *handler) planFor(s *failover.State, c failoverCase) Plan {
 	now := h.Backend.Now()
 	v := failover.Judge(s, now)[c.domain]
 	out := Plan{Meta: h.meta(s), Plan: failover.PlanFor(s, c.loss, now), Cause: v.Cause}
+	out.Outlook = failover.OutlookOf(s, out.Plan, now)
 	for _, vote := range v.Votes {
 		for _, target := range vote.Sees {
 			out.Answers = append(out.Answers, fmt.Sprintf("%s: %s", vote.Observer, target))

@@ -136,6 +136,22 @@ var readiness = map[string]Message{
 		Meaning: "A rescue restores the guests of a structure's dead host at the same site, from the site's own backups.",
 		Impact:  "Members reach it as before, at the site and from outside.", Look: "wwwctl guests", Do: "Nothing.",
 	},
+	"WWW-1225": {
+		Severity: Warning, Word: "not-apart", Title: "beside a guest that it should be apart from",
+		Text:    "at {site} beside {other}, from which it should be apart: no other target can take it",
+		Meaning: "apart_from is a wish: a guest that serves beside another is worth more than one that is left out.",
+		Impact:  "If that site is lost as well, both are gone at once.",
+		Look:    "wwwctl plan SITE -o wide · network.yaml: guests.NAME.apart_from",
+		Do:      "Make room at another target, or see that its replica reaches another target.",
+	},
+	"WWW-1226": {
+		Severity: Warning, Word: "second-loss", Title: "a second loss would leave guests without a place",
+		Text:    "{site} lost too: {left} of {guests} guests would find no place",
+		Meaning: "Guests are away from home, so that less room is left. Were {site} lost as well, the others could not take all that runs there now.",
+		Impact:  "None yet. After such a loss those guests stay down until there is room.",
+		Look:    "wwwctl plan SITE · wwwctl sites",
+		Do:      "Bring guests home as soon as their site is back, or make memory and storage free at another target.",
+	},
 	"WWW-1218": {
 		Severity: Error, Word: "stale-readiness", Title: "the target's facts are old",
 		Text:    "what {site} could receive was last reported {age} ago",

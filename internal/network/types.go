@@ -208,12 +208,14 @@ type PBS struct {
 
 // Restore says how a host receives guests.
 type Restore struct {
-	Storage  string  `json:"storage"`
-	Bridge   string  `json:"bridge"`
-	IDs      IDRange `json:"ids"`
-	Reserve  Bytes   `json:"reserve,omitempty"`  // memory kept for residents
-	Parallel int     `json:"parallel,omitempty"` // restores at once
-	Pool     string  `json:"pool,omitempty"`
+	Storage string  `json:"storage"`
+	Bridge  string  `json:"bridge"`
+	IDs     IDRange `json:"ids"`
+	Reserve Bytes   `json:"reserve,omitempty"` // memory kept for residents
+	// ReserveStorage is what residents may still fill of a pool that promises more than it has (thin).
+	ReserveStorage Bytes  `json:"reserve_storage,omitempty"`
+	Parallel       int    `json:"parallel,omitempty"` // restores at once
+	Pool           string `json:"pool,omitempty"`
 }
 
 // LineageStorages names the storage entries of a lost site's later lineages.
@@ -252,7 +254,8 @@ type Guest struct {
 	MaxLoss   Duration    `json:"max_loss,omitempty"`
 	Exposure  string      `json:"exposure"` // web | none | mail …: only web fails over
 	Prefer    []SiteID    `json:"prefer,omitempty"`
-	Names     []string    `json:"names,omitempty"` // public names, FQDN without the final dot
+	ApartFrom []GuestID   `json:"apart_from,omitempty"` // not beside these when it is away, if another target can take it
+	Names     []string    `json:"names,omitempty"`      // public names, FQDN without the final dot
 	Check     *Check      `json:"check,omitempty"`
 	Commit    Duration    `json:"commit,omitempty"` // overrides the structure's
 	Memory    Bytes       `json:"memory,omitempty"` // planning figure until a backup has told

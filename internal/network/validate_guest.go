@@ -130,6 +130,27 @@ func (c *checker) guestOrder(path string, id GuestID, g Guest) {
 		}
 		seen[string(site)] = true
 	}
+	c.apart(path, id, g)
+}
+
+// apart checks whom a guest is to be kept apart from.
+func (c *checker) apart(path string, id GuestID, g Guest) {
+	seen := map[GuestID]bool{}
+	for i, other := range g.ApartFrom {
+		at := fmt.Sprintf("%s.apart_from[%d]", path, i)
+		o, ok := c.s.Guests[other]
+		switch {
+		case !ok:
+			dangling(c, at, "guest", other, c.s.Guests)
+		case other == id:
+			c.fail(at, CodeConflict, "name another guest", "guest %s cannot be apart from itself", Quote(id))
+		case seen[other]:
+			c.fail(at, CodeTaken, "list each guest once", "guest %s is listed twice", Quote(other))
+		case o.Structure == g.Structure && c.s.Structures[g.Structure].Split == "never":
+			c.fail(at, CodeConflict, "write split: allowed at the structure, or remove it from apart_from:", "guests %s and %s are to be apart, and their structure is never split", Quote(id), Quote(other))
+		}
+		seen[other] = true
+	}
 }
 
 // check checks how a guest proves that it serves.
