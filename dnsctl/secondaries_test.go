@@ -103,6 +103,18 @@ func awaitAlias(t *testing.T, addr, name, want string, limit time.Duration) time
 	}
 }
 
+// awaitQuestion waits until an agent has been asked something more.
+func awaitQuestion(t *testing.T, a *agentServer, before uint64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for a.Stats().Queries == before {
+		if pause(ctx, 10*time.Millisecond); ctx.Err() != nil {
+			t.Fatal("the agent with old data was not asked")
+		}
+	}
+}
+
 // drive steps a publisher in real time until the test ends it.
 func drive(t *testing.T, p *dnsctl.Publisher) (stop func()) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -123,10 +135,34 @@ func drive(t *testing.T, p *dnsctl.Publisher) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
+// stateOfPrimaries is a network with its sites' name servers at these addresses, whose zone has a transfer key.
+func stateOfPrimaries(t *testing.T, from []string) (*failover.State, *network.Spec, network.Zone) {
+	t.Helper()
+	spec := declared()
+	for j, id := range []network.SiteID{"moulin", "quai", "temoin"} {
+		site := spec.Sites[id]
+		site.DNS = netip.MustParseAddrPort(from[j])
+		spec.Sites[id] = site
+	}
+	z := spec.Zones["assos.example"]
+	z.TransferKey = "xfr-key"
+	// The address of the secondary is known when it runs; only its host counts for transfers.
+	z.Secondaries = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}
+	spec.Zones["assos.example"] = z
+	s := failover.NewState()
+	for j, c := range []failover.Command{failover.Bootstrap{Network: "assos"}, failover.ApplyNetwork{Spec: spec}} {
+		if err := s.Apply(failover.Stamp{Index: uint64(j + 1), Term: 1, At: time.Unix(int64(j), 0)}, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, spec, z
+}
+
 // All agents are primaries of a secondary. The leader dies with its site: what
 // its successor decides is served by every secondary within two seconds (NSD
 // reloads in its own time); a primary that comes back with old data and without
-// quorum is believed by none, not even by one that starts with nothing.
+// quorum is believed by none, not even by one that starts with nothing. Were it to
+// give its zone away, what is older would not be taken, nor what is newer missed.
 func TestSecondariesFollowTheSurvivors(t *testing.T) {
 	const name, home, away = "cloud.moulin.assos.example.", "moulin.site.assos.example.", "quai.site.assos.example."
 	for kind := range secondaries(nil) {
@@ -134,23 +170,7 @@ func TestSecondariesFollowTheSurvivors(t *testing.T) {
 			t.Parallel()
 			leader, second, third := runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0"), runAgent(t, "127.0.0.1:0")
 			from := []string{leader.addr, second.addr, third.addr}
-			spec := declared()
-			for j, id := range []network.SiteID{"moulin", "quai", "temoin"} {
-				site := spec.Sites[id]
-				site.DNS = netip.MustParseAddrPort(from[j])
-				spec.Sites[id] = site
-			}
-			z := spec.Zones["assos.example"]
-			z.TransferKey = "xfr-key"
-			// The address of the secondary is known when it runs; only its host counts for transfers.
-			z.Secondaries = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1")}
-			spec.Zones["assos.example"] = z
-			s1 := failover.NewState()
-			for j, c := range []failover.Command{failover.Bootstrap{Network: "assos"}, failover.ApplyNetwork{Spec: spec}} {
-				if err := s1.Apply(failover.Stamp{Index: uint64(j + 1), Term: 1, At: time.Unix(int64(j), 0)}, c); err != nil {
-					t.Fatal(err)
-				}
-			}
+			s1, spec, z := stateOfPrimaries(t, from)
 			for _, a := range []*agentServer{leader, second, third} {
 				a.serve(t, s1, dnsctl.TransfersAllowed)
 			}
@@ -189,6 +209,26 @@ func TestSecondariesFollowTheSurvivors(t *testing.T) {
 			awaitAlias(t, addr, name, away, time.Second)
 			if n := old.Stats().Transfers; n != 0 {
 				t.Errorf("an agent without quorum served %d transfers", n)
+			}
+			// Even if it gave its zone away, what is older is not taken.
+			asked := old.Stats().Queries
+			old.SetTransfers(dnsctl.TransfersAllowed)
+			bare := new(dns.Msg).SetNotify("assos.example.") // with a serial that is not newer nobody would ask
+			_, _ = dialer().Exchange(ctx, addr, bare)
+			awaitQuestion(t, old, asked)
+			awaitAlias(t, addr, name, away, time.Second)
+
+			// And while it stands first in the list and is behind, what the others have newer is taken from them.
+			stop()
+			log.state = serve(log.state, "moulin", "cloud")
+			for _, a := range []*agentServer{second, third} {
+				a.serve(t, log.state, dnsctl.TransfersAllowed)
+			}
+			stop = drive(t, publisher(log, dialer(), nil))
+			took = awaitAlias(t, addr, name, home, 10*time.Second)
+			t.Logf("%s shows what one of its primaries lacks after %s", kind, took)
+			if took > limit && !underRace {
+				t.Errorf("the move was visible after %s with a primary behind, want at most %s", took, limit)
 			}
 			stop()
 			converge(t, publisher(log, dialer(), nil), "verified", verified(log, "assos.example"))
