@@ -80,6 +80,7 @@ func (p primary) launch(t testing.TB, zone string) *realServer {
 		absent(t, missing)
 	}
 	s := &realServer{primary: p, zone: zone}
+	_ = t.TempDir() // is removed after what is registered later: a server that still runs writes there
 	t.Cleanup(func() {
 		s.end(syscall.SIGTERM) // NSD has children of its own, which it ends then
 		if t.Failed() {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -267,7 +268,12 @@ func isNetwork(err error) bool {
 	return ok || errors.Is(err, ErrNoServer) || statusOf(err) == Silent
 }
 
-func notReached(s Status) error { return fmt.Errorf("not reached (%s)", s) }
+const unreached = "not reached"
+
+func notReached(s Status) error { return fmt.Errorf(unreached+" (%s)", s) }
+
+// WasUnreached says whether a note in State is of a server that was not reached at that time: an answer refutes it.
+func WasUnreached(note string) bool { return strings.HasPrefix(note, unreached) }
 
 // failed notes a failed update and when to try again: at once where what stood
 // there was not what was thought, else later and later.

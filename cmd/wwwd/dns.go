@@ -213,7 +213,7 @@ func (z zones) check(ctx context.Context, s *failover.State, g dnsctl.Goal) api.
 	out := api.ZoneCheck{Zone: g.Zone, Backend: s.Network.Zones[g.Zone].Backend, Serial: g.Serial, Token: g.Token.String(), Names: []api.NameCheck{}}
 	for i, server := range servers {
 		server.Status, server.Serial, server.Error = string(looks[i].Status), looks[i].Serial, looks[i].Why()
-		if note := s.Zones[g.Zone].Notes[server.Server]; note != "" && server.Role == "primary" {
+		if note := s.Zones[g.Zone].Notes[server.Server]; note != "" && server.Role == "primary" && !dnsctl.WasUnreached(note) {
 			server.Error = note
 		}
 		out.Servers = append(out.Servers, server)
