@@ -16,6 +16,9 @@ var restoreSteps = []StepID{StepProtect, StepRestore, StepOwn, StepStart, StepCh
 var rescueSteps = slices.Insert(slices.Clone(restoreSteps), slices.Index(restoreSteps, StepOwn), StepFence)
 
 func (k OpKind) steps() []Step {
+	if k == KindSwitchover {
+		return pendingSteps(switchoverSteps...)
+	}
 	if k == KindRescue {
 		return pendingSteps(rescueSteps...)
 	}
@@ -63,6 +66,12 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	if err := c.checkKind(s); err != nil {
 		return err
 	}
+	if err := c.due(s, st); err != nil {
+		return err
+	}
+	if c.At.After(st.At) {
+		return c.schedule(s, st)
+	}
 	for _, id := range sortedKeys(s.Ops) {
 		if op := s.Ops[id]; op.Domain == c.Domain && !op.Phase.Ended() && !c.Forced {
 			return reject(CodeAlreadyBegun, "domain", string(c.Domain), "op", string(id))
@@ -71,6 +80,9 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	op := Operation{
 		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: c.Kind, Phase: OpPreparing, Domain: c.Domain,
 		Plan: c.Plan, Forced: c.Forced, Begun: st, Guests: map[GuestID]GuestRun{},
+	}
+	if c.Op != "" {
+		op.ID, op.At = c.Op, s.Ops[c.Op].At
 	}
 	cursors, ids := map[SiteID]int{}, s.idsInUse()
 	for _, a := range c.Plan.Assignments {
@@ -86,6 +98,9 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		}
 		if c.Forced {
 			run.Admitted = st.Index
+		}
+		if c.Kind == KindSwitchover {
+			run.Source = s.sourceOf(a.Guest)
 		}
 		op.Guests[a.Guest] = run
 	}
@@ -116,6 +131,8 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 		return reject(CodeUnknownGuest, "guest", string(a.Guest))
 	case p.Op != "":
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
+	case c.Kind == KindSwitchover:
+		return c.mayLeave(s, a)
 	case c.Forced:
 		return nil
 	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner || c.Plan.Loss.Host != "" && p.Host != c.Plan.Loss.Host:
@@ -282,6 +299,9 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	}
 	if op.Phase == OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	if op.Kind == KindSwitchover {
+		return c.cancelSwitchover(s, op, st)
 	}
 	cancel := s.cancellable(op)
 	if len(cancel) == 0 {

@@ -19,7 +19,7 @@ func (s *State) find(t Token) (Operation, GuestRun, int, error) {
 	if !ok {
 		return op, run, 0, reject(CodeUnknownGuest, "op", string(t.Op), "guest", string(t.Guest))
 	}
-	if holder := s.Guests[t.Guest].Op; holder != op.ID && op.Kind != KindTidy {
+	if holder := s.Guests[t.Guest].Op; holder != op.ID && !op.holdsNone(t.Guest) {
 		return op, run, 0, reject(CodeGuestBusy, "op", string(t.Op), "guest", string(t.Guest), "holder", string(holder))
 	}
 	if run.Token != t.Index || run.Epoch != t.Epoch {
@@ -50,6 +50,10 @@ func (s *State) TokenCurrent(t Token) error {
 	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
 	}
+	p, from := s.Guests[t.Guest], run.Source
+	if t.Step == StepShutdown && (run.Admitted == 0 || p.Owner != from.Site || p.Epoch != from.Epoch) || t.Step == StepRevive && !s.mayRevive(run) {
+		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", from.Epoch.String())
+	}
 	if t.Step == StepCleanup && run.Owned() {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "owned")
 	}
@@ -76,6 +80,9 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	}
 	step := run.Steps[i]
 	if err := c.checkMove(step); err != nil {
+		return err
+	}
+	if err := run.learn(c, st); err != nil {
 		return err
 	}
 	claimed := step.Status == StatusPending
@@ -142,6 +149,8 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		run.State = RunDone
 	case c.To == StatusDone && c.Token.Step == StepCleanup:
 		s.event(st, because(CodeCleaned, args...), where)
+	default:
+		s.switched(*run, op, c, st)
 	}
 }
 
@@ -203,15 +212,18 @@ func (c Stick) apply(s *State, st Stamp) error {
 		return err
 	}
 	run, ok := op.Guests[c.Guest]
-	if _, _, left := run.Current(); !ok || !left || run.State == RunStuck || op.Kind != KindTidy && s.Guests[c.Guest].Op != op.ID {
+	if _, _, left := run.Current(); !ok || !left || run.State == RunStuck || !op.holdsNone(c.Guest) && s.Guests[c.Guest].Op != op.ID {
 		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
 	}
 	// A new token stops an executor that is still at it.
 	run.State, run.Stuck, run.Token = RunStuck, c.Reason, st.Index
 	op.Guests[c.Guest] = run
 	s.Ops[op.ID] = op
-	if s.holds(op, c.Guest) {
+	switch {
+	case s.holds(op, c.Guest):
 		s.setPhase(c.Guest, PhaseStuck, op.ID, st)
+	case run.reviving() && s.Guests[c.Guest].Op == "": // it is off, and a person has to start it
+		s.setPhase(c.Guest, PhaseStuck, "", st)
 	}
 	args := []string{"guest", string(c.Guest), "op", string(op.ID), "why", c.Reason.Code}
 	for _, k := range sortedKeys(c.Reason.Args) {
@@ -247,13 +259,13 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 			continue
 		}
 		run.State, run.Stuck, run.Token = RunActive, Reason{}, st.Index
-		if run.Steps[i].ID == StepCleanup {
+		if run.Steps[i].ID == StepCleanup || run.Steps[i].ID == StepRevive {
 			run.State = RunCancelled
 		}
 		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
 		run.Steps[i].Attempt = 0
 		op.Guests[g] = run
-		if op.Kind != KindTidy {
+		if !op.holdsNone(g) {
 			s.setPhase(g, s.phaseIn(run), op.ID, st)
 		}
 		n++
@@ -285,6 +297,9 @@ func (s *State) stillStuckIn(op Operation, g GuestID) bool {
 	if op.Kind == KindTidy {
 		return true
 	}
+	if run.reviving() {
+		return s.mayRevive(run)
+	}
 	if p.Op != "" {
 		return p.Op == op.ID
 	}
@@ -300,7 +315,7 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	run := op.Guests[g]
 	step, _, left := run.Current()
 	switch {
-	case run.State != RunStuck || !left || step.ID == StepCleanup || !s.stillStuckIn(op, g):
+	case run.State != RunStuck || !left || step.ID == StepCleanup || step.ID == StepRevive || !s.stillStuckIn(op, g):
 		return nil
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
@@ -330,7 +345,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	if err != nil {
 		return err
 	}
-	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive {
+	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive || op.Kind == KindSwitchover && !op.together(run, StepStill) {
 		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "step", string(run.Steps[i].ID), "phase", string(run.State))
 	}
 	run.Steps[i].Status, run.Steps[i].Begun, run.Steps[i].Ended = StatusDone, st, st
@@ -340,7 +355,9 @@ func (c Own) apply(s *State, st Stamp) error {
 	p := s.Guests[c.Token.Guest]
 	p.Owner, p.Epoch, p.Host, p.VMID = run.Assignment.Target, run.Epoch, run.Assignment.Host, run.VMID
 	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st
+	p.Parked = op.Kind == KindSwitchover
 	s.Guests[c.Token.Guest] = p
+	s.dropRevives(c.Token.Guest, st)
 	s.event(st, because(CodeOwned, "guest", string(c.Token.Guest), "site", string(p.Owner), "epoch", p.Epoch.String()),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
 	return nil

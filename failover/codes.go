@@ -86,6 +86,13 @@ const (
 	CodeHostOff      = "WWW-1340"
 	CodeNoProof      = "WWW-1341"
 
+	CodeScheduled = "WWW-1350"
+	CodeShutDown  = "WWW-1351"
+	CodeBackedUp  = "WWW-1352"
+	CodePulled    = "WWW-1353"
+	CodeTakenBack = "WWW-1354"
+	CodeRevived   = "WWW-1355"
+
 	CodeNetworkApplied = "WWW-1401"
 	CodePauseSet       = "WWW-1402"
 	CodePauseEnded     = "WWW-1403"
@@ -133,6 +140,7 @@ const (
 	CodeAlreadyBegun = "WWW-2018"
 	CodeNoRescue     = "WWW-2019"
 	CodeStillRuns    = "WWW-2020"
+	CodeSourceDown   = "WWW-2021"
 	CodeBadToken     = "WWW-2030"
 	CodeSiteTaken    = "WWW-2031"
 	CodeUnconfirmed  = "WWW-2032"

@@ -125,6 +125,9 @@ type BeginOp struct {
 	Domain DomainID `json:"domain"`
 	Plan   Plan     `json:"plan"`
 	Forced bool     `json:"forced,omitempty"` // by a person: commits at once
+	// At has a switchover wait in the log; Op is the one that waited, when it starts.
+	At time.Time `json:"at,omitzero"`
+	Op OpID      `json:"op,omitempty"`
 }
 
 // CommitOp admits guests of an operation: for them it is irrevocable by time.
@@ -138,6 +141,8 @@ type CommitOp struct {
 type CancelOp struct {
 	Op     OpID   `json:"op"`
 	Reason Reason `json:"reason"`
+	// Guests of a switchover, of whose structures alone all is taken back; none: of all.
+	Guests []GuestID `json:"guests,omitempty"`
 }
 
 // ResumeOp takes a cancelled countdown up again while its copies are kept.
@@ -155,6 +160,10 @@ type StepMoved struct {
 	Total   int64      `json:"total,omitempty"`
 	Failure Failure    `json:"failure,omitempty"`
 	Note    string     `json:"note,omitempty"`
+	// Of a switchover: how the guest was found, before it is shut down; the last
+	// backup as home made it, and as the target pulled it.
+	Found *Found       `json:"found,omitempty"`
+	Point RestorePoint `json:"point,omitzero"`
 }
 
 // RetryStep lets a failed step run again, not before Wait has passed.

@@ -26,7 +26,7 @@ func Decide(s *State, now time.Time) Decision {
 	d := &decider{s: s, now: s.notBefore(now), verdicts: judgeBrief(s, now), plans: map[DomainID]Plan{}}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
-	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.diverge} {
+	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.planned, d.diverge} {
 		if step(); len(d.out.Commands) > 0 {
 			break
 		}
@@ -281,7 +281,7 @@ func (d *decider) seenAgain(v Verdict) bool {
 func (d *decider) diverge() {
 	for _, g := range sortedKeys(d.s.Guests) {
 		p := d.s.Guests[g]
-		if p.Phase != PhaseAway || p.Op != "" {
+		if p.Phase != PhaseAway || p.Op != "" || p.Parked {
 			continue
 		}
 		home := d.s.Domains[d.s.homeDomain(g)]

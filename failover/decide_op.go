@@ -22,6 +22,9 @@ func (d *decider) progress() {
 			d.propose(c)
 			return
 		}
+		if op.Phase == OpScheduled {
+			continue
+		}
 		if _, done := op.outcome(); done {
 			d.propose(EndOp{Op: id})
 			return
@@ -40,11 +43,14 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
+		case step.ID == StepRevive: // whatever becomes of the target
+		case d.nextSwitched(op, run, step, token) != nil:
+			return d.nextSwitched(op, run, step, token)
 		case d.resting(run.Assignment.Target) || d.targetGone(run.Assignment.Target):
 			if c := d.withoutTarget(op, run); c != nil {
 				return c
 			}
-		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target):
+		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target) && (op.Kind != KindSwitchover || op.together(run, StepStill)):
 			return Own{Token: token}
 		case step.ID == StepServe:
 			return Serve{Token: token}
@@ -62,6 +68,9 @@ func (d *decider) nextFor(op Operation) Command {
 func (d *decider) withoutTarget(op Operation, run GuestRun) Command {
 	target := run.Assignment.Target
 	movable := !run.Owned() && run.State == RunActive
+	if op.Kind == KindSwitchover && movable {
+		return d.back(op, run.Assignment.Guest, because(CodeLost, "domain", string(SiteDomain(target))))
+	}
 	code, waits := CodeLost, op.Kind == KindTidy
 	if d.resting(target) {
 		code, waits = CodeMaintenance, !movable
@@ -135,6 +144,8 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 			"host", string(op.Plan.Loss.Host), "note", step.Note)}
 	case step.Failure == FailTransient && step.Attempt < MaxAttempts:
 		return RetryStep{Token: t, Wait: backoff(step.Attempt)}
+	case movable && op.Kind == KindSwitchover:
+		return d.back(op, t.Guest, note)
 	case movable && step.Failure == FailPoint:
 		if a, ok := d.olderPoint(op, run); ok {
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}

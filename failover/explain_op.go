@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -36,9 +37,20 @@ func ExplainOp(s *State, id OpID, now time.Time) OpView {
 		return OpView{}
 	}
 	v := OpView{
-		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.Domain, Begun: op.Begun.At, Committed: op.Committed.At,
+		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.Domain, Begun: op.Begun.At, At: op.At, Committed: op.Committed.At,
 		Ended: op.Ended.At, By: op.Begun.Actor, PlanHash: op.Plan.Hash, LeftOut: op.Plan.LeftOut, Cancelled: op.Cancelled,
 		Waiting: op.Waiting(), Offer: s.OfferOf(id, now), Guests: []OpGuestView{},
+	}
+	if op.Kind == KindSwitchover {
+		v.Domain = SiteDomain(op.Plan.Loss.Site)
+	}
+	if op.Phase == OpScheduled {
+		for _, a := range op.Plan.Assignments {
+			v.Guests = append(v.Guests, OpGuestView{
+				Guest: a.Guest, Priority: a.Priority, Target: a.Target, Total: a.Point.Size, Status: StatusPending,
+				Waits: because(CodeScheduled, "op", string(id), "guests", fmt.Sprint(len(op.Plan.Assignments)), "site", string(op.Plan.Loss.Site), "at", clockText(op.At)),
+			})
+		}
 	}
 	for _, g := range op.workOrder() {
 		gv := s.opGuest(op, g)
@@ -59,7 +71,7 @@ func (s *State) opGuest(op Operation, g GuestID) OpGuestView {
 	v := OpGuestView{
 		Guest: g, Priority: run.Assignment.Priority, Target: run.Assignment.Target, VMID: run.VMID, State: run.State,
 		Step: step.ID, Status: step.Status, Attempt: step.Attempt, Loss: run.Assignment.Loss, Served: run.Served.At,
-		Note: step.Note, Stuck: run.Stuck, Total: run.Assignment.Point.Size,
+		Note: step.Note, Stuck: run.Stuck, Back: run.Back, Total: run.Assignment.Point.Size,
 	}
 	if restore, ok := run.Step(StepRestore); ok {
 		v.Bytes = restore.Bytes
@@ -95,6 +107,10 @@ func (s *State) waits(op Operation, run GuestRun, step Step) Reason {
 		}
 		if run.Admitted == 0 {
 			return because(CodeCountdown, "guest", g, "op", string(op.ID))
+		}
+	case StepShutdown, StepStill:
+		if g := s.behind(op, run, step.ID); g != "" {
+			return because(CodeWaitsFor, "guest", string(run.Assignment.Guest), "for", string(g))
 		}
 	case StepStart:
 		if deps := s.waitsFor(op, run); len(deps) > 0 {

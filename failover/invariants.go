@@ -75,8 +75,8 @@ func checkRuns(_, next *State) error {
 		op := next.Ops[id]
 		for _, g := range sortedKeys(op.Guests) {
 			run := op.Guests[g]
-			if run.State == RunStuck && next.Guests[g].Op != id || op.Kind == KindTidy {
-				continue // a later operation took it over; a tidy one holds no guest
+			if run.State == RunStuck && next.Guests[g].Op != id || op.Kind == KindTidy || op.Kind == KindSwitchover && run.State == RunCancelled {
+				continue // a later operation took it over; a tidy one, and one that was taken back, holds no guest
 			}
 			if other, ok := in[g]; ok && run.State != RunDone {
 				return violated("one operation per guest", "%s is in %s and %s", g, other, id)
@@ -97,6 +97,9 @@ func checkRun(s *State, op Operation, run GuestRun) error {
 		return violated("S11", "%s of %s goes to vlan %d, not %d", a.Guest, op.ID, a.VLAN, vlan)
 	}
 	if err := checkRescue(s, op, run); err != nil {
+		return err
+	}
+	if err := checkSwitchover(s, op, run); err != nil {
 		return err
 	}
 	if st.OffSite.Policy != "allowed" && a.Target != s.Network.SiteOf(s.Network.Guests[a.Guest].Host) && s.NetworkVersion < op.Begun.Index {

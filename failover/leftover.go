@@ -36,5 +36,5 @@ func (o Operation) Marks() OpID { return o.origin() }
 
 // holds says whether an operation decides about a guest's placement.
 func (s *State) holds(op Operation, g GuestID) bool {
-	return op.Kind != KindTidy && s.Guests[g].Op == op.ID
+	return !op.holdsNone(g) && s.Guests[g].Op == op.ID
 }

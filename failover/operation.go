@@ -5,7 +5,7 @@ import "time"
 // OpKind is the kind of an operation.
 type OpKind string
 
-// Kinds of operation. Drill, switchover and failback are reserved in the log.
+// Kinds of operation. Drill and failback are reserved in the log.
 const (
 	KindFailover   OpKind = "failover"
 	KindRescue     OpKind = "rescue"
@@ -20,6 +20,7 @@ type OpPhase string
 
 // Phases of an operation.
 const (
+	OpScheduled OpPhase = "scheduled" // a switchover that waits for its time and holds no guest yet
 	OpPreparing OpPhase = "preparing" // only protect and restore, revocable
 	OpCommitted OpPhase = "committed" // at least one guest is admitted
 	OpReleasing OpPhase = "releasing" // cancelled; copies kept a while, then cleaned
@@ -46,11 +47,22 @@ const (
 	StepServe   StepID = "serve"   // the log: DNS follows
 	StepRelease StepID = "release" // unpin the restore point
 	StepCleanup StepID = "cleanup" // delete our copy, unpin
+
+	// Of a switchover.
+	StepReady    StepID = "ready"    // target: pull what there is already, which proves the way
+	StepShutdown StepID = "shutdown" // home: remember how the guest was, shut it down
+	StepBackup   StepID = "backup"   // home: the last one
+	StepPull     StepID = "pull"     // target: fetch it
+	StepVerify   StepID = "verify"   // target: read it whole
+	StepStill    StepID = "still"    // home: nobody started it meanwhile
+	StepRevive   StepID = "revive"   // home: start it again, in place of all others, when it is given up
 )
 
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
-func (s StepID) Irreversible() bool { return s == StepStart || s == StepCleanup || s == StepFence }
+func (s StepID) Irreversible() bool {
+	return s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive
+}
 
 // StepStatus is where a step stands.
 type StepStatus string
@@ -123,6 +135,8 @@ type GuestRun struct {
 	Steps      []Step     `json:"steps"`
 	Parked     []Step     `json:"parked,omitempty"` // steps of a cancelled run, for ResumeOp
 	Tried      []Tried    `json:"tried,omitempty"`
+	Source     Source     `json:"source,omitzero"` // switchover: the copy at home
+	Back       Reason     `json:"back,omitzero"`   // switchover: why it was taken back
 	Stuck      Reason     `json:"stuck,omitzero"`
 	Served     Stamp      `json:"served,omitzero"`
 }
@@ -145,6 +159,7 @@ type Operation struct {
 	Plan      Plan                 `json:"plan"` // frozen as begun
 	Guests    map[GuestID]GuestRun `json:"guests"`
 	Forced    bool                 `json:"forced,omitempty"`
+	At        time.Time            `json:"at,omitzero"` // switchover: not before
 	Begun     Stamp                `json:"begun"`
 	Committed Stamp                `json:"committed,omitzero"`
 	Ended     Stamp                `json:"ended,omitzero"`
@@ -197,11 +212,15 @@ type Vote struct {
 // Loss is what a plan answers to.
 type Loss struct {
 	Site   SiteID    `json:"site"`
-	Host   HostID    `json:"host,omitempty"`    // only this host's guests
-	Guests []GuestID `json:"guests,omitempty"`  // only these
-	Local  bool      `json:"local,omitempty"`   // a rescue: onto Raoull's PVE of the same site
-	Target SiteID    `json:"target,omitempty"`  // forced by a person
-	ByHand bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
+	Host   HostID    `json:"host,omitempty"`   // only this host's guests
+	Guests []GuestID `json:"guests,omitempty"` // only these
+	Local  bool      `json:"local,omitempty"`  // a rescue: onto Raoull's PVE of the same site
+	Target SiteID    `json:"target,omitempty"` // forced by a person
+	// Planned: a switchover of what lives; nothing is lost.
+	Planned bool `json:"planned,omitempty"`
+	// HardStop are guests of a switchover that may be switched off if they do not shut down.
+	HardStop []GuestID `json:"hard_stop,omitempty"`
+	ByHand   bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
 }
 
 // Assignment is one guest's place in a plan.

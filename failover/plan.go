@@ -242,6 +242,9 @@ func (p *planner) excluded(g GuestID) Reason {
 		return because(CodeExposure, append(name, "exposure", guest.Exposure)...)
 	case pl.Op != "":
 		return because(CodeInOperation, append(name, "op", string(pl.Op))...)
+	case p.loss.Planned && p.reviving(g):
+		by, _ := p.s.revivedBy(g)
+		return because(CodeInOperation, append(name, "op", string(by))...)
 	case !p.s.atHome(g) && !p.again:
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
 	}
@@ -279,10 +282,18 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
 		Why: append([]Reason{c.why}, p.apart.why(g, c.site)...),
 	}
+	if p.loss.Planned {
+		a.Loss = 0 // it is shut down before its last backup
+	}
 	if rate := p.s.Readiness[c.site].Ready.Rate; rate > 0 {
 		a.Estimate = time.Duration(float64(p.load[c.site]) / float64(rate) * float64(time.Second))
 	}
 	return a, Reason{}
+}
+
+func (p *planner) reviving(g GuestID) bool {
+	_, ok := p.s.revivedBy(g)
+	return ok
 }
 
 func (p *planner) memoryOf(g GuestID, pt RestorePoint) int64 {

@@ -71,6 +71,9 @@ func (p Plan) Is(hash string) bool {
 func (p Plan) hash(bound string) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%s|%s|%t|%s\n", p.Loss.Site, p.Loss.Host, p.Loss.Local, bound)
+	if p.Loss.Planned {
+		fmt.Fprintf(h, "planned %q\n", p.Loss.HardStop)
+	}
 	lines := make([]string, 0, len(p.Assignments)+len(p.LeftOut))
 	for _, a := range p.Assignments {
 		lines = append(lines, fmt.Sprintf("%s>%s/%s", a.Guest, a.Target, a.Host))

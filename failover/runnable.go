@@ -21,10 +21,10 @@ func Runnable(s *State, site SiteID, now time.Time) []Token {
 		}
 		for _, g := range op.workOrder() {
 			run := op.Guests[g]
-			if run.Assignment.Target != site || !op.mayRun(run) {
+			step, _, ok := run.Current()
+			if run.site(step.ID) != site || !op.mayRun(run) {
 				continue
 			}
-			step, _, ok := run.Current()
 			if !ok || step.Status == StatusFailed || step.Status == StatusPending && now.Before(step.NotBefore) {
 				continue
 			}
@@ -49,8 +49,16 @@ func (o Operation) mayRun(run GuestRun) bool {
 // that may still begin at the site.
 func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots *int) bool {
 	switch step.ID {
-	case StepProtect:
+	case StepProtect, StepVerify, StepBackup, StepPull:
 		return true
+	case StepReady:
+		return run.Admitted != 0
+	case StepShutdown:
+		return run.Admitted != 0 && (step.Status == StatusRunning || s.behind(op, run, StepShutdown) == "")
+	case StepStill:
+		return s.behind(op, run, StepStill) == ""
+	case StepRevive:
+		return s.mayRevive(run)
 	case StepRestore:
 		if step.Status == StatusRunning {
 			return true

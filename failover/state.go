@@ -238,6 +238,8 @@ type Placement struct {
 	Op      OpID         `json:"op,omitempty"`   // the operation it is in
 	Since   Stamp        `json:"since"`          // of the phase
 	Point   RestorePoint `json:"point,omitzero"` // what an away copy was restored from
+	// Parked: the home copy was shut down for this move and is no branch of its own.
+	Parked bool `json:"parked,omitempty"`
 }
 
 // Pause disarms automatic failover, of one site or of all.

@@ -137,6 +137,7 @@ type OpView struct {
 	Phase     OpPhase       `json:"phase"`
 	Domain    DomainID      `json:"domain"`
 	Begun     time.Time     `json:"begun"`
+	At        time.Time     `json:"at,omitzero"` // switchover: not before
 	Committed time.Time     `json:"committed,omitzero"`
 	Ended     time.Time     `json:"ended,omitzero"`
 	By        string        `json:"by,omitempty"`
@@ -168,6 +169,7 @@ type OpGuestView struct {
 	Took     time.Duration `json:"took,omitempty"` // from begin to served
 	Note     string        `json:"note,omitempty"`
 	Stuck    Reason        `json:"stuck,omitzero"`
+	Back     Reason        `json:"back,omitzero"` // switchover: why it was taken back
 	Waits    Reason        `json:"waits,omitzero"`
 }
 

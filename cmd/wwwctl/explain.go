@@ -108,6 +108,7 @@ func states() []stateWord {
 		{string(failover.PhaseStuck), "guest", "a person has to look: wwwctl op show"},
 		{string(failover.PhaseUnprotected), "guest", "no backup of it is known"},
 		{string(failover.PhaseExcluded), "guest", "declared priority 4: not rescued"},
+		{string(failover.OpScheduled), "operation", "a planned move that waits for its time"},
 		{string(failover.OpPreparing), "operation", "copies are restored; everything can be taken back"},
 		{string(failover.OpCommitted), "operation", "its guests are being taken over"},
 		{string(failover.OpReleasing), "operation", "cancelled; its copies are cleaned up after a while"},

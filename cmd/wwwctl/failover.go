@@ -74,6 +74,9 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 // confirmFailover asks y/N, or for the name of what is not known to be lost.
 func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest) error {
 	question := fmt.Sprintf("Move %s as above?", plural(len(plan.Assignments), "guest"))
+	if req.Switchover != "" {
+		question = fmt.Sprintf("Shut %s down and move as above?", plural(len(plan.Assignments), "guest"))
+	}
 	if plan.Confirm == "" {
 		return a.askYes(ctx, question)
 	}
@@ -91,12 +94,23 @@ func accepted(v api.Accepted) view {
 // followError turns the end of an operation into an exit code.
 func followError(op failover.OpView) error {
 	switch {
-	case op.Phase == failover.OpStuck:
+	case op.Phase == failover.OpStuck, op.Phase == failover.OpDone && stayed(op) > 0:
 		return fail(exitPartly, "WWW-3017", "op", string(op.ID))
 	case op.Phase == failover.OpCancelled:
 		return fail(exitFailure, "WWW-3020", "op", string(op.ID), "why", op.Cancelled.Code)
 	}
 	return nil
+}
+
+// stayed counts the guests of a switchover that were taken back.
+func stayed(op failover.OpView) int {
+	n := 0
+	for _, g := range op.Guests {
+		if !g.Back.IsZero() {
+			n++
+		}
+	}
+	return n
 }
 
 // follow prints each change of an operation until it has ended. Ctrl-C

@@ -161,6 +161,13 @@ func TestFailoverByHand(t *testing.T) {
 			{"rescue", nil, exitUsage, "the site is missing"},
 			{"rescue nowhere", nil, exitFailure, "there is no site nowhere"},
 			{"rescue moulin --yes", nil, exitRefused, "no host to rescue"},
+			{"switchover", nil, exitUsage, "what is to be moved is missing"},
+			{"switchover moulin", nil, exitUsage, "--to auto"},
+			{"switchover moulin --to auto --at yesterday", nil, exitUsage, "is no time"},
+			{"switchover nowhere --to auto", nil, exitFailure, "nowhere"},
+			{"switchover moulin --to auto --no-input", nil, exitUnconfirmed, "use --yes"},
+			{"switchover moulin --to auto -n", nil, exitOK, ""},
+			{"plan --switchover moulin", nil, exitOK, ""},
 			{"op cancel op-1 --host-is-off", nil, exitUsage, "goes with op retry"},
 			{"failover moulin --host pve-moulin", nil, exitUsage, "exactly one"},
 		} {

@@ -44,17 +44,19 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 	read := what(fs)
 	byHand := fs.Bool("by-hand", false, "the plan of wwwctl failover: guests of mode manual too")
 	rescue := fs.Bool("rescue", false, "the plan of wwwctl rescue")
+	move := fs.String("switchover", "", "the plan of wwwctl switchover for this `site, structure or guest`")
 	exitCode := fs.Bool("exit-code", false, "exit 10 when a guest that should be saved is left out")
 	return func(ctx context.Context, args []string) error {
 		req, err := read(args)
-		if err != nil {
+		if err != nil && (*move == "" || len(args) > 0) { // nothing is lost: that is no error then
 			return err
 		}
+		req.Switchover = *move
 		req.Rescue = *rescue
 		missing := 0
 		err = a.present(ctx, func(ctx context.Context) (view, error) {
 			ask := a.client.PlanAsLoss
-			if *byHand || *rescue {
+			if *byHand || *rescue || *move != "" {
 				ask = a.client.PlanByHand
 			}
 			plan, err := ask(ctx, req)
@@ -196,6 +198,9 @@ func (a *app) seenText(plan api.Plan) string {
 
 // supposition is what a plan answers to.
 func supposition(req api.FailoverRequest) string {
+	if req.Switchover != "" {
+		return "To move " + subject(req) + " by plan, losing nothing"
+	}
 	if req.Rescue {
 		return "To rescue " + subject(req) + " beside its dead host now"
 	}
@@ -205,6 +210,8 @@ func supposition(req api.FailoverRequest) string {
 // subject names what a request speaks of, in a sentence.
 func subject(req api.FailoverRequest) string {
 	switch {
+	case req.Switchover != "":
+		return req.Switchover
 	case req.Host != "":
 		return "host " + string(req.Host)
 	case req.Guest != "":
@@ -215,6 +222,9 @@ func subject(req api.FailoverRequest) string {
 
 // spell writes a request as a command line.
 func spell(req api.FailoverRequest) string {
+	if req.Switchover != "" {
+		return spellSwitchover(req)
+	}
 	text := "failover"
 	if req.Rescue {
 		text = "rescue"

@@ -72,7 +72,8 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 var stepWords = map[failover.StepID]string{
 	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepFence: "prove off", failover.StepOwn: "take over",
 	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
-	failover.StepCleanup: "clean up",
+	failover.StepCleanup: "clean up", failover.StepReady: "try the way", failover.StepShutdown: "shut down", failover.StepBackup: "back up",
+	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",
 }
 
 func stepWord(g failover.OpGuestView) (string, tone) {
@@ -81,7 +82,7 @@ func stepWord(g failover.OpGuestView) (string, tone) {
 		return "STUCK", bad
 	case !g.Served.IsZero():
 		return "serving", good
-	case g.State == failover.RunCancelled && g.Step != failover.StepCleanup:
+	case g.State == failover.RunCancelled && g.Step != failover.StepCleanup && g.Step != failover.StepRevive:
 		return "cancelled", dim
 	}
 	return cmp.Or(stepWords[g.Step], string(g.Step), "-"), plain
@@ -98,6 +99,8 @@ func (a *app) progress(g failover.OpGuestView) string {
 		return message.Text(a.lang(), g.Stuck.Code, g.Stuck.Args)
 	case !g.Served.IsZero():
 		return "since " + a.show.clock(g.Served)
+	case !g.Back.IsZero():
+		return message.Text(a.lang(), g.Back.Code, g.Back.Args)
 	case g.State == failover.RunCancelled:
 		return ""
 	case !g.Waits.IsZero():

@@ -105,7 +105,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
 		Checker: checker, Answers: agent.NetChecker{Dial: dialFrom(d.conf.Dial.Mesh)}.Answers, Fences: d.fences(),
-		Helper: roothelper.Client{Path: d.conf.HelperSocket},
+		Helper: roothelper.Client{Path: d.conf.HelperSocket}, Hands: h.hands(),
 	}
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,
@@ -180,6 +180,32 @@ func (h *siteHands) others() []agent.Other {
 			o.PVE, o.Err = proxmox.NewPVE(conf)
 		}
 		out = append(out, o)
+	}
+	return out
+}
+
+// hands opens the site's PVEs whose guests the agent may move. One that cannot be opened
+// is told; a move that needs it is taken back.
+func (h *siteHands) hands() map[network.HostID]agent.Hand {
+	out := map[network.HostID]agent.Hand{}
+	s := h.d.node.State()
+	for _, id := range slices.Sorted(maps.Keys(h.d.conf.Hands)) {
+		c := h.d.conf.Hands[id]
+		host, ok := s.Network.Sites[h.d.conf.Site].Hosts[id]
+		if !ok || host.PVE == nil {
+			h.d.log.Warn("hands names no PVE of this site", "host", id, "site", h.d.conf.Site)
+			continue
+		}
+		conf, err := h.pveConfig(c.PVE(), host.PVE.URL, host.PVE.Node)
+		var pve *proxmox.PVE
+		if err == nil {
+			pve, err = proxmox.NewPVE(conf)
+		}
+		if err != nil {
+			h.d.log.Error("the guests of this host cannot be moved by plan", "host", id, "err", err)
+			continue
+		}
+		out[id] = agent.Hand{PVE: pve, Backup: c.Backup}
 	}
 	return out
 }

@@ -34,6 +34,8 @@ type Executor struct {
 	// Fences are this site's ways to know that a host is off and to put it off, by
 	// the name that the host's declaration gives.
 	Fences map[string]Fence
+	// Hands are this site's hosts whose guests it may shut down for a planned move.
+	Hands map[failover.HostID]Hand
 	// Answers says whether a TLS server answers at a URL; nil: it cannot be asked.
 	Answers func(ctx context.Context, url string) bool
 	Clock   *LogClock
@@ -54,7 +56,7 @@ type workerKey struct {
 // Workers returns a worker for every guest that has a step to do at this site
 // now, in the order of the work, and forgets those of ended operations.
 func (e *Executor) Workers(now time.Time) []*Worker {
-	if e.PVE == nil {
+	if e.PVE == nil && len(e.Hands) == 0 {
 		return nil
 	}
 	s := e.Log.State()
@@ -127,8 +129,9 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
-	posts     int  // of a restore, in this attempt, that may have arrived
-	restarted bool // the copy, under its check
+	posts     int     // of a restore, in this attempt, that may have arrived
+	restarted bool    // the copy, under its check
+	leaving   leaving // of a switchover
 
 	silent   time.Time // since when the machines cannot be reached; zero = they can
 	silentIn string    // phase in which that began
@@ -205,6 +208,8 @@ func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, st
 	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
 	if w.ended.failure != "" {
 		m.To, m.Failure = failover.StatusFailed, w.ended.failure
+	} else if p := w.mem.leaving.point; !p.IsZero() {
+		m.Point = p
 	} else if t.Step == failover.StepRestore {
 		m.Bytes, m.Total = w.mem.progress.Total, w.mem.progress.Total
 	}
@@ -304,6 +309,27 @@ func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
 		return j.release(ctx)
 	case failover.StepCleanup:
 		return j.cleanup(ctx)
+	}
+	return j.switched(ctx)
+}
+
+// switched makes the next call of a step that only switchovers have.
+func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
+	switch j.step.ID {
+	case failover.StepReady:
+		return j.ready(ctx)
+	case failover.StepShutdown:
+		return j.shutdown(ctx)
+	case failover.StepBackup:
+		return j.backup(ctx)
+	case failover.StepPull:
+		return j.pull(ctx)
+	case failover.StepVerify:
+		return j.verify(ctx)
+	case failover.StepStill:
+		return j.still(ctx)
+	case failover.StepRevive:
+		return j.revive(ctx)
 	}
 	return j.now.Add(idle), nil
 }

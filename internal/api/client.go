@@ -104,7 +104,7 @@ func (c *Client) PlanByHand(ctx context.Context, req FailoverRequest) (Plan, err
 func planQuery(req FailoverRequest) url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{
-		"site": string(req.Site), "host": string(req.Host), "guest": string(req.Guest), "to": string(req.To),
+		"site": string(req.Site), "host": string(req.Host), "guest": string(req.Guest), "to": string(req.To), "switchover": req.Switchover,
 	} {
 		if v != "" {
 			q.Set(name, v)
@@ -112,6 +112,9 @@ func planQuery(req FailoverRequest) url.Values {
 	}
 	for _, g := range req.Only {
 		q.Add("only", string(g))
+	}
+	for _, g := range req.Stop {
+		q.Add("stop", string(g))
 	}
 	if req.Rescue {
 		q.Set("rescue", "true")

@@ -183,10 +183,13 @@ func (h *handler) plan(r *http.Request) (any, error) {
 	q := r.URL.Query()
 	req := FailoverRequest{
 		Site: failover.SiteID(q.Get("site")), Host: failover.HostID(q.Get("host")), Guest: failover.GuestID(q.Get("guest")),
-		To: failover.SiteID(q.Get("to")),
+		To: failover.SiteID(q.Get("to")), Switchover: q.Get("switchover"),
 	}
 	for _, g := range q["only"] {
 		req.Only = append(req.Only, failover.GuestID(g))
+	}
+	for _, g := range q["stop"] {
+		req.Stop = append(req.Stop, failover.GuestID(g))
 	}
 	byHand, err := boolParam(q, "by_hand")
 	if err != nil {

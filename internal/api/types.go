@@ -188,18 +188,23 @@ type Applied struct {
 	Problems []network.Problem `json:"problems,omitempty"` // warnings
 }
 
-// FailoverRequest starts a failover by hand. Exactly one of Site, Host and
-// Guest is set.
+// FailoverRequest starts a failover by hand. Exactly one of Site, Host, Guest and
+// Switchover is set.
 type FailoverRequest struct {
-	Site    failover.SiteID    `json:"site,omitempty"`
-	Host    failover.HostID    `json:"host,omitempty"`
-	Guest   failover.GuestID   `json:"guest,omitempty"`
-	To      failover.SiteID    `json:"to,omitempty"`
-	Only    []failover.GuestID `json:"only,omitempty"`
-	Rescue  bool               `json:"rescue,omitempty"`  // onto Raoull's PVE of the same site; Host chooses among several
-	Plan    string             `json:"plan,omitempty"`    // refused when the plan would be another one now
-	Confirm string             `json:"confirm,omitempty"` // see Plan.Confirm
-	Reason  string             `json:"reason,omitempty"`
+	Site   failover.SiteID    `json:"site,omitempty"`
+	Host   failover.HostID    `json:"host,omitempty"`
+	Guest  failover.GuestID   `json:"guest,omitempty"`
+	To     failover.SiteID    `json:"to,omitempty"`
+	Only   []failover.GuestID `json:"only,omitempty"`
+	Rescue bool               `json:"rescue,omitempty"` // onto Raoull's PVE of the same site; Host chooses among several
+	// Switchover names a site, structure or guest that is moved by plan, At when (zero: now);
+	// Stop are guests that may be switched off when they do not shut down.
+	Switchover string             `json:"switchover,omitempty"`
+	At         time.Time          `json:"at,omitzero"`
+	Stop       []failover.GuestID `json:"stop,omitempty"`
+	Plan       string             `json:"plan,omitempty"`    // refused when the plan would be another one now
+	Confirm    string             `json:"confirm,omitempty"` // see Plan.Confirm
+	Reason     string             `json:"reason,omitempty"`
 }
 
 // ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.

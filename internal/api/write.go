@@ -29,6 +29,9 @@ func caseOf(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	if s.Network == nil {
 		return c, refusedFor(failover.Reason{Code: failover.CodeNoNetwork})
 	}
+	if req.Switchover != "" {
+		return switchoverCase(s, req)
+	}
 	if req.Rescue {
 		return rescueCase(s, req)
 	}
@@ -87,6 +90,9 @@ func rescueCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 
 // kind is that of the operation that a request asks for.
 func (c failoverCase) kind() failover.OpKind {
+	if c.loss.Planned {
+		return failover.KindSwitchover
+	}
 	if c.loss.Local {
 		return failover.KindRescue
 	}
@@ -135,7 +141,7 @@ func (h *handler) planFor(s *failover.State, c failoverCase) Plan {
 		}
 	}
 	lost := v.Cause == failover.CauseLost || v.Cause == failover.CauseHostDown
-	if !lost || len(out.Answers) > 0 {
+	if (!lost || len(out.Answers) > 0) && !c.loss.Planned {
 		out.Confirm = c.name
 	}
 	if op, ok := s.OpFor(c.domain); ok {
@@ -177,9 +183,7 @@ func (h *handler) failover(r *http.Request) (any, error) {
 	actor, _ := ActorFrom(r.Context())
 	h.Log.Info("failover requested", "actor", actor.String(), "domain", string(c.domain), "plan", plan.Hash,
 		"to", string(req.To), "guests", len(plan.Assignments), "reason", req.Reason)
-	st, err := h.Backend.Propose(r.Context(), failover.BeginOp{
-		Kind: c.kind(), Domain: c.domain, Plan: plan.Plan, Forced: true,
-	})
+	st, err := h.Backend.Propose(r.Context(), c.begin(plan.Plan, req))
 	if err != nil {
 		return nil, err
 	}

@@ -59,6 +59,9 @@ type Config struct {
 	// lists for wwwctl doctor and never touches: a structure's own. The token
 	// needs VM.Audit on /vms.
 	Inventory map[network.HostID]PVE `json:"inventory,omitempty"`
+	// Hands are the PVEs of this site, by host, whose guests the agent may shut down, back
+	// up and start again when a person moves them elsewhere (wwwctl switchover).
+	Hands map[network.HostID]Hand `json:"hands,omitempty"`
 	// Fences are the ways to put a structure's dead PVE off, by the name that
 	// network.yaml gives for it (fence:).
 	Fences map[string]Fence `json:"fences,omitempty"`
@@ -102,6 +105,21 @@ type PVE struct {
 	TokenFile   string `json:"token_file,omitempty"`  // one line USER@REALM!NAME=SECRET
 	CAFile      string `json:"ca_file,omitempty"`     // authority that signed the server's certificate
 	Fingerprint string `json:"fingerprint,omitempty"` // or: the certificate itself, SHA-256
+}
+
+// Hand is how the agent identifies itself to a PVE whose guests it may move. The token
+// needs VM.Audit, VM.PowerMgmt, VM.Config.Options and VM.Backup on /vms, Sys.Audit on the
+// node, and Datastore.Audit and Datastore.AllocateSpace on the storage.
+type Hand struct {
+	TokenFile   string `json:"token_file"`
+	CAFile      string `json:"ca_file,omitempty"`
+	Fingerprint string `json:"fingerprint,omitempty"`
+	Backup      string `json:"backup"` // that PVE's storage entry for backups to this site's own PBS
+}
+
+// PVE is the part of a hand that says how its host is reached.
+func (h Hand) PVE() PVE {
+	return PVE{TokenFile: h.TokenFile, CAFile: h.CAFile, Fingerprint: h.Fingerprint}
 }
 
 // PBS is how the agent identifies itself to this site's backup server.

@@ -103,6 +103,7 @@ func TestRefused(t *testing.T) {
 		{"router-unheld", minimal + "router: {url: \"https://10.66.1.1\", user: ww-ro, password_file: /p}\n"},
 		{"wireguard", minimal + "wireguard: {interface: a-name-far-too-long}\n"},
 		{"inventory", minimal + "inventory: {Host: {token_file: /t}, h: {ca_file: x}, i: {}}\n"},
+		{"hands", minimal + "hands: {Host: {token_file: /t, backup: pbs}, h: {ca_file: x}, i: {token_file: /t}}\n"},
 		{"fences", minimal + "fences: {Plug: {command: [plug]}, a: {}, b: {command: [/p], port: ether3}, c: {port: ether3}, d: {command: [/p], router: {url: \"https://10.66.1.1\"}}, e: {port: ether3, router: {url: \"http://10.66.1.1\"}}}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
 		{"level", minimal + "log: {level: loud, format: xml}\n"},

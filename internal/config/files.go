@@ -62,6 +62,14 @@ func (c *Config) CheckFiles() []network.Problem {
 			namedFile{path + ".ca_file", c.Inventory[host].CAFile, false, network.Warning, "copy that host's /etc/pve/pve-root-ca.pem there"},
 		)
 	}
+	for _, host := range slices.Sorted(maps.Keys(c.Hands)) {
+		path := "hands." + string(host)
+		files = append(
+			files,
+			namedFile{path + ".token_file", c.Hands[host].TokenFile, true, network.Warning, "on that host make a token (deploy/proxmox/README.md, planned moves) and write USER@REALM!NAME=SECRET into the file"},
+			namedFile{path + ".ca_file", c.Hands[host].CAFile, false, network.Warning, "copy that host's /etc/pve/pve-root-ca.pem there"},
+		)
+	}
 	var out []network.Problem
 	for _, f := range files {
 		if p, bad := f.check(); bad {

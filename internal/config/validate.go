@@ -50,6 +50,19 @@ func (c *Config) Validate() []network.Problem {
 			k.fail(path+".token_file", network.CodeMissing, "write token_file: PATH, or remove the section", "%s has no token file", path)
 		}
 	}
+	for _, host := range slices.Sorted(maps.Keys(c.Hands)) {
+		path, hand := "hands."+string(host), c.Hands[host]
+		if !network.IsLabel(string(host)) {
+			k.fail(path, network.CodeBadName, "write the host's name as in network.yaml", "host name %s is not usable as a DNS label", network.Quote(host))
+		}
+		k.proxmox(path, hand.PVE())
+		if hand.TokenFile == "" {
+			k.fail(path+".token_file", network.CodeMissing, "write token_file: PATH, or remove the section", "%s has no token file", path)
+		}
+		if hand.Backup == "" {
+			k.fail(path+".backup", network.CodeMissing, "write backup: the storage entry on that host for backups to this site's PBS", "%s has no storage entry for backups", path)
+		}
+	}
 	k.keys(c)
 	k.fences(c.Fences)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {

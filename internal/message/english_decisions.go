@@ -283,4 +283,37 @@ var decisions = map[string]Message{
 		Look:    "wwwctl op show {op}",
 		Do:      "Go there, pull the plug of {host}, then: wwwctl op retry {op} --host-is-off",
 	},
+	"WWW-1350": {
+		Severity: Info, Word: "scheduled", Title: "planned move waits for its time",
+		Text:    "{op}: {guests} guest(s) leave {site} at {at}",
+		Meaning: "A switchover was asked for a time. It holds no guest until then, and starts only if the same guests can go to the same places.",
+		Impact:  "None before its time.", Look: "wwwctl op show {op}", Do: "Nothing; or wwwctl op cancel {op}",
+	},
+	"WWW-1351": {
+		Severity: Warning, Word: "shut-down", Title: "guest shut down at home",
+		Text:    "{guest} is shut down at {site} (guest {id} of {host})",
+		Meaning: "A planned move shuts a guest down before its last backup, so that nothing is lost. It does not start with its host any more.",
+		Impact:  "It serves nobody until it has moved, or is taken back.", Look: "wwwctl op show OP", Do: "Nothing.",
+	},
+	"WWW-1352": {
+		Severity: Info, Word: "backed-up", Title: "last backup made",
+		Text:    "{guest}: last backup made at {site}[ ({point})]",
+		Meaning: "All that was written is in it.", Impact: "None.", Look: "wwwctl op show OP", Do: "Nothing.",
+	},
+	"WWW-1353": {
+		Severity: Info, Word: "pulled", Title: "last backup is at the target",
+		Text:    "{guest}: {site} has pulled its last backup[ ({point})]",
+		Meaning: "From here on the move needs the home site no more.", Impact: "None.", Look: "wwwctl op show OP", Do: "Nothing.",
+	},
+	"WWW-1354": {
+		Severity: Warning, Word: "taken-back", Title: "planned move taken back",
+		Text:    "{op}: {guests} guest(s) stay at home ({why})[: {note}]",
+		Meaning: "Something failed, or a person cancelled, before anything was owned elsewhere. What was shut down starts again at home, what was restored is removed.",
+		Impact:  "The outage until they run again.", Look: "wwwctl op show {op}", Do: "Remove the cause, then begin the move anew.",
+	},
+	"WWW-1355": {
+		Severity: Info, Word: "revived", Title: "guest started at home again",
+		Text:    "{guest} runs at {site} again (guest {id} of {host})",
+		Meaning: "A planned move was taken back.", Impact: "None.", Look: "wwwctl op show OP", Do: "Nothing.",
+	},
 }

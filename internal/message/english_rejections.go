@@ -27,6 +27,8 @@ var rejections = map[string]Message{
 		"Repair the structure's PVE (wwwctl sites {site} says who has the key), or bring its guests back elsewhere: wwwctl failover {site}"),
 	"WWW-2020": refused("the host still answers", "{host} answers[ ({seen})]: a rescue would start second copies with the same addresses",
 		"Shut its guests and the host down first, wait until it is silent, then wwwctl rescue {site} again."),
+	"WWW-2021": refused("the home does not answer", "[{guest}: ]{site}, which it is to leave, is not well seen: a planned move needs its help",
+		"wwwctl sites {site}; if it is lost: wwwctl failover {site}"),
 }
 
 // rejected is an answer that only agents meet; they read the state again.

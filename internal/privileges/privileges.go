@@ -34,6 +34,7 @@ const (
 	Protect Job = "protect" // keep the chosen restore points from being pruned
 	Verify  Job = "verify"  // verify the chosen restore points here
 	Sync    Job = "sync"    // see the pull jobs and run one ahead of time
+	Leave   Job = "leave"   // shut a guest down at home, back it up, start it again
 )
 
 // Grant is one privilege on one path.
@@ -135,6 +136,21 @@ func Needed(release Release, p Paths) []Grant {
 		add(Agent, "/vms", section8+", agent ping: PVE 9; section 12", "VM.GuestAgent.Audit")
 	}
 	add(Delete, "/vms", section8+", delete a failed restore", "VM.Allocate")
+	return out
+}
+
+// NeededToLeave lists what a token needs on a host whose guests are moved by plan (hands:
+// of wwwd.yaml): node is that host's name, storage its entry for the last backup.
+func NeededToLeave(node, storage string) []Grant {
+	const source = "proxmox.md section 6, config, power, backup; section 8"
+	out := []Grant{
+		{Job: Health, Privilege: "Sys.Audit", Path: "/nodes/" + node, Source: section8 + ", tasks of others"},
+		{Job: Leave, Privilege: "Datastore.Audit", Path: "/storage/" + storage, Source: source},
+		{Job: Leave, Privilege: "Datastore.AllocateSpace", Path: "/storage/" + storage, Source: source},
+	}
+	for _, p := range []string{"VM.Audit", "VM.PowerMgmt", "VM.Config.Options", "VM.Backup"} {
+		out = append(out, Grant{Job: Leave, Privilege: p, Path: "/vms", Source: source})
+	}
 	return out
 }
 

@@ -183,10 +183,33 @@ func (p *PVE) Start(ctx context.Context, kind Kind, id int) (UPID, error) {
 	return p.power(ctx, "start", kind, id)
 }
 
-// Shutdown asks the guest's system to shut down. A guest that does not react within PVE's own limit goes on running and
-// the task fails (kind Busy).
-func (p *PVE) Shutdown(ctx context.Context, kind Kind, id int) (UPID, error) {
-	return p.power(ctx, "shutdown", kind, id)
+// Shutdown asks the guest's system to shut down. A guest that does not react within so many seconds (0: PVE's own limit)
+// goes on running and the task fails (kind Busy).
+func (p *PVE) Shutdown(ctx context.Context, kind Kind, id int, within time.Duration) (UPID, error) {
+	op := guestOp("shutdown", kind, id)
+	if err := checkGuest(op, kind, id); err != nil {
+		return UPID{}, err
+	}
+	params := map[string]any(nil)
+	if s := int(within / time.Second); s > 0 {
+		params = map[string]any{"timeout": s}
+	}
+	return p.task(ctx, call{op: op, method: http.MethodPost, path: p.guestPath(kind, id, "/status/shutdown"), write: true}, params)
+}
+
+// Dump makes a backup of one guest into a storage entry, a PBS's namespace with its key. The task's type is vzdump and its
+// id the guest's; one runs at a time on a node, others wait. Nothing is pruned by it. Privileges: VM.Backup on the guest,
+// Datastore.AllocateSpace on the storage.
+func (p *PVE) Dump(ctx context.Context, kind Kind, id int, storage string) (UPID, error) {
+	op := guestOp("back up", kind, id)
+	if err := checkGuest(op, kind, id); err != nil {
+		return UPID{}, err
+	}
+	if !storageText.MatchString(storage) {
+		return UPID{}, requestError(op, "storage %q is not valid", storage)
+	}
+	params := map[string]any{"vmid": strconv.Itoa(id), "storage": storage, "mode": "snapshot", "remove": 0, "notes-template": "{{guestname}}"}
+	return p.task(ctx, call{op: op, method: http.MethodPost, path: p.nodePath("/vzdump"), write: true}, params)
 }
 
 // Stop cuts the guest's power.

@@ -267,6 +267,11 @@ func (b *PBS) Verify(ctx context.Context, s Snapshot) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return pbsTask(c, data)
+}
+
+// pbsTask reads the id of the task that a call has started.
+func pbsTask(c call, data json.RawMessage) (string, error) {
 	upid, err := text(c, data)
 	if err != nil {
 		return "", err
@@ -275,6 +280,22 @@ func (b *PBS) Verify(ctx context.Context, s Snapshot) (string, error) {
 		return "", c.bad("%s", clip(err.Error(), maxMessage))
 	}
 	return upid, nil
+}
+
+// RunSync starts a sync job now. It gives the id of the task, or "" where a release does not tell it: then SyncJobs shows
+// the run when it has ended. A job that runs already is refused (kind Other). Privileges for a pull: Datastore.Backup on
+// the namespace, Remote.Read on the remote's datastore.
+func (b *PBS) RunSync(ctx context.Context, job string) (string, error) {
+	op := "run sync job " + job
+	if !datastoreText.MatchString(job) {
+		return "", requestError(op, "not a job id")
+	}
+	c := call{op: op, method: http.MethodPost, path: "/admin/sync/" + url.PathEscape(job) + "/run", write: true}
+	data, err := b.do(ctx, c, map[string]any{})
+	if err != nil || len(data) == 0 || string(data) == "null" {
+		return "", err
+	}
+	return pbsTask(c, data)
 }
 
 // Task asks for the state of a task of this PBS.

@@ -53,6 +53,7 @@ func TestRequests(t *testing.T) {
 		"PBS Unprotect":      "PUT /admin/datastore/backups/protected {" + snap + `"ns":"moulin","protected":false}`,
 		"PBS Verify":         "POST /admin/datastore/backups/verify {" + snap + `"ignore-verified":false,"ns":"moulin"}`,
 		"PBS Task":           "GET /nodes/localhost/tasks/" + pbsU + "/status",
+		"PBS RunSync":        "POST /admin/sync/pull-moulin/run {}",
 		"PBS SyncJobs":       "GET /admin/sync?store=backups&sync-direction=all",
 	}
 	for kind, segment := range map[string]string{"vm": "qemu", "ct": "lxc"} {
@@ -62,7 +63,8 @@ func TestRequests(t *testing.T) {
 		want["GuestStatus "+kind] = "GET " + guest + "/status/current"
 		want["SetConfig "+kind] = "PUT " + guest + `/config {"delete":"net1","digest":"da39a3ee5e6b4b0d3255bfef95601890afd80709","onboot":"0","protection":"1","tags":"www"}`
 		want["Start "+kind] = "POST " + guest + "/status/start"
-		want["Shutdown "+kind] = "POST " + guest + "/status/shutdown"
+		want["Shutdown "+kind] = "POST " + guest + `/status/shutdown {"timeout":180}`
+		want["Dump "+kind] = "POST " + node + `/vzdump {"mode":"snapshot","notes-template":"{{guestname}}","remove":0,"storage":"pbs-quai","vmid":"9001"}`
 		want["Stop "+kind] = "POST " + guest + "/status/stop"
 		want["Destroy "+kind] = "DELETE " + guest + "?destroy-unreferenced-disks=1&purge=1"
 	}
@@ -155,7 +157,11 @@ func TestCallsRefuseBadArguments(t *testing.T) {
 	_, e18 := pve.GuestStatus(ctx, proxmox.VM, 1)
 	_, e19 := pve.Interfaces(ctx, proxmox.VM, 1)
 	e20 := pve.AgentPing(ctx, 1)
-	for i, err := range []error{e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15, e16, e17, e18, e19, e20} {
+	_, e21 := pve.Shutdown(ctx, proxmox.VM, 1, 0)
+	_, e22 := pve.Dump(ctx, proxmox.VM, 100, "a/b")
+	_, e23 := pve.Dump(ctx, "x", 100, "pbs")
+	_, e24 := pbs.RunSync(ctx, "../prune")
+	for i, err := range []error{e21, e22, e23, e24, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15, e16, e17, e18, e19, e20} {
 		if proxmox.KindOf(err) != proxmox.BadRequest {
 			t.Errorf("call %d: got %v, want kind bad request", i+1, err)
 		}

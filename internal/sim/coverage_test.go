@@ -18,6 +18,14 @@ var absent = map[string]string{
 	"unprotected": "every simulated guest has a backup",
 	"fence":       "campaigns lose sites; rescues have scenarios of their own",
 	"proof":       "as fence",
+	"ready":       "campaigns move nothing by plan; switchovers have tests of their own",
+	"shutdown":    "as ready",
+	"backup":      "as ready",
+	"pull":        "as ready",
+	"verify":      "as ready",
+	"still":       "as ready",
+	"revive":      "as ready",
+	"scheduled":   "as ready",
 }
 
 // TestCoverageNamesWhatThereIs: a cause, phase, step, state or failure that is

@@ -151,7 +151,8 @@ func guestCases() []Case {
 			},
 			Case{Name: "Interfaces " + string(k), Answer: addresses, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Interfaces(c, k, 9001)) }},
 			Case{Name: "Start " + string(k), Write: true, Answer: task("start"), Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Start(c, k, 9001)) }},
-			Case{Name: "Shutdown " + string(k), Write: true, Answer: task("shutdown"), Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Shutdown(c, k, 9001)) }},
+			Case{Name: "Shutdown " + string(k), Write: true, Answer: task("shutdown"), Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Shutdown(c, k, 9001, 3*time.Minute)) }},
+			Case{Name: "Dump " + string(k), Write: true, Answer: `"UPID:pve1:0000C0DE:0001E240:65A0B1C2:vzdump:9001:www@pve!agent:"`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Dump(c, k, 9001, "pbs-quai")) }},
 			Case{Name: "Stop " + string(k), Write: true, Answer: task("stop"), Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Stop(c, k, 9001)) }},
 			Case{Name: "Destroy " + string(k), Write: true, Answer: task("destroy"), Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Destroy(c, k, 9001)) }},
 		)
@@ -218,6 +219,7 @@ func pbsCases() []Case {
 			Name: "PBS Task", Answer: `{"upid":"` + pbsTask + `","status":"stopped","exitstatus":"OK","endtime":1705030099}`,
 			Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.Task(c, pbsTask)) },
 		},
+		{Name: "PBS RunSync", Write: true, Null: true, Answer: `"` + pbsTask + `"`, Run: func(c ctxt, _ pveC, b pbsC) error { return last(b.RunSync(c, "pull-moulin")) }},
 		{
 			Name:   "PBS SyncJobs",
 			Answer: `[{"id":"pull-moulin","store":"backups","ns":"moulin","remote":"moulin","remote-store":"backups","schedule":"*:0/15","last-run-state":"OK","last-run-endtime":1772330400,"last-run-upid":"x","next-run":1772331300,"remove-vanished":false}]`,

@@ -86,8 +86,8 @@ func judging() []Mutant {
 		),
 		one(
 			"diverged-is-not-told", "failover/decide.go",
-			"\t\tif p.Phase != PhaseAway || p.Op != \"\" {",
-			"\t\tif p.Phase != PhaseHome || p.Op != \"\" {",
+			"\t\tif p.Phase != PhaseAway || p.Op != \"\" || p.Parked {",
+			"\t\tif p.Phase != PhaseHome || p.Op != \"\" || p.Parked {",
 			"section 7: the return of the home site is the state diverged",
 		),
 	}

@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Where a pull stands, or the verification of what it brought.
+const (
+	pullLook = ""
+	pullJobs = "jobs"
+	pullRun  = "run"
+	pullPoll = "poll"
+	pullSeen = "seen"
+)
+
+// ready pulls what there is of a guest's backups while it still runs: it proves the way
+// on which the last one will come, and leaves little for that.
+func (j *job) ready(ctx context.Context) (time.Time, *outcome) {
+	if j.w.e.PBS == nil {
+		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	}
+	switch m := &j.w.mem; m.phase {
+	case pullLook, pullJobs:
+		return j.pullJobs(ctx)
+	case pullRun:
+		return j.pullRun(ctx)
+	case pullPoll:
+		return j.pullPoll(ctx)
+	default:
+		if m.failing != nil {
+			return j.now, m.failing
+		}
+		return j.now, &outcome{}
+	}
+}
+
+// pull fetches the last backup. It is done when the backup is here, by whatever run.
+func (j *job) pull(ctx context.Context) (time.Time, *outcome) {
+	switch m := &j.w.mem; {
+	case j.w.e.PBS == nil:
+		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	case m.phase == pullLook || m.phase == pullSeen:
+		return j.pullLook(ctx)
+	default:
+		return j.ready(ctx)
+	}
+}
+
+func (j *job) pullLook(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("look for last backup")
+	a := j.run.Assignment
+	rows, err := j.w.e.PVE.Backups(ctx, a.Point.Storage, j.run.Source.VMID)
+	if err != nil {
+		return j.trouble(err)
+	}
+	for _, b := range rows {
+		if b.Time.Equal(j.run.Source.Final) && b.Kind == j.kind() && b.Size > 0 {
+			p := a.Point
+			p.Volid, p.Time, p.Size, p.Verified, p.Protected = b.Volid, b.Time, b.Size, false, b.Protected
+			m.leaving.point = p
+			return j.now, &outcome{}
+		}
+	}
+	if m.phase == pullSeen {
+		if m.failing == nil {
+			m.failing = &outcome{failure: failover.FailTransient, note: "the pull ended well and has not brought the backup of " + j.run.Source.Final.UTC().Format(time.RFC3339)}
+		}
+		return j.now, m.failing
+	}
+	m.phase = pullJobs
+	return j.now, nil
+}
+
+// pullJobs finds the job that pulls into the namespace of this guest's backups, or what
+// became of a run whose task nobody told.
+func (j *job) pullJobs(ctx context.Context) (time.Time, *outcome) {
+	m, l := &j.w.mem, &j.w.mem.leaving
+	j.call("list pull jobs")
+	jobs, err := j.w.e.PBS.SyncJobs(ctx)
+	if err != nil {
+		return j.trouble(err)
+	}
+	for _, job := range jobs {
+		if job.Direction != "pull" || job.NS != j.run.Assignment.Point.Namespace {
+			continue
+		}
+		if l.asked && job.ID == l.job {
+			if job.LastUPID == l.before {
+				if j.at.Sub(m.since) > restoreStall {
+					return j.now, &outcome{failure: failover.FailTransient, note: "pull job " + job.ID + " has not ended"}
+				}
+				return j.now.Add(2 * time.Second), nil
+			}
+			if m.phase = pullSeen; job.LastState != "OK" {
+				m.failing = &outcome{failure: failover.FailTransient, note: clip("pull job " + job.ID + ": " + job.LastState)}
+			}
+			return j.now, nil
+		}
+		l.job, l.before, m.phase = job.ID, job.LastUPID, pullRun
+		return j.now, nil
+	}
+	return j.now, &outcome{failure: failover.FailTarget, note: fmt.Sprintf("no pull job into namespace %q is seen here", j.run.Assignment.Point.Namespace)}
+}
+
+func (j *job) pullRun(ctx context.Context) (time.Time, *outcome) {
+	m, l := &j.w.mem, &j.w.mem.leaving
+	j.call("run pull job")
+	task, err := j.w.e.PBS.RunSync(ctx, l.job)
+	switch {
+	case err == nil && task != "":
+		l.task, m.phase, m.since = task, pullPoll, j.at
+		return j.soon(), nil
+	case err == nil || proxmox.KindOf(err) == proxmox.OutcomeUnknown:
+		l.asked, m.phase, m.since = true, pullJobs, j.at
+		return j.now.Add(2 * time.Second), nil
+	case proxmox.KindOf(err) == proxmox.Other && m.posts < maxPulls: // it runs already, for another guest or by its schedule
+		m.posts++
+		return j.now.Add(2 * time.Second), nil
+	}
+	return j.trouble(err)
+}
+
+// maxPulls is how often a job that runs already is asked for again, every two seconds.
+const maxPulls = 300
+
+func (j *job) pullPoll(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("poll pull")
+	t, err := j.w.e.PBS.Task(ctx, m.leaving.task)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		m.phase = pullSeen
+	case err != nil:
+		return j.trouble(err)
+	case t.Running:
+		return j.soon(), nil
+	default:
+		if m.phase = pullSeen; !t.OK() {
+			m.failing = &outcome{failure: failover.FailTransient, note: clip("pull: " + t.Exit)}
+		}
+	}
+	return j.now, nil
+}
+
+// verify has this site's PBS read the last backup whole, before anything is given to it.
+func (j *job) verify(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	snap, err := j.snapshot()
+	if err != nil || j.w.e.PBS == nil {
+		return j.now, &outcome{failure: failover.FailFatal, note: "there is nothing to verify"}
+	}
+	if m.phase != pullPoll {
+		j.call("verify last backup")
+		task, err := j.w.e.PBS.Verify(ctx, snap)
+		switch proxmox.KindOf(err) {
+		case "":
+			m.leaving.task, m.phase = task, pullPoll
+			return j.soon(), nil
+		case proxmox.NotFound:
+			return j.now, &outcome{failure: failover.FailPoint, note: clip(err.Error())}
+		case proxmox.OutcomeUnknown:
+			return j.now, &outcome{failure: failover.FailTransient, note: clip(err.Error())}
+		}
+		return j.trouble(err)
+	}
+	j.call("poll verification")
+	t, err := j.w.e.PBS.Task(ctx, m.leaving.task)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		m.phase = ""
+	case err != nil:
+		return j.trouble(err)
+	case t.Running:
+	case t.OK():
+		return j.now, &outcome{}
+	case t.Interrupted():
+		return j.now, &outcome{failure: failover.FailTransient, note: clip("verification: " + t.Exit)}
+	default:
+		return j.now, &outcome{failure: failover.FailPoint, note: clip("verification: " + t.Exit)}
+	}
+	return j.soon(), nil
+}

@@ -1,0 +1,526 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Hand is a host of this site whose guests the agent may shut down, back up and start
+// again, for a planned move.
+type Hand struct {
+	PVE    *proxmox.PVE
+	Backup string // storage entry of the host for the last backup: this site's own PBS
+}
+
+// leaving is what a worker learned about a guest at home.
+type leaving struct {
+	digest string // of its configuration
+	onboot bool
+	stop   bool // it may be, and is to be, switched off
+	again  bool // seen running once
+	dump   proxmox.UPID
+	point  failover.RestorePoint // the backup that was found
+
+	job    string // that pulls
+	before string // its last run, before ours
+	asked  bool
+	task   string // of this site's PBS
+}
+
+// shutdownWithin is how long a guest may take to shut down.
+const shutdownWithin = 3 * time.Minute
+
+// Where a shutdown stands.
+const (
+	downLook    = ""
+	downStatus  = "status"
+	downTell    = "tell"
+	downTold    = "told"
+	downTasks   = "tasks"
+	downConfirm = "confirm"
+	downKeep    = "keep off"
+	downPost    = "post"
+	downPoll    = "poll"
+	downWatch   = "watch"
+)
+
+// hand is the host that the guest leaves.
+func (j *job) hand() (Hand, *outcome) {
+	h, ok := j.w.e.Hands[j.run.Source.Host]
+	if !ok || h.PVE == nil || h.Backup == "" {
+		return h, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s: wwwd.yaml names no token and backup storage for it (hands:)", j.run.Source.Host)}
+	}
+	return h, nil
+}
+
+// fatally is for a change that a person made: nothing is guessed from it.
+func (j *job) fatally(format string, args ...any) (time.Time, *outcome) {
+	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(format, args...))}
+}
+
+// worded says whether the leader's word is new enough, and asks for it again if not.
+func (j *job) worded(ask string) bool {
+	if j.now.Sub(j.w.mem.confirmed) <= confirmAge {
+		return true
+	}
+	j.w.mem.phase = ask
+	return false
+}
+
+// shutdown shuts the guest down at home, after the log knows how it was. It does not
+// start with its host any more: it must not run beside its new copy.
+func (j *job) shutdown(ctx context.Context) (time.Time, *outcome) {
+	h, bad := j.hand()
+	if bad != nil {
+		return j.now, bad
+	}
+	m := &j.w.mem
+	switch m.phase {
+	case downLook:
+		return j.homeConfig(ctx, h, downStatus)
+	case downStatus:
+		return j.downStatus(ctx, h)
+	case downTell:
+		m.phase = downTold
+		return j.tell(ctx, failover.StepMoved{Found: &failover.Found{OnBoot: m.leaving.onboot}})
+	case downTold:
+		if m.phase = downTell; j.run.Source.Found.Index != 0 {
+			m.phase = downConfirm
+		}
+		return j.now.Add(behindPause), nil
+	case downTasks:
+		return j.downTasks(ctx, h)
+	case downConfirm:
+		return j.confirm(ctx, downKeep)
+	case downKeep:
+		if !j.worded(downConfirm) {
+			return j.now, nil
+		}
+		m.phase = downPost
+		if !m.leaving.onboot {
+			return j.now, nil
+		}
+		return j.setBoot(ctx, h, "0", downLook)
+	case downPost:
+		return j.downPost(ctx, h)
+	case downPoll:
+		return j.pollHome(ctx, h, "poll shutdown", downWatch)
+	}
+	return j.downWatch(ctx, h)
+}
+
+// homeConfig reads the guest's configuration at home.
+func (j *job) homeConfig(ctx context.Context, h Hand, next string) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("read guest at home")
+	c, err := h.PVE.GuestConfig(ctx, j.kind(), j.run.Source.VMID)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		return j.fatally("guest %d is not on %s any more", j.run.Source.VMID, j.run.Source.Host)
+	case err != nil:
+		return j.trouble(err)
+	case c.Values["template"] == "1":
+		return j.fatally("guest %d is a template", j.run.Source.VMID)
+	}
+	m.leaving.digest, m.leaving.onboot, m.phase = c.Digest, c.Values["onboot"] == "1", next
+	return j.now, nil
+}
+
+func (j *job) homeStatus(ctx context.Context, h Hand, why string) (proxmox.GuestStatus, error) {
+	j.call(why)
+	return h.PVE.GuestStatus(ctx, j.kind(), j.run.Source.VMID)
+}
+
+func (j *job) homeTasks(ctx context.Context, h Hand) ([]proxmox.TaskStatus, error) {
+	j.call("look at tasks at home")
+	return h.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.Source.VMID})
+}
+
+// stillOff goes on only if nobody started the guest after its shutdown.
+func (j *job) stillOff(ctx context.Context, h Hand, next string) (time.Time, *outcome) {
+	st, err := j.homeStatus(ctx, h, "is it still off")
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.Running():
+		return j.fatally("guest %d was started at home after its shutdown", j.run.Source.VMID)
+	}
+	j.w.mem.phase = next
+	return j.now, nil
+}
+
+// setBoot says whether the guest starts with its host, unless somebody changed the
+// configuration meanwhile; then it is read again.
+func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("set onboot " + value)
+	err := h.PVE.SetConfig(ctx, j.kind(), j.run.Source.VMID, map[string]string{"onboot": value}, nil, m.leaving.digest)
+	switch proxmox.KindOf(err) {
+	case "":
+		m.leaving.onboot = value == "1"
+		return j.now, nil
+	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Locked, proxmox.Busy:
+		m.phase = again
+		return j.now.Add(2 * time.Second), nil
+	}
+	return j.trouble(err)
+}
+
+func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	st, err := j.homeStatus(ctx, h, "look at guest at home")
+	known := j.run.Source.Found.Index != 0
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.HA:
+		return j.fatally("guest %d is managed by HA, which would start it again: take it out of HA first", j.run.Source.VMID)
+	case !st.Running() && known && m.leaving.onboot:
+		m.phase = downConfirm // off, and would start with its host
+	case !st.Running() && known:
+		return j.now, &outcome{}
+	case !st.Running():
+		return j.fatally("guest %d does not run on %s: start it, or leave it where it is", j.run.Source.VMID, j.run.Source.Host)
+	case known:
+		m.phase = downTasks
+	default:
+		m.phase = downTell
+	}
+	return j.now, nil
+}
+
+// downTasks follows a shutdown that an earlier incarnation of this agent asked for.
+func (j *job) downTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	m.phase = downConfirm
+	if j.w.fresh && j.step.Attempt == 1 {
+		return j.now, nil
+	}
+	tasks, err := j.homeTasks(ctx, h)
+	if err != nil {
+		m.phase = downTasks
+		return j.trouble(err)
+	}
+	if t, ok := newestOf(tasks, "shutdown"); ok && t.Running {
+		m.upid, m.phase = t.UPID, downPoll
+	}
+	return j.now, nil
+}
+
+// newestOf finds the newest task of a guest that does one of the verbs to it ("start"
+// is qmstart and vzstart), whoever asked for it.
+func newestOf(tasks []proxmox.TaskStatus, verbs ...string) (proxmox.TaskStatus, bool) {
+	var found proxmox.TaskStatus
+	for _, t := range tasks {
+		verb := t.UPID.Type
+		if len(verb) > 2 && (strings.HasPrefix(verb, "qm") || verb != "vzdump" && strings.HasPrefix(verb, "vz")) {
+			verb = verb[2:]
+		}
+		if slices.Contains(verbs, verb) && (found.UPID.IsZero() || t.UPID.Start.After(found.UPID.Start)) {
+			found = t
+		}
+	}
+	return found, !found.UPID.IsZero()
+}
+
+func (j *job) downPost(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	if !j.worded(downConfirm) {
+		return j.now, nil
+	}
+	j.w.fresh = false
+	var upid proxmox.UPID
+	var err error
+	if m.leaving.stop {
+		j.call("switch off")
+		upid, err = h.PVE.Stop(ctx, j.kind(), j.run.Source.VMID)
+	} else {
+		j.call("post shutdown")
+		upid, err = h.PVE.Shutdown(ctx, j.kind(), j.run.Source.VMID, shutdownWithin)
+	}
+	m.phase, m.since = downWatch, j.at
+	switch proxmox.KindOf(err) {
+	case "":
+		m.upid, m.phase = upid, downPoll
+		return j.soon(), nil
+	case proxmox.OutcomeUnknown, proxmox.NotRunning, proxmox.Busy:
+		return j.soon(), nil
+	}
+	m.phase = downPost
+	return j.trouble(err)
+}
+
+// pollHome follows a task at home; whether it did what it was to do, the next phase sees.
+func (j *job) pollHome(ctx context.Context, h Hand, what, next string) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call(what)
+	t, err := h.PVE.Task(ctx, m.upid)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound || proxmox.KindOf(err) == proxmox.BadRequest:
+		m.phase = next
+	case err != nil:
+		return j.trouble(err)
+	case t.Running:
+		return j.soon(), nil
+	default:
+		m.phase, m.failing = next, nil
+		if !t.OK() {
+			m.failing = &outcome{failure: failureOf(t.Err(nil)), note: clip(t.Exit)}
+		}
+	}
+	return j.now, nil
+}
+
+func (j *job) downWatch(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	st, err := j.homeStatus(ctx, h, "is it off")
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case !st.Running():
+		return j.now, &outcome{}
+	case m.failing == nil && j.at.Sub(m.since) < shutdownWithin+30*time.Second:
+		return j.soon(), nil
+	case !m.leaving.stop && slices.Contains(j.op.Plan.Loss.HardStop, j.run.Assignment.Guest):
+		m.leaving.stop, m.failing, m.phase = true, nil, downConfirm
+		return j.now, nil
+	}
+	return j.fatally("guest %d did not shut down within %s, and nobody asked to switch it off (--stop %s)",
+		j.run.Source.VMID, shutdownWithin, j.run.Assignment.Guest)
+}
+
+// Where the last backup stands.
+const (
+	dumpLook  = ""
+	dumpTasks = "tasks"
+	dumpPost  = "post"
+	dumpPoll  = "poll"
+	dumpList  = "list"
+)
+
+// backup makes the last backup of the guest, which is off. A backup counts only if its
+// task began after the guest was off, by the clock of its host.
+func (j *job) backup(ctx context.Context) (time.Time, *outcome) {
+	h, bad := j.hand()
+	if bad != nil {
+		return j.now, bad
+	}
+	m := &j.w.mem
+	switch m.phase {
+	case dumpLook:
+		return j.stillOff(ctx, h, dumpTasks)
+	case dumpTasks:
+		return j.dumpTasks(ctx, h)
+	case dumpPost:
+		return j.dumpPost(ctx, h)
+	case dumpPoll:
+		m.leaving.dump = m.upid
+		return j.pollHome(ctx, h, "poll backup", dumpList)
+	}
+	return j.dumpList(ctx, h)
+}
+
+// dumpTasks looks for a backup of ours that was begun since the shutdown.
+func (j *job) dumpTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	tasks, err := j.homeTasks(ctx, h)
+	if err != nil {
+		return j.trouble(err)
+	}
+	m.phase = dumpPost
+	off, known := newestOf(tasks, "shutdown", "stop")
+	t, ok := proxmox.FindTask(tasks, "vzdump", j.run.Source.VMID, h.PVE.TokenID(), off.UPID.Start.Add(time.Second))
+	if known && ok && (t.Running || t.OK()) {
+		m.upid, m.phase = t.UPID, dumpPoll
+	}
+	return j.now, nil
+}
+
+func (j *job) dumpPost(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("post backup")
+	j.w.fresh = false
+	upid, err := h.PVE.Dump(ctx, j.kind(), j.run.Source.VMID, h.Backup)
+	switch proxmox.KindOf(err) {
+	case "":
+		m.upid, m.phase = upid, dumpPoll
+		return j.tell(ctx, failover.StepMoved{UPID: upid.String()})
+	case proxmox.OutcomeUnknown, proxmox.Busy:
+		if m.phase, m.posts = dumpTasks, m.posts+1; m.posts < maxPosts {
+			return j.now.Add(2 * time.Second), nil
+		}
+	}
+	return j.trouble(err)
+}
+
+// dumpList finds the snapshot that the task made.
+func (j *job) dumpList(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	if m.failing != nil {
+		return j.now, m.failing
+	}
+	j.call("list backups at home")
+	rows, err := h.PVE.Backups(ctx, h.Backup, j.run.Source.VMID)
+	if err != nil {
+		return j.trouble(err)
+	}
+	for _, b := range rows {
+		if b.Size > 0 && b.Kind == j.kind() && !b.Time.Before(m.leaving.dump.Start) && b.Time.After(m.leaving.point.Time) {
+			m.leaving.point = failover.RestorePoint{Storage: h.Backup, Volid: b.Volid, Time: b.Time, Size: b.Size}
+		}
+	}
+	if m.leaving.point.IsZero() {
+		return j.now, &outcome{failure: failover.FailTransient, note: "the backup ended well and is in no list: " + h.Backup}
+	}
+	return j.now, &outcome{}
+}
+
+// still makes sure that nobody started the guest at home since its last backup: what was
+// written then would be lost.
+func (j *job) still(ctx context.Context) (time.Time, *outcome) {
+	h, bad := j.hand()
+	if bad != nil {
+		return j.now, bad
+	}
+	if j.w.mem.phase == "" {
+		return j.stillOff(ctx, h, "tasks")
+	}
+	tasks, err := j.homeTasks(ctx, h)
+	if err != nil {
+		return j.trouble(err)
+	}
+	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(j.run.Source.Final) {
+		return j.fatally("guest %d was started at home since its last backup: %s", j.run.Source.VMID, t.UPID.Auth)
+	}
+	return j.now, &outcome{}
+}
+
+// Where the start at home stands.
+const (
+	backLook    = ""
+	backTasks   = "tasks"
+	backCancel  = "cancel"
+	backStatus  = "status"
+	backConfirm = "confirm"
+	backBoot    = "boot"
+	backPost    = "post"
+	backPoll    = "poll"
+	backWatch   = "watch"
+)
+
+// revive starts the guest at home again, as it was before a switchover touched it. What
+// of that still runs, a shutdown or a backup, ends first.
+func (j *job) revive(ctx context.Context) (time.Time, *outcome) {
+	h, bad := j.hand()
+	if bad != nil {
+		return j.now, bad
+	}
+	m := &j.w.mem
+	switch m.phase {
+	case backLook:
+		return j.homeConfig(ctx, h, backTasks)
+	case backTasks:
+		return j.backTasks(ctx, h)
+	case backCancel:
+		j.call("cancel backup")
+		if err := h.PVE.CancelTask(ctx, m.upid); err != nil {
+			return j.trouble(err)
+		}
+		m.phase = backLook
+		return j.now.Add(2 * time.Second), nil
+	case backStatus:
+		return j.backStatus(ctx, h)
+	case backConfirm:
+		return j.confirm(ctx, backBoot)
+	case backBoot:
+		if !j.worded(backConfirm) {
+			return j.now, nil
+		}
+		m.phase = backPost
+		if m.leaving.onboot || !j.run.Source.OnBoot {
+			return j.now, nil
+		}
+		return j.setBoot(ctx, h, "1", backLook)
+	case backPost:
+		return j.backPost(ctx, h)
+	case backPoll:
+		return j.pollHome(ctx, h, "poll start at home", backWatch)
+	}
+	st, err := j.homeStatus(ctx, h, "does it run again")
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.Running():
+		return j.now, &outcome{}
+	case m.failing != nil:
+		return j.now, m.failing
+	case j.at.Sub(m.since) > 2*time.Minute:
+		return j.now, &outcome{failure: failover.FailTransient, note: "not running two minutes after its start"}
+	}
+	return j.soon(), nil
+}
+
+func (j *job) backTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	tasks, err := j.homeTasks(ctx, h)
+	if err != nil {
+		return j.trouble(err)
+	}
+	if t, ok := newestOf(tasks, "shutdown", "stop"); ok && t.Running {
+		return j.now.Add(2 * time.Second), nil
+	}
+	if t, ok := proxmox.FindTask(tasks, "vzdump", j.run.Source.VMID, h.PVE.TokenID(), time.Time{}); ok && t.Running {
+		m.upid, m.phase = t.UPID, backCancel
+		return j.now, nil
+	}
+	if t, ok := newestOf(tasks, "start"); ok && t.Running {
+		m.upid, m.phase = t.UPID, backPoll
+		return j.soon(), nil
+	}
+	m.phase = backStatus
+	return j.now, nil
+}
+
+// backStatus looks twice at a guest that runs: a shutdown without an answer may only
+// just have arrived.
+func (j *job) backStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	st, err := j.homeStatus(ctx, h, "look at guest at home")
+	kept := m.leaving.onboot || !j.run.Source.OnBoot
+	switch {
+	case err != nil:
+		return j.trouble(err)
+	case st.Running() && !m.leaving.again:
+		m.leaving.again, m.phase = true, backLook
+		return j.now.Add(3 * time.Second), nil
+	case st.Running() && kept:
+		return j.now, &outcome{}
+	}
+	m.phase = backConfirm
+	return j.now, nil
+}
+
+func (j *job) backPost(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	if !j.worded(backConfirm) {
+		return j.now, nil
+	}
+	j.call("post start at home")
+	upid, err := h.PVE.Start(ctx, j.kind(), j.run.Source.VMID)
+	m.phase, m.since = backWatch, j.at
+	switch proxmox.KindOf(err) {
+	case "":
+		m.upid, m.phase = upid, backPoll
+		return j.soon(), nil
+	case proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
+		return j.soon(), nil
+	}
+	m.phase = backPost
+	return j.trouble(err)
+}
