@@ -235,6 +235,7 @@ func TestRealPrimariesTurnAnAlias(t *testing.T) {
 			before := to("moulin.site.failover.test.", time.Minute)
 			for n, after := range [][]dnsctl.Record{
 				to("quai.site.failover.test.", time.Minute), to("moulin.site.failover.test.", 2*time.Minute), to("www.failover.test.", time.Minute),
+				to("www.failover.test.", time.Hour),
 			} {
 				c := []dnsctl.Change{{Name: name, Type: "CNAME", Before: before, After: after}}
 				if _, err := update(ctx, ex, addr, dnsctl.Token{Generation: 1, Index: uint64(n + 1)}, c); err != nil {
@@ -246,8 +247,8 @@ func TestRealPrimariesTurnAnAlias(t *testing.T) {
 				}
 				before = after
 			}
-			if updates != 3 {
-				t.Errorf("%d updates for 3 moves", updates)
+			if updates != 4 {
+				t.Errorf("%d updates for 4 changes", updates)
 			}
 		})
 	}

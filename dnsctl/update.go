@@ -85,11 +85,11 @@ func (c Change) addsAlias() bool { return c.Type == "CNAME" && len(c.Before) == 
 // makesWayFor says whether another change puts a CNAME where this one's set stood.
 func (c Change) makesWayFor(o Change) bool { return o.Name == c.Name && o.addsAlias() }
 
-// turnsAlias says whether a change gives a CNAME another target. It is only added then, since that replaces the old one
-// (RFC 2136 section 3.4.2.2). A Knot that signs ignores it after a removal: the name's NSEC is in the way then, and the
+// turnsAlias says whether a change gives a CNAME another target or TTL. It is only added then, since that replaces the old
+// one (RFC 2136 section 3.4.2.2). A Knot that signs ignores it after a removal: the name's NSEC is in the way then, and the
 // name would be gone.
 func (c Change) turnsAlias() bool {
-	return c.Type == "CNAME" && len(c.Before) == 1 && len(c.After) == 1 && c.Before[0].Data != c.After[0].Data
+	return c.Type == "CNAME" && len(c.Before) == 1 && len(c.After) == 1
 }
 
 // updateMessage is the one atomic UPDATE (RFC 2136) of a decision: if the fence still is as read (nil: absent), it and
