@@ -318,10 +318,11 @@ func (f *foreteller) takes(t Token, run GuestRun) time.Duration {
 	if t.Step != StepRestore {
 		return aMoment
 	}
-	if run.Assignment.Estimate == 0 && !slices.Contains(f.out.Guessed, t.Guest) {
+	long := f.s.restoreTime(run.Assignment.Target, run.Assignment.Point.Size)
+	if long == 0 && !slices.Contains(f.out.Guessed, t.Guest) {
 		f.out.Guessed = append(f.out.Guessed, t.Guest)
 	}
-	return max(aMoment, run.Assignment.Estimate)
+	return max(aMoment, long)
 }
 
 func (f *foreteller) result() Forecast {

@@ -233,7 +233,7 @@ type Assignment struct {
 	VLAN      int           `json:"vlan"`
 	Point     RestorePoint  `json:"point"`
 	Loss      time.Duration `json:"loss"`               // age of the restore point when planned
-	Estimate  time.Duration `json:"estimate,omitempty"` // restore and start, by the measured rate; 0 = not measured
+	Estimate  time.Duration `json:"estimate,omitempty"` // until it is restored, by the measured rate; 0 = not measured
 	Memory    int64         `json:"memory,omitempty"`
 	Automatic bool          `json:"automatic"` // mode auto: commits without a person
 	Why       []Reason      `json:"why,omitempty"`

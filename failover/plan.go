@@ -57,6 +57,7 @@ type planner struct {
 	ids       map[SiteID]int   // free guest ids, as far as this plan can need them
 	closed    map[SiteID]int   // lowest priority number that was left out for want of room
 	chosen    map[StructureID]SiteID
+	lanes     map[SiteID]lanes // see estimate
 	apart     apart
 	again     bool // away guests are placed anew, as if a person did (Outlook)
 }
@@ -80,7 +81,7 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 	p := &planner{
 		s: s, loss: loss, now: now,
 		memory: map[SiteID]int64{}, storage: map[SiteID]int64{}, load: map[SiteID]int64{}, ids: map[SiteID]int{},
-		closed: map[SiteID]int{}, chosen: map[StructureID]SiteID{}, lastWrite: lastWrite(s, loss, now),
+		lanes: map[SiteID]lanes{}, closed: map[SiteID]int{}, chosen: map[StructureID]SiteID{}, lastWrite: lastWrite(s, loss, now),
 	}
 	used := s.idsInUse()
 	for _, id := range s.Network.SiteIDs() {
@@ -181,9 +182,40 @@ func (p *planner) concerned() []GuestID {
 	return out
 }
 
-// order sorts by priority, then so that a guest comes after those it depends
-// on, then the largest first (it takes longest), then by name.
+// order sorts by priority, then the largest first, since it takes longest (list
+// scheduling), but a guest comes before those that wait for it: it is drawn forward
+// to the place of the largest of them.
 func (p *planner) order(guests []GuestID) []GuestID {
+	depth := p.depths(guests)
+	out := slices.Clone(guests)
+	size, weight := map[GuestID]int64{}, map[GuestID]int64{}
+	for _, g := range out {
+		size[g] = p.size(g)
+	}
+	// The deepest first: what a guest gives on to those it waits for is complete by then.
+	slices.SortStableFunc(out, func(a, b GuestID) int { return cmp.Or(cmp.Compare(depth[b], depth[a]), cmp.Compare(a, b)) })
+	for _, g := range out {
+		weight[g] = max(weight[g], size[g])
+		for _, dep := range p.s.Network.Guests[g].After {
+			if p.s.Network.Guests[dep].Priority == p.s.Network.Guests[g].Priority {
+				weight[dep] = max(weight[dep], weight[g])
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b GuestID) int {
+		return cmp.Or(
+			cmp.Compare(p.s.Network.Guests[a].Priority, p.s.Network.Guests[b].Priority),
+			cmp.Compare(weight[b], weight[a]),
+			cmp.Compare(depth[a], depth[b]),
+			cmp.Compare(size[b], size[a]),
+			cmp.Compare(a, b),
+		)
+	})
+	return out
+}
+
+// depths counts how many guests each has to wait for, one after another.
+func (p *planner) depths(guests []GuestID) map[GuestID]int {
 	depth := map[GuestID]int{}
 	var walk func(g GuestID) int
 	walk = func(g GuestID) int {
@@ -198,21 +230,10 @@ func (p *planner) order(guests []GuestID) []GuestID {
 		depth[g] = d
 		return d
 	}
-	out := slices.Clone(guests)
-	size := map[GuestID]int64{}
-	for _, g := range out {
+	for _, g := range guests {
 		walk(g)
-		size[g] = p.size(g)
 	}
-	slices.SortStableFunc(out, func(a, b GuestID) int {
-		return cmp.Or(
-			cmp.Compare(p.s.Network.Guests[a].Priority, p.s.Network.Guests[b].Priority),
-			cmp.Compare(depth[a], depth[b]),
-			cmp.Compare(size[b], size[a]),
-			cmp.Compare(a, b),
-		)
-	})
-	return out
+	return depth
 }
 
 func (p *planner) size(g GuestID) int64 {
@@ -280,13 +301,10 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	a := Assignment{
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: c.site, Host: host, VLAN: st.VLAN,
 		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
-		Why: append([]Reason{c.why}, p.apart.why(g, c.site)...),
+		Why: append([]Reason{c.why}, p.apart.why(g, c.site)...), Estimate: p.estimate(c.site, c.point.Size),
 	}
 	if p.loss.Planned {
 		a.Loss = 0 // it is shut down before its last backup
-	}
-	if rate := p.s.Readiness[c.site].Ready.Rate; rate > 0 {
-		a.Estimate = time.Duration(float64(p.load[c.site]) / float64(rate) * float64(time.Second))
 	}
 	return a, Reason{}
 }

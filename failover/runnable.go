@@ -13,7 +13,7 @@ func Runnable(s *State, site SiteID, now time.Time) []Token {
 		return nil
 	}
 	var out []Token
-	slots := s.freeSlots(site)
+	left := s.turnAt(site, now)
 	for _, id := range s.opOrder() {
 		op := s.Ops[id]
 		if s.Unconfirmed[id] {
@@ -28,7 +28,7 @@ func Runnable(s *State, site SiteID, now time.Time) []Token {
 			if !ok || step.Status == StatusFailed || step.Status == StatusPending && now.Before(step.NotBefore) {
 				continue
 			}
-			if !s.gate(op, run, step, now, &slots) {
+			if !s.gate(op, run, step, now, &left) {
 				continue
 			}
 			out = append(out, op.TokenOf(g))
@@ -45,9 +45,14 @@ func (o Operation) mayRun(run GuestRun) bool {
 	return run.State == RunActive || run.State == RunCancelled
 }
 
-// gate says whether a step's own conditions hold. slots counts the restores
-// that may still begin at the site.
-func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots *int) bool {
+// turn is what a site may still begin.
+type turn struct {
+	restores int  // so many
+	start    bool // one more guest may be started
+}
+
+// gate says whether a step's own conditions hold, and takes its turn.
+func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left *turn) bool {
 	switch step.ID {
 	case StepProtect, StepVerify, StepBackup, StepPull:
 		return true
@@ -63,15 +68,20 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots
 		if step.Status == StatusRunning {
 			return true
 		}
-		if *slots <= 0 {
-			return false
-		}
-		*slots--
-		return true
+		left.restores--
+		return left.restores >= 0
 	case StepFence:
 		return run.Admitted != 0
 	case StepStart:
-		return run.Owned() && len(s.waitsFor(op, run)) == 0
+		if !run.Owned() || len(s.waitsFor(op, run)) > 0 {
+			return false
+		}
+		if step.Status == StatusRunning {
+			return true
+		}
+		may := left.start
+		left.start = may && s.startEvery(run.Assignment.Target) == 0
+		return may
 	case StepCheck, StepRelease:
 		return run.Owned()
 	case StepCleanup:
@@ -80,24 +90,38 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, slots
 	return false // own and serve are the leader's
 }
 
-// freeSlots returns how many restores may begin at a site besides those that run.
-func (s *State) freeSlots(site SiteID) int {
+// turnAt returns what may begin at a site besides what runs there: as many restores as it does
+// at once, and a guest's start if the last one is long enough ago.
+func (s *State) turnAt(site SiteID, now time.Time) turn {
+	_, host, ok := s.Network.Target(site)
+	if !ok {
+		return turn{}
+	}
+	out := turn{restores: host.Restore.Parallel, start: true}
+	every := s.startEvery(site)
+	for _, op := range s.Ops {
+		for _, run := range op.Guests {
+			if run.Assignment.Target != site {
+				continue
+			}
+			if st, _ := run.Step(StepStart); every > 0 && st.Attempt > 0 && now.Sub(st.Begun.At) < every {
+				out.start = false
+			}
+			if st, _, ok := run.Current(); ok && op.mayRun(run) && st.ID == StepRestore && st.Status == StatusRunning {
+				out.restores--
+			}
+		}
+	}
+	return out
+}
+
+// startEvery is how far apart a site starts guests.
+func (s *State) startEvery(site SiteID) time.Duration {
 	_, host, ok := s.Network.Target(site)
 	if !ok {
 		return 0
 	}
-	n := host.Restore.Parallel
-	for _, op := range s.Ops {
-		for _, run := range op.Guests {
-			if run.Assignment.Target != site || !op.mayRun(run) {
-				continue
-			}
-			if st, _, ok := run.Current(); ok && st.ID == StepRestore && st.Status == StatusRunning {
-				n--
-			}
-		}
-	}
-	return n
+	return host.Restore.StartEvery.D()
 }
 
 // waitsFor returns the guests of the same operation that must be checked

@@ -213,9 +213,11 @@ type Restore struct {
 	IDs     IDRange `json:"ids"`
 	Reserve Bytes   `json:"reserve,omitempty"` // memory kept for residents
 	// ReserveStorage is what residents may still fill of a pool that promises more than it has (thin).
-	ReserveStorage Bytes  `json:"reserve_storage,omitempty"`
-	Parallel       int    `json:"parallel,omitempty"` // restores at once
-	Pool           string `json:"pool,omitempty"`
+	ReserveStorage Bytes `json:"reserve_storage,omitempty"`
+	Parallel       int   `json:"parallel,omitempty"` // restores at once
+	// StartEvery keeps guests from booting all at once: so long after one was started the next is. 0: at once.
+	StartEvery Duration `json:"start_every,omitempty"`
+	Pool       string   `json:"pool,omitempty"`
 }
 
 // LineageStorages names the storage entries of a lost site's later lineages.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func (c *checker) site(id SiteID, s Site) {
@@ -245,6 +246,12 @@ func (c *checker) target(path string, h Host) {
 		}
 		if r.Parallel < 1 || r.Parallel > 64 {
 			c.fail(path+".restore.parallel", CodeRange, "write parallel: 2", "parallel %d is not between 1 and 64", r.Parallel)
+		}
+		if r.StartEvery < 0 || r.StartEvery > Duration(10*time.Minute) {
+			c.fail(path+".restore.start_every", CodeRange, "write start_every: 10s", "start_every %s is not between 0s and 10m", r.StartEvery)
+		}
+		if r.Reserve < 0 || r.ReserveStorage < 0 {
+			c.fail(path+".restore", CodeRange, "write sizes such as 8GiB", "reserve and reserve_storage cannot be negative")
 		}
 	} else if len(h.Sources) > 0 || len(h.Lineages) > 0 {
 		c.fail(path, CodeConflict, "declare restore: here, or remove sources: and lineages:", "sources and lineages are for a host that receives guests")
