@@ -145,6 +145,7 @@ func (c ReportReadiness) apply(s *State, st Stamp) error {
 		return reject(CodeUnknownSite, "site", string(c.Ready.Site))
 	}
 	s.Readiness[c.Ready.Site] = StoredReady{Ready: s.withoutOurPins(c.Ready), Stamp: st}
+	s.readWarm(c.Ready, st)
 	return nil
 }
 

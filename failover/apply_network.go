@@ -17,6 +17,9 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 	if err := s.mayReplace(c.Spec); err != nil {
 		return err
 	}
+	if what := s.losesWarm(c.Spec); what != "" {
+		return reject(CodeStaleWarm, "what", what)
+	}
 	former := map[string]*Former{}
 	for name := range c.Spec.Zones {
 		former[name] = s.formerOf(c.Spec, name)
@@ -24,6 +27,7 @@ func (c ApplyNetwork) apply(s *State, st Stamp) error {
 	s.Network, s.NetworkVersion = c.Spec, st.Index
 	s.placeGuests(st)
 	s.followModes()
+	s.forgetWarm()
 	s.prune()
 	zones := map[string]ZoneState{}
 	for name := range c.Spec.Zones {

@@ -149,12 +149,14 @@ func (s *State) newRun(kind OpKind, a Assignment, st Stamp, cursors map[SiteID]i
 	if err := s.checkAssignment(kind, a); err != nil {
 		return GuestRun{}, err
 	}
-	id, ok := s.nextID(a.Target, cursors, ids)
-	if !ok {
-		return GuestRun{}, reject(CodeNoFreeID, "site", string(a.Target))
+	id, fresh, err := s.idOf(a, cursors, ids)
+	if err != nil {
+		return GuestRun{}, err
 	}
-	ids.take(a.Target, id)
-	cursors[a.Target] = id
+	if fresh {
+		ids.take(a.Target, id)
+		cursors[a.Target] = id
+	}
 	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: kind.steps()}, nil
 }
 
@@ -176,6 +178,8 @@ func (s *State) checkAssignment(kind OpKind, a Assignment) error {
 		return reject(CodeNoConsent, "guest", string(a.Guest), "structure", string(g.Structure))
 	case a.VLAN != structure.VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared %d", a.VLAN, a.Guest, structure.VLAN))
+	case a.Warm != "" && kind != KindFailover:
+		return reject(CodeInvalid, "what", "a "+string(kind)+" with a warm copy")
 	case a.Point.IsZero() || a.Point.Unusable != "":
 		return reject(CodeNoPoint, "guest", string(a.Guest), "site", string(a.Target))
 	}
@@ -296,6 +300,9 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	op, err := s.openOp(c.Op)
 	if err != nil {
 		return err
+	}
+	if op.Kind == KindWarm {
+		return s.cancelWarm(op, c.Reason, st)
 	}
 	if op.Phase == OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
@@ -419,6 +426,10 @@ func (c EndOp) apply(s *State, st Stamp) error {
 	phase, ok := op.outcome()
 	if !ok {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
+	}
+	if op.Kind == KindWarm && phase != OpStuck {
+		s.endWarm(op, phase, st)
+		return nil
 	}
 	delete(s.Unconfirmed, op.ID)
 	op.Phase, op.Ended = phase, st

@@ -106,6 +106,7 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	s.moved(&run, op, c, claimed, st)
 	op.Guests[c.Token.Guest] = run
 	s.Ops[op.ID] = op
+	s.failedWarm(op, run, c, st)
 	return nil
 }
 
@@ -127,6 +128,10 @@ func (c StepMoved) checkMove(step Step) error {
 
 // moved draws the consequences of a step's move for its guest.
 func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st Stamp) {
+	if op.Kind == KindWarm {
+		movedWarm(run, c)
+		return
+	}
 	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
 	args := []string{"guest", string(g), "site", string(run.Assignment.Target), "id", fmt.Sprint(run.VMID)}
 	switch {
@@ -187,11 +192,13 @@ func (c Retarget) apply(s *State, st Stamp) error {
 	if err := s.checkAssignment(op.Kind, c.Assignment); err != nil {
 		return err
 	}
-	id, ok := s.nextID(c.Assignment.Target, nil, s.idsInUse())
-	if !ok {
-		return reject(CodeNoFreeID, "site", string(c.Assignment.Target))
+	id, fresh, err := s.idOf(c.Assignment, nil, s.idsInUse())
+	if err != nil {
+		return err
 	}
-	s.Cursors[c.Assignment.Target] = id
+	if fresh {
+		s.Cursors[c.Assignment.Target] = id
+	}
 	s.leaveBehind(op, run, c.Reason, st)
 	run.Tried = append(slices.Clone(run.Tried), Tried{
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
@@ -279,7 +286,7 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 	if op.Phase.Ended() {
 		op.Phase, op.Ended = OpCommitted, Stamp{}
 		switch {
-		case op.Kind == KindTidy:
+		case op.Kind.aside():
 			op.Phase = OpReleasing
 		case op.Committed.Index == 0:
 			op.Phase = OpPreparing
@@ -294,7 +301,7 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 // held nor moved by a later one, whose copy would be older than the newest.
 func (s *State) stillStuckIn(op Operation, g GuestID) bool {
 	p, run := s.Guests[g], op.Guests[g]
-	if op.Kind == KindTidy {
+	if op.Kind.aside() {
 		return true
 	}
 	if run.reviving() {
@@ -358,6 +365,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	p.Parked = op.Kind == KindSwitchover
 	s.Guests[c.Token.Guest] = p
 	s.dropRevives(c.Token.Guest, st)
+	s.ownWarm(run)
 	s.event(st, because(CodeOwned, "guest", string(c.Token.Guest), "site", string(p.Owner), "epoch", p.Epoch.String()),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
 	return nil

@@ -20,6 +20,8 @@ func NewState() *State {
 		Cursors:     map[SiteID]int{},
 		Zones:       map[string]ZoneState{},
 		Holds:       map[string]NameHold{},
+		Warm:        map[GuestID]Standby{},
+		WarmSpent:   map[SiteID]WarmSpent{},
 		Tokens:      map[string]JoinToken{},
 		Operators:   map[string]Operator{},
 		Revoked:     map[string]Revocation{},
@@ -46,6 +48,8 @@ func (s *State) Clone() *State {
 	c.Cursors = maps.Clone(s.Cursors)
 	c.Zones = maps.Clone(s.Zones)
 	c.Holds = maps.Clone(s.Holds)
+	c.Warm = maps.Clone(s.Warm)
+	c.WarmSpent = maps.Clone(s.WarmSpent)
 	c.Tokens = maps.Clone(s.Tokens)
 	c.Operators = maps.Clone(s.Operators)
 	c.Revoked = maps.Clone(s.Revoked)

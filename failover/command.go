@@ -86,6 +86,7 @@ type Readiness struct {
 	MemoryFree  int64                      `json:"memory_free,omitempty"`
 	StorageFree int64                      `json:"storage_free,omitempty"`
 	UsedIDs     []int                      `json:"used_ids,omitempty"` // within the restore range, ascending
+	Started     []int                      `json:"started,omitempty"`  // warm copies that somebody has started, ascending
 	Rate        int64                      `json:"rate,omitempty"`     // measured restore speed, bytes/s
 	Problems    []Reason                   `json:"problems,omitempty"`
 	AsOf        uint64                     `json:"as_of,omitempty"` // index of the State that the reader had when it began

@@ -19,14 +19,17 @@ type Decision struct {
 //
 // The caller is the leader, behind a barrier, and has had a BeginTerm of its
 // own term applied: reports of older terms do not count.
-func Decide(s *State, now time.Time) Decision {
+func Decide(s *State, now time.Time) Decision { return decide(s, now, true) }
+
+// decide is Decide; without keep it begins no warm copies.
+func decide(s *State, now time.Time, keep bool) Decision {
 	if s.Network == nil {
 		return Decision{Why: []Reason{because(CodeNoNetwork)}}
 	}
-	d := &decider{s: s, now: s.notBefore(now), verdicts: judgeBrief(s, now), plans: map[DomainID]Plan{}}
+	d := &decider{s: s, now: s.notBefore(now), verdicts: judgeBrief(s, now), plans: map[DomainID]Plan{}, keep: keep}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
-	for _, step := range []func(){d.expire, d.assess, d.cancel, d.progress, d.commit, d.begin, d.planned, d.diverge} {
+	for _, step := range []func(){d.expire, d.assess, d.cancel, d.yieldWarm, d.progress, d.commit, d.begin, d.planned, d.diverge, d.warm} {
 		if step(); len(d.out.Commands) > 0 {
 			break
 		}
@@ -42,6 +45,7 @@ type decider struct {
 	now      time.Time
 	verdicts map[DomainID]Verdict
 	plans    map[DomainID]Plan // made so far
+	keep     bool              // warm copies
 	out      Decision
 }
 
@@ -228,7 +232,7 @@ func (d *decider) shortestDelay(op Operation) time.Duration {
 // admits says whether an operation has guests that are not admitted yet.
 func (o Operation) admits() bool {
 	for _, run := range o.Guests {
-		if run.State == RunActive && run.Admitted == 0 {
+		if run.State == RunActive && run.Admitted == 0 && o.Kind != KindWarm {
 			return true
 		}
 	}
@@ -238,7 +242,7 @@ func (o Operation) admits() bool {
 // Waiting lists the guests of an operation that only a person can admit.
 func (o Operation) Waiting() []GuestID {
 	var out []GuestID
-	if o.Phase != OpPreparing && o.Phase != OpCommitted {
+	if o.Phase != OpPreparing && o.Phase != OpCommitted || o.Kind == KindWarm {
 		return nil
 	}
 	for _, g := range o.workOrder() {
@@ -254,7 +258,7 @@ func (o Operation) Waiting() []GuestID {
 func (d *decider) cancel() {
 	for _, id := range d.s.opOrder() {
 		op := d.s.Ops[id]
-		if op.Forced || op.Phase == OpReleasing || op.Kind == KindTidy || len(d.s.cancellable(op)) == 0 {
+		if op.Forced || op.Phase == OpReleasing || op.Kind.aside() || len(d.s.cancellable(op)) == 0 {
 			continue
 		}
 		v, ok := d.verdicts[op.Domain]

@@ -71,9 +71,9 @@ func (d *decider) withoutTarget(op Operation, run GuestRun) Command {
 	if op.Kind == KindSwitchover && movable {
 		return d.back(op, run.Assignment.Guest, because(CodeLost, "domain", string(SiteDomain(target))))
 	}
-	code, waits := CodeLost, op.Kind == KindTidy
+	code, waits := CodeLost, op.Kind.aside()
 	if d.resting(target) {
-		code, waits = CodeMaintenance, !movable
+		code, waits = CodeMaintenance, !movable || op.Kind.aside()
 	}
 	why := because(code, "domain", string(SiteDomain(target)))
 	switch {
@@ -146,6 +146,13 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 		return RetryStep{Token: t, Wait: backoff(step.Attempt)}
 	case movable && op.Kind == KindSwitchover:
 		return d.back(op, t.Guest, note)
+	case op.Kind == KindWarm && step.ID == StepRestore:
+		return CancelOp{Op: op.ID, Reason: because(CodeWarmFailed, "guest", string(t.Guest), "site", string(run.Assignment.Target), "note", step.Note)}
+	case movable && run.Assignment.Warm != "":
+		if a, ok := d.coldHere(op, run); ok {
+			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
+		}
+		return d.elsewhere(op, run, note)
 	case movable && step.Failure == FailPoint:
 		if a, ok := d.olderPoint(op, run); ok {
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
@@ -172,7 +179,7 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 		if pt.Unusable != "" || tooOld || !pt.Time.Before(a.Point.Time) || tried(run, a.Target, pt.Volid) {
 			continue
 		}
-		a.Point = pt
+		a.Point, a.Warm = pt, ""
 		a.Loss = max(0, lastWrite(d.s, op.Plan.Loss, d.now).Sub(pt.Time))
 		return a, true
 	}

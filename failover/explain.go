@@ -260,7 +260,7 @@ func (e explainer) headline(st Status) Headline {
 		lost = lost || row.State == "lost" && !e.settled(row.Site)
 		degraded = degraded || row.State != "up"
 	}
-	running := slices.ContainsFunc(st.Ops, func(o OpView) bool { return !o.Phase.Ended() && o.Phase != OpReleasing })
+	running := slices.ContainsFunc(st.Ops, func(o OpView) bool { return !o.Phase.Ended() && o.Phase != OpReleasing && o.Kind != KindWarm })
 	switch {
 	case !st.Local.HasLeader && len(st.Local.Reachable)+1 < st.Quorum.Needed && st.Quorum.Voters > 1:
 		return HeadIsolated
@@ -311,6 +311,7 @@ func (e explainer) todo(st Status) []Reason {
 			out = append(out, h.Reason)
 		}
 	}
+	out = append(out, e.s.keptWarm()...)
 	if st.Counts.Diverged > 0 {
 		out = append(out, because(CodeBranches, "guests", fmt.Sprint(st.Counts.Diverged)))
 	}
@@ -349,6 +350,9 @@ func (e explainer) notices(st Status) []Reason {
 		if !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {
 			out = append(out, v.NotReady)
 		}
+		if !v.WarmWhy.IsZero() {
+			out = append(out, v.WarmWhy)
+		}
 	}
 	return out
 }
@@ -370,9 +374,13 @@ func ExplainGuests(s *State, now time.Time) []GuestView {
 			homes[h] = id
 		}
 	}
-	copies := s.copies()
+	copies, behind := s.copies(), map[GuestID]Reason{}
+	for _, w := range s.warmWants(now) {
+		behind[w.Guest] = w.Why
+	}
 	for _, g := range sortedKeys(s.Guests) {
 		v := s.guestView(g, now, copies[g])
+		v.Warm, v.WarmWhy = s.warmViews(g), behind[g]
 		v.Home = homes[s.Network.Guests[g].Host]
 		out = append(out, v)
 	}

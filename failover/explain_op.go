@@ -14,6 +14,9 @@ const shownFor = 24 * time.Hour
 func (e explainer) ops() []OpView {
 	out := []OpView{}
 	for _, id := range e.s.opOrder() {
+		if e.s.Ops[id].Kind == KindWarm {
+			continue // it shows in the guest, unless it needs a person
+		}
 		out = append(out, ExplainOp(e.s, id, e.now))
 	}
 	var ended []OpID

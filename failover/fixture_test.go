@@ -130,6 +130,8 @@ func tweakPolicy(p *network.Policy, field, value string) (err error) {
 		p.MaxDomains, err = strconv.Atoi(value)
 	case "commit":
 		err = p.Commit.UnmarshalText([]byte(value))
+	case "warm_max_age":
+		err = p.WarmMaxAge.UnmarshalText([]byte(value))
 	case "block":
 		err = p.Block.UnmarshalText([]byte(value))
 	default:
@@ -170,6 +172,8 @@ func tweakGuest(g *network.Guest, field, value string) (err error) {
 		err = g.Memory.UnmarshalText([]byte(value))
 	case "host":
 		g.Host = network.HostID(value)
+	case "standby":
+		g.Standby = value
 	case "prefer":
 		g.Prefer = []network.SiteID{network.SiteID(value)}
 	default:
@@ -194,6 +198,18 @@ func tweakSite(s *network.Site, field, value string) error {
 				h.Restore = &r
 				s.Hosts[id] = h
 				return r.IDs.UnmarshalText([]byte(value))
+			}
+		}
+	case "window", "budget":
+		for id, h := range s.Hosts {
+			if h.Restore != nil {
+				r := *h.Restore
+				h.Restore = &r
+				s.Hosts[id] = h
+				if field == "window" {
+					return r.Warm.Window.UnmarshalText([]byte(value))
+				}
+				return r.Warm.Budget.UnmarshalText([]byte(value))
 			}
 		}
 	case "restore":

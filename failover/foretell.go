@@ -258,7 +258,7 @@ func (f *foreteller) serves(name string) bool {
 // decide does what the leader would do now.
 func (f *foreteller) decide() {
 	for range foretellSteps {
-		d := Decide(f.s, f.now)
+		d := decide(f.s, f.now, false)
 		if len(d.Commands) == 0 {
 			return
 		}
@@ -315,7 +315,7 @@ func (f *foreteller) ending(t Token, step Step) StepMoved {
 
 // takes returns how long a step would take.
 func (f *foreteller) takes(t Token, run GuestRun) time.Duration {
-	if t.Step != StepRestore {
+	if t.Step != StepRestore || run.Assignment.Warm != "" {
 		return aMoment
 	}
 	long := f.s.restoreTime(run.Assignment.Target, run.Assignment.Point.Size)

@@ -64,6 +64,12 @@ func fiveSitesDefault() *network.Spec {
 	spec.Policy.Block = network.Duration(5 * time.Minute)
 	spec.Policy.KeepPrepared = network.Duration(2 * time.Minute)
 	spec.Policy.ReturnAfter = network.Duration(5 * time.Second)
+	for id, g := range spec.Guests {
+		if id == "nextcloud-moulin" || id == "wiki-atelier" || id == "site-fabrique" {
+			g.Standby = network.WarmStandby
+			spec.Guests[id] = g
+		}
+	}
 	return spec.WithDefaults()
 }
 
@@ -112,6 +118,13 @@ func (g *generator) readiness() failover.Readiness {
 	for range g.IntN(3) {
 		r.UsedIDs = append(r.UsedIDs, 90000+g.IntN(5))
 	}
+	if r.AsOf = g.s.Index; g.IntN(8) > 0 { // what stands there is seen, and now and then that somebody started it
+		for _, id := range g.s.WarmIDs(r.Site) {
+			if r.UsedIDs = append(r.UsedIDs, id); g.IntN(20) == 0 {
+				r.Started = append(r.Started, id)
+			}
+		}
+	}
 	for _, id := range g.s.Network.GuestIDs() {
 		for range g.IntN(3) {
 			r.Points[id] = append(r.Points[id], restorePoint(id, g.now.Add(-time.Duration(g.IntN(100))*time.Hour), int64(g.IntN(40))*gib))
@@ -156,7 +169,7 @@ func (g *generator) moved(token failover.Token) failover.StepMoved {
 		m.Attempt, m.To = step.Attempt+1, failover.StatusRunning
 	case g.IntN(4) == 0:
 		m.To = failover.StatusFailed
-		m.Failure = pick(g, failover.FailTransient, failover.FailPoint, failover.FailPoint, failover.FailTarget, failover.FailTarget, failover.FailFatal)
+		m.Failure = pick(g, failover.FailTransient, failover.FailPoint, failover.FailPoint, failover.FailTarget, failover.FailTarget, failover.FailFatal, failover.FailStarted)
 	case g.IntN(6) == 0:
 		m.To = failover.StatusRunning
 	}
@@ -206,7 +219,8 @@ func (g *generator) admin() failover.Command {
 			delete(spec.Structures, "atelier")
 		default:
 			word := pick(g, "le-moulin.mode=ask", "le-moulin.mode=manual", "atelier.vlan=7", "atelier.off_site=forbidden", "quai.ids=90000-90003",
-				"le-moulin.split=never", "wiki-atelier.priority=4", "compta-moulin.host=pve-quai", "policy.max_domains=2", "fabrique.restore=none")
+				"le-moulin.split=never", "wiki-atelier.priority=4", "compta-moulin.host=pve-quai", "policy.max_domains=2", "fabrique.restore=none",
+				"nextcloud-moulin.standby=cold", "compta-moulin.standby=warm")
 			_ = tweak(&spec, word) // its thing may be gone
 		}
 	}
@@ -236,6 +250,8 @@ func (g *generator) nonsense() failover.Command {
 		failover.CommitOp{Op: g.op(), Guests: g.s.Ops[g.op()].Cancellable(), Votes: g.votes()},
 		failover.CancelOp{Op: g.op(), Reason: failover.Reason{Code: failover.CodeBack}},
 		failover.ResumeOp{Op: g.op()},
+		failover.BeginWarm{Assignment: g.assignment()},
+		failover.DropWarm{Guest: g.guest(), Of: g.op()},
 		g.moved(g.token()),
 		failover.StepMoved{Token: g.token(), Attempt: g.IntN(3), To: pick(g, failover.StatusDone, failover.StatusRunning, "")},
 		failover.RetryStep{Token: g.token(), Wait: g.duration()},
@@ -320,7 +336,7 @@ func (g *generator) assignment() failover.Assignment {
 	return failover.Assignment{
 		Guest: g.guest(), Structure: pick[failover.StructureID](g, "le-moulin", "atelier", "la-fabrique", ""), Target: target,
 		Host: failover.HostID("raoull-" + string(target)), VLAN: pick(g, 120, 121, 130, 0, -1), Automatic: g.IntN(2) == 0,
-		Point: failover.RestorePoint{Volid: pick(g, "", "v1", "v2"), Size: g.size()}, Memory: g.size(),
+		Point: failover.RestorePoint{Volid: pick(g, "", "v1", "v2"), Size: g.size()}, Memory: g.size(), Warm: pick(g, "", "", "", g.op()),
 	}
 }
 

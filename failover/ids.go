@@ -23,6 +23,11 @@ func (s *State) idsInUse() usedIDs {
 	for _, p := range s.Guests {
 		u.take(p.Owner, p.VMID)
 	}
+	for _, sb := range s.Warm {
+		for _, c := range sb.Copies {
+			u.take(c.Site, c.VMID)
+		}
+	}
 	for _, op := range s.Ops {
 		for _, run := range op.Guests {
 			if !run.leavesNothing(op) {

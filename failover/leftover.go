@@ -25,7 +25,7 @@ func (s *State) leaveBehind(op Operation, run GuestRun, why Reason, st Stamp) {
 
 // origin is the operation whose copies an operation deals with.
 func (o Operation) origin() OpID {
-	if o.Kind == KindTidy {
+	if o.Of != "" {
 		return o.Of
 	}
 	return o.ID

@@ -13,6 +13,7 @@ const (
 	KindFailback   OpKind = "failback"
 	KindDrill      OpKind = "drill"
 	KindTidy       OpKind = "tidy" // removes what another operation left at a target that it gave up
+	KindWarm       OpKind = "warm" // restores a warm copy of a guest, or removes one
 )
 
 // OpPhase is where an operation stands.
@@ -85,6 +86,7 @@ const (
 	FailTarget    Failure = "target"    // not on this target: another one
 	FailFatal     Failure = "fatal"     // a person must look
 	FailProof     Failure = "proof"     // nothing proves that the dead host is off: ask
+	FailStarted   Failure = "started"   // somebody has started or changed the warm copy: it is theirs
 )
 
 // Token names an effect. Index is the entry that began or last retargeted the
@@ -235,7 +237,8 @@ type Assignment struct {
 	Loss      time.Duration `json:"loss"`               // age of the restore point when planned
 	Estimate  time.Duration `json:"estimate,omitempty"` // until it is restored, by the measured rate; 0 = not measured
 	Memory    int64         `json:"memory,omitempty"`
-	Automatic bool          `json:"automatic"` // mode auto: commits without a person
+	Automatic bool          `json:"automatic"`      // mode auto: commits without a person
+	Warm      OpID          `json:"warm,omitempty"` // the warm copy that is used: the operation that restored it
 	Why       []Reason      `json:"why,omitempty"`
 }
 

@@ -95,7 +95,7 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 		}
 		p.targets = append(p.targets, id)
 		p.memory[id] = r.Ready.MemoryFree - int64(host.Restore.Reserve)
-		p.storage[id] = r.Ready.StorageFree - int64(host.Restore.ReserveStorage)
+		p.storage[id] = r.Ready.StorageFree - int64(host.Restore.ReserveStorage) + s.warmSizes(id) // warm copies give way
 		p.ids[id] = s.freeIDs(id, used, len(s.Guests))
 	}
 	p.reserveRunning()
@@ -156,11 +156,11 @@ func (p *planner) reserveRunning() {
 			}
 			target := run.Assignment.Target
 			ready := p.s.Readiness[target].Stamp.Index
-			if start, ok := run.Step(StepStart); !ok || start.Status != StatusDone || start.Ended.Index > ready {
+			if start, ok := run.Step(StepStart); op.Kind != KindWarm && (!ok || start.Status != StatusDone || start.Ended.Index > ready) {
 				p.memory[target] -= run.Assignment.Memory
 			}
 			// The restore allocates its disks when it begins.
-			if restore, ok := run.Step(StepRestore); !ok || restore.Status == StatusPending || restore.Begun.Index > ready {
+			if restore, ok := run.Step(StepRestore); run.Assignment.Warm == "" && (!ok || restore.Status == StatusPending || restore.Begun.Index > ready) {
 				p.storage[target] -= run.Assignment.Point.Size
 			}
 		}
@@ -277,6 +277,8 @@ type candidate struct {
 	site  SiteID
 	point RestorePoint
 	why   Reason
+	warm  OpID   // the copy to use, "" = restore
+	note  Reason // why it is, or is not
 }
 
 // place chooses a target for a guest and takes its share of it.
@@ -292,8 +294,10 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	mem := p.memoryOf(g, c.point)
 	p.memory[c.site] -= mem
 	p.storage[c.site] -= c.point.Size
-	p.load[c.site] += c.point.Size
-	p.ids[c.site]--
+	if c.warm == "" {
+		p.load[c.site] += c.point.Size
+		p.ids[c.site]--
+	}
 	p.apart.put(g, c.site)
 	if _, ok := p.chosen[guest.Structure]; !ok {
 		p.chosen[guest.Structure] = c.site
@@ -301,10 +305,16 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	a := Assignment{
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: c.site, Host: host, VLAN: st.VLAN,
 		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
-		Why: append([]Reason{c.why}, p.apart.why(g, c.site)...), Estimate: p.estimate(c.site, c.point.Size),
+		Warm: c.warm, Why: append([]Reason{c.why}, p.apart.why(g, c.site)...),
 	}
 	if p.loss.Planned {
 		a.Loss = 0 // it is shut down before its last backup
+	}
+	if c.warm == "" {
+		a.Estimate = p.estimate(c.site, c.point.Size)
+	}
+	if !c.note.IsZero() {
+		a.Why = append(a.Why, c.note)
 	}
 	return a, Reason{}
 }
@@ -332,14 +342,14 @@ func (p *planner) candidates(g GuestID) ([]candidate, Reason) {
 	var out []candidate
 	var full []SiteID
 	for _, t := range p.targets {
-		pt, r := p.point(g, t)
+		c, r := p.candidate(g, t)
 		if r.IsZero() {
-			if r = p.fits(g, t, pt); !r.IsZero() {
+			if r = p.fits(g, c); !r.IsZero() {
 				full = append(full, t)
 			}
 		}
 		if r.IsZero() {
-			out = append(out, candidate{site: t, point: pt})
+			out = append(out, c)
 		} else if closeness[r.Code] > closeness[why.Code] {
 			why = r
 		}
@@ -351,6 +361,21 @@ func (p *planner) candidates(g GuestID) ([]candidate, Reason) {
 	}
 	p.rank(g, out)
 	return out, why
+}
+
+// candidate is a target with what it would serve a guest from.
+func (p *planner) candidate(g GuestID, t SiteID) (candidate, Reason) {
+	pt, r := p.point(g, t)
+	if !r.IsZero() && r.Code != CodeNoPoint {
+		return candidate{}, r
+	}
+	c := candidate{site: t, point: pt}
+	w, note := p.warmFor(g, t, pt)
+	c.note = note
+	if w.Of != "" {
+		c.point, c.warm, r = w.Point, w.Of, Reason{}
+	}
+	return c, r
 }
 
 func (p *planner) closeAt(t SiteID, priority int) {
@@ -384,7 +409,8 @@ func (p *planner) point(g GuestID, t SiteID) (RestorePoint, Reason) {
 
 // fits checks capacity: memory beyond what is reserved for residents, storage
 // by provisioned bytes (a thin pool accepts more and fails late).
-func (p *planner) fits(g GuestID, t SiteID, pt RestorePoint) Reason {
+func (p *planner) fits(g GuestID, c candidate) Reason {
+	t, pt := c.site, c.point
 	closed, ok := p.closed[t]
 	mem, have := p.memoryOf(g, pt), max(0, p.memory[t])
 	if ok && closed < p.s.Network.Guests[g].Priority {
@@ -395,7 +421,7 @@ func (p *planner) fits(g GuestID, t SiteID, pt RestorePoint) Reason {
 		return because(CodeNoMemory, "guest", string(g), "site", string(t), "need", fmt.Sprint(mem), "have", fmt.Sprint(have))
 	case pt.Size > p.storage[t]:
 		return because(CodeNoStorage, "guest", string(g), "site", string(t), "need", fmt.Sprint(pt.Size), "have", fmt.Sprint(max(0, p.storage[t])))
-	case p.ids[t] <= 0:
+	case p.ids[t] <= 0 && c.warm == "":
 		return because(CodeNoFreeID, "guest", string(g), "site", string(t))
 	}
 	return Reason{}
@@ -423,7 +449,17 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 		}
 	}
 	stale := func(c candidate) int {
-		if newest.Sub(c.point.Time) > freshEnough {
+		may := freshEnough
+		if c.warm != "" {
+			may = max(may, p.s.Network.PolicyOf(g).WarmMaxAge.D())
+		}
+		if newest.Sub(c.point.Time) > may {
+			return 1
+		}
+		return 0
+	}
+	cold := func(c candidate) int {
+		if c.warm == "" {
 			return 1
 		}
 		return 0
@@ -433,6 +469,7 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 			cmp.Compare(p.apart.beside(g, a.site), p.apart.beside(g, b.site)),
 			cmp.Compare(place(a.site), place(b.site)),
 			cmp.Compare(stale(a), stale(b)),
+			cmp.Compare(cold(a), cold(b)),
 			cmp.Compare(p.load[a.site], p.load[b.site]),
 			cmp.Compare(p.memory[b.site], p.memory[a.site]),
 			cmp.Compare(a.site, b.site),

@@ -59,6 +59,11 @@ func (s *State) Rebuilt(self SetMember, from string, st Stamp) *State {
 	for _, id := range s.opOrder() {
 		n.Unconfirmed[id] = true
 	}
+	for _, g := range sortedKeys(s.Warm) { // the lost entries may have made them guests that serve
+		for _, c := range s.Warm[g].Copies {
+			n.keepWarm(g, c.Of, "the group was rebuilt", st)
+		}
+	}
 	n.Pauses[""] = Pause{Reason: "the group was rebuilt", By: st}
 	n.event(st, because(CodeRecovered, "from", from, "generation", fmt.Sprint(n.Generation), "ops", fmt.Sprint(len(n.Unconfirmed))),
 		Event{Site: self.Site})

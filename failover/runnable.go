@@ -65,8 +65,11 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 	case StepRevive:
 		return s.mayRevive(run)
 	case StepRestore:
-		if step.Status == StatusRunning {
+		if step.Status == StatusRunning || run.Assignment.Warm != "" {
 			return true
+		}
+		if op.Kind != KindWarm && s.mustWait(run.Assignment.Target) {
+			return false
 		}
 		left.restores--
 		return left.restores >= 0
@@ -107,7 +110,7 @@ func (s *State) turnAt(site SiteID, now time.Time) turn {
 			if st, _ := run.Step(StepStart); every > 0 && st.Attempt > 0 && now.Sub(st.Begun.At) < every {
 				out.start = false
 			}
-			if st, _, ok := run.Current(); ok && op.mayRun(run) && st.ID == StepRestore && st.Status == StatusRunning {
+			if st, _, ok := run.Current(); ok && op.mayRun(run) && st.ID == StepRestore && st.Status == StatusRunning && run.Assignment.Warm == "" {
 				out.restores--
 			}
 		}

@@ -83,6 +83,8 @@ type State struct {
 	Cursors   map[SiteID]int          `json:"cursors,omitempty"` // last guest id handed out per target
 	Zones     map[string]ZoneState    `json:"zones,omitempty"`
 	Holds     map[string]NameHold     `json:"holds,omitempty"` // key: public name
+	Warm      map[GuestID]Standby     `json:"warm,omitempty"`
+	WarmSpent map[SiteID]WarmSpent    `json:"warm_spent,omitempty"`
 	Tokens    map[string]JoinToken    `json:"tokens,omitempty"`
 	Operators map[string]Operator     `json:"operators,omitempty"` // key: serial of the certificate, hex
 	Revoked   map[string]Revocation   `json:"revoked,omitempty"`   // key: AgentKey, OperatorKey

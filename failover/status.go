@@ -219,6 +219,18 @@ type GuestView struct {
 	Copies    []CopyView    `json:"copies"`        // newest usable point per site
 	RPO       time.Duration `json:"rpo,omitempty"` // age of the newest usable off-site point
 	Names     []string      `json:"names,omitempty"`
+	Warm      []WarmView    `json:"warm,omitempty"`       // warm copies
+	WarmWhy   Reason        `json:"warm_behind,omitzero"` // why there is none that is as new as it could be
+}
+
+// WarmView is one warm copy of a guest.
+type WarmView struct {
+	Site  SiteID    `json:"site"`
+	VMID  int       `json:"vmid"`
+	State WarmState `json:"state"`
+	Time  time.Time `json:"time"` // of the restore point
+	Bytes int64     `json:"bytes,omitempty"`
+	Total int64     `json:"total,omitempty"`
 }
 
 // CopyView is the newest restore point of a guest at one site.

@@ -72,7 +72,7 @@ func (r GuestRun) reviving() bool {
 
 // holdsNone says whether an operation has work for a guest that does not decide about
 // the guest's placement.
-func (o Operation) holdsNone(g GuestID) bool { return o.Kind == KindTidy || o.Guests[g].reviving() }
+func (o Operation) holdsNone(g GuestID) bool { return o.Kind.aside() || o.Guests[g].reviving() }
 
 // revivedBy returns the operation that has yet to start a guest at home again.
 func (s *State) revivedBy(g GuestID) (OpID, bool) {

@@ -88,6 +88,16 @@ func (a *app) guestScreen(g api.Guest) string {
 		field("ready", "NO  "+a.sentence(v.NotReady))
 	}
 	field("off-site", spanOrDash(v.RPO))
+	for _, w := range v.Warm {
+		done := ""
+		if w.Total > 0 {
+			done = fmt.Sprintf(", %s of %s", message.Bytes(w.Bytes), message.Bytes(w.Total))
+		}
+		field("warm copy", fmt.Sprintf("%s at %s as %d, of %s%s", w.State, w.Site, w.VMID, s.date(w.Time), done))
+	}
+	if !v.WarmWhy.IsZero() {
+		field("warm copy", a.sentence(v.WarmWhy))
+	}
 	t := table{cols: cols("COPY AT", "TAKEN", ">AGE", ">SIZE", "VERIFIED", "~USABLE", "+VOLID")}
 	for _, site := range slices.Sorted(maps.Keys(g.Points)) {
 		for _, pt := range g.Points[site] {

@@ -109,6 +109,16 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		t.indent = "  "
 		p.raw(t.lines(s, a.g.noHeaders)...)
 	}
+	for _, as := range plan.Assignments {
+		for _, r := range as.Why {
+			switch r.Code {
+			case failover.CodeWarmUsed:
+				p.line("  %s %s", s.paint(good, "warm: "+string(as.Guest)), s.text("("+message.Text(a.lang(), r.Code, r.Args)+")"))
+			case failover.CodeWarmOld, failover.CodeWarmNone:
+				p.line("  %s %s", s.paint(warn, "not warm: "+string(as.Guest)), s.text("("+message.Text(a.lang(), r.Code, r.Args)+", "+r.Code+")"))
+			}
+		}
+	}
 	for _, l := range plan.LeftOut {
 		t := plain
 		if api.Needed(l) {

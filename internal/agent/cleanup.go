@@ -134,11 +134,8 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 	if err != nil {
 		return j.trouble(err)
 	}
-	began := lifeBegan(tasks)
-	i := slices.IndexFunc(tasks, func(t proxmox.TaskStatus) bool {
-		return (t.UPID.Type == "qmstart" || t.UPID.Type == "vzstart") && !t.UPID.Start.Before(began)
-	})
-	if i < 0 {
+	start, ok := startOf(tasks)
+	if !ok {
 		j.w.mem.phase = next
 		return j.now, nil
 	}
@@ -148,8 +145,21 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 	}
 	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
 		"copy %d was started at %s by %s and may hold what users wrote: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
-		j.run.VMID, tasks[i].UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), tasks[i].UPID.Auth,
+		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth,
 		j.run.Assignment.Host, tool, j.run.VMID, tool, j.run.VMID, j.op.ID))}
+}
+
+// startOf returns a start, by whomever, of the guest that an id stands for now,
+// by the tasks of that id.
+func startOf(tasks []proxmox.TaskStatus) (proxmox.TaskStatus, bool) {
+	began := lifeBegan(tasks)
+	i := slices.IndexFunc(tasks, func(t proxmox.TaskStatus) bool {
+		return (t.UPID.Type == "qmstart" || t.UPID.Type == "vzstart") && !t.UPID.Start.Before(began)
+	})
+	if i < 0 {
+		return proxmox.TaskStatus{}, false
+	}
+	return tasks[i], true
 }
 
 // lifeBegan says since when an id has stood for the guest that it stands for

@@ -298,6 +298,9 @@ func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
 	case failover.StepProtect:
 		return j.protect(ctx)
 	case failover.StepRestore:
+		if j.run.Assignment.Warm != "" {
+			return j.useWarm(ctx)
+		}
 		return j.restore(ctx)
 	case failover.StepFence:
 		return j.fence(ctx)
@@ -308,6 +311,12 @@ func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
 	case failover.StepRelease:
 		return j.release(ctx)
 	case failover.StepCleanup:
+		switch {
+		case j.run.Assignment.Warm != "": // the copy stays: it stood there before
+			return j.release(ctx)
+		case j.op.Kind == failover.KindWarm:
+			return j.removeWarm(ctx)
+		}
 		return j.cleanup(ctx)
 	}
 	return j.switched(ctx)

@@ -111,7 +111,7 @@ func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 	if r.archive == nil {
 		r.archive = map[string]archived{}
 	}
-	used := map[int]bool{}
+	used, standing := map[int]bool{}, s.WarmIDs(r.Site)
 	r.queue = []func(context.Context) error{
 		func(ctx context.Context) error { return r.readEntries(ctx, s, host) },
 		r.readNode,
@@ -130,11 +130,15 @@ func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 				if host.Restore.IDs.Contains(g.ID) {
 					used[g.ID] = true
 				}
+				if slices.Contains(standing, g.ID) && g.Status == "running" {
+					r.round.Started = append(r.round.Started, g.ID)
+				}
 			}
 			r.round.UsedIDs = slices.Sorted(maps.Keys(used))
 			return err
 		})
 	}
+	r.watchWarm(s)
 	r.round.Rate = restoreRate(s, r.Site)
 }
 
@@ -318,6 +322,8 @@ func (r *Readiness) finish(ctx context.Context, s *failover.State, now time.Time
 		return now.Add(min(r.Every, 5*time.Second))
 	}
 	r.fill()
+	slices.Sort(r.round.Started)
+	r.round.Started = slices.Compact(r.round.Started)
 	ready := r.round
 	stored, ok := s.Readiness[r.Site]
 	if ok && r.told != nil && now.Sub(r.toldAt) < refreshReady && similar(stored.Ready, ready) {
@@ -371,6 +377,9 @@ func normal(r failover.Readiness) failover.Readiness {
 	if len(r.UsedIDs) == 0 {
 		r.UsedIDs = nil
 	}
+	if len(r.Started) == 0 {
+		r.Started = nil
+	}
 	if len(r.Problems) == 0 {
 		r.Problems = nil
 	}
@@ -397,7 +406,7 @@ func restoreRate(s *failover.State, site failover.SiteID) int64 {
 	for _, op := range s.Ops {
 		for _, run := range op.Guests {
 			st, ok := run.Step(failover.StepRestore)
-			if !ok || run.Assignment.Target != site || st.Status != failover.StatusDone || st.Total == 0 {
+			if !ok || run.Assignment.Warm != "" || run.Assignment.Target != site || st.Status != failover.StatusDone || st.Total == 0 {
 				continue
 			}
 			bytes += st.Total

@@ -18,6 +18,7 @@ type verification struct {
 	volid string
 	poll  time.Time       // when to look at it next
 	asked map[string]bool // volids, as long as a loss lasts
+	warm  map[string]bool // volids asked for on behalf of warm copies
 }
 
 // verify makes one call towards the verification of the restore points that a
@@ -35,11 +36,15 @@ func (r *Readiness) verify(ctx context.Context, s *failover.State, now time.Time
 	}
 	p, ok := r.unverified(s)
 	if !ok {
-		return time.Time{}
+		if p, ok = r.unverifiedWarm(s); !ok {
+			return time.Time{}
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	v.asked[p.Volid] = true
+	if v.asked != nil {
+		v.asked[p.Volid] = true
+	}
 	id, err := proxmox.ParseVolid(p.Volid)
 	if err != nil {
 		r.Logger.Warn("restore point not verified", "volid", p.Volid, "err", err)

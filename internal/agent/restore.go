@@ -46,6 +46,8 @@ func (j *job) protect(ctx context.Context) (time.Time, *outcome) {
 	switch err := j.w.e.PBS.Protect(ctx, snap); {
 	case err == nil:
 		return j.now, &outcome{}
+	case proxmox.KindOf(err) == proxmox.NotFound && j.run.Assignment.Warm != "":
+		return j.now, &outcome{note: "the restore point is gone; the warm copy was made from it"}
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		return j.now, &outcome{failure: failover.FailPoint, note: clip(err.Error())}
 	default:
@@ -74,8 +76,8 @@ func (j *job) release(ctx context.Context) (time.Time, *outcome) {
 
 func (j *job) marker() proxmox.Marker {
 	return proxmox.Marker{
-		Network: j.s.Network.Network, Guest: string(j.run.Assignment.Guest), Op: string(j.op.Marks()),
-		Role: "away", Token: j.run.Token,
+		Network: j.s.Network.Network, Guest: string(j.run.Assignment.Guest), Op: string(j.marks()),
+		Role: j.role(), Token: j.run.Token,
 	}
 }
 

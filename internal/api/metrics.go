@@ -93,7 +93,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	v.sites()
-	v.guests(failover.ExplainGuests(s, now))
+	views := failover.ExplainGuests(s, now)
+	v.guests(views)
+	v.warm(views)
 	v.services()
 	v.operations(counted.ended)
 	v.dns()

@@ -40,6 +40,10 @@ func descriptors() map[string]*prometheus.Desc {
 	add("guest_away_since_timestamp_seconds", "Since when the guest is owned by another site than its home; 0 when it is not.", "guest")
 	add("guest_backup_last_timestamp_seconds", "Newest usable restore point of a guest at a site.", "guest", "site", "offsite")
 	add("guest_backup_replicas", "Sites other than the guest's home with a usable restore point.", "guest")
+	add("warm_copy_timestamp_seconds", "Restore point of the warm copy of a guest that stands ready at a site.", "guest", "site")
+	add("warm_behind", "1 with the reason why a warm guest has no copy that is as new as it could be.", "guest", "reason")
+	add("warm_restored_bytes_total", "Bytes that a site has restored for warm copies.", "site")
+	add("warm_wasted_bytes_total", "Of those, provisioned bytes of copies that were removed without having been used.", "site")
 	add("guest_rpo_objective_seconds", "Declared greatest loss (max_loss) of a guest that has one.", "guest")
 	add("guest_service_up", "1 when the guest's declared check passes, asked from inside its site.", "guest", "from")
 	add("guest_ready", "1 when the guest could be failed over now.", "guest")
@@ -166,6 +170,25 @@ func (v scrape) services() {
 				v.gauge("guest_service_up", truth(o.Seen == failover.SeenUp), guest, "inside")
 			}
 		}
+	}
+}
+
+// warm tells what is kept ready, and what that costs.
+func (v scrape) warm(views []failover.GuestView) {
+	for _, g := range views {
+		for _, c := range g.Warm {
+			if c.State == failover.WarmReady {
+				v.gauge("warm_copy_timestamp_seconds", unixSeconds(c.Time), string(g.Guest), string(c.Site))
+				break
+			}
+		}
+		if !g.WarmWhy.IsZero() {
+			v.gauge("warm_behind", 1, string(g.Guest), message.Word(g.WarmWhy.Code))
+		}
+	}
+	for site, spent := range v.s.WarmSpent {
+		v.counter("warm_restored_bytes_total", float64(spent.Total), string(site))
+		v.counter("warm_wasted_bytes_total", float64(spent.Waste), string(site))
 	}
 }
 

@@ -19,6 +19,8 @@ var rejections = map[string]Message{
 	"WWW-2015": refused("invalid request", "invalid: {what}[ ({config})]", "Correct the request."),
 	"WWW-2016": refused("unknown guest", "there is no guest {guest}", "wwwctl guests -o name"),
 	"WWW-2017": refused("no free guest id", "no guest id is free[ at {site}][ in {range}]", "Widen hosts.NAME.restore.ids of the target in network.yaml."),
+	"WWW-2025": refused("warm copies are otherwise", "warm copies are not as that takes them to be[: {what}][: {guest}][ at {site}]",
+		"Look again: wwwctl guests. A guest or host that still has one is removed after standby: cold and its removal."),
 	"WWW-2030": refused("token not valid", "the token is not valid: {why}", "Make another where an agent runs: wwwctl token create"),
 	"WWW-2031": refused("site has an agent", "{site} has an agent already[: server {server}]", "If that machine is gone for good: wwwctl cluster remove {site}, on any agent, then join again."),
 	"WWW-2032": refused("operation not confirmed", "{op} was open when the group was rebuilt, and nobody has looked at it yet", "wwwctl op show {op}, then wwwctl op confirm {op} or wwwctl op cancel {op}."),

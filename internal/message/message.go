@@ -59,6 +59,7 @@ var areas = map[string]map[string]Message{
 	"13": decisions,
 	"14": operators,
 	"15": publication,
+	"16": warm,
 	"20": rejections,
 	"21": preflight,
 	"24": machine,

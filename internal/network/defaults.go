@@ -30,6 +30,7 @@ func DefaultPolicy() Policy {
 		UnlockGrace:   Duration(15 * time.Minute),
 		ReturnAfter:   Duration(30 * time.Second),
 		KeepPrepared:  Duration(10 * time.Minute),
+		WarmMaxAge:    Duration(15 * time.Minute),
 	}
 }
 
@@ -41,7 +42,12 @@ func (s Spec) WithDefaults() *Spec {
 	out.Zones = mapped(s.Zones, Zone.withDefaults)
 	out.Sites = mapped(s.Sites, Site.withDefaults)
 	out.Structures = mapped(s.Structures, Structure.withDefaults)
-	out.Guests = mapped(s.Guests, Guest.withDefaults)
+	out.Guests = mapped(s.Guests, func(g Guest) Guest {
+		if g.Standby == "" && s.Structures[g.Structure].Standby == WarmStandby {
+			g.Standby = WarmStandby
+		}
+		return g.withDefaults()
+	})
 	return &out
 }
 

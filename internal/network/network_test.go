@@ -169,6 +169,12 @@ func TestValidate(t *testing.T) {
 		{"storage id", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Storage = "1x" }, "sites.a.hosts.raoull1.restore.storage WWW-0108"},
 		{"bridge", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Bridge = "vmbr0,tag=1" }, "sites.a.hosts.raoull1.restore.bridge WWW-0108"},
 		{"parallel", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Parallel = -1 }, "sites.a.hosts.raoull1.restore.parallel WWW-0115"},
+		{"budget of warm copies", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Warm.Budget = -1 }, "sites.a.hosts.raoull1.restore.warm.budget WWW-0115"},
+		{"standby of a structure", func(s *network.Spec) {
+			v := s.Structures["sb"]
+			v.Standby = "hot"
+			s.Structures["sb"] = v
+		}, "structures.sb.standby WWW-0110"},
 		{"witness as home", func(s *network.Spec) {
 			v := s.Structures["sb"]
 			v.Home = "w"

@@ -92,6 +92,7 @@ func (p Policy) override(o Policy) Policy {
 		UnlockGrace:   cmp.Or(o.UnlockGrace, p.UnlockGrace),
 		ReturnAfter:   cmp.Or(o.ReturnAfter, p.ReturnAfter),
 		KeepPrepared:  cmp.Or(o.KeepPrepared, p.KeepPrepared),
+		WarmMaxAge:    cmp.Or(o.WarmMaxAge, p.WarmMaxAge),
 	}
 }
 

@@ -97,3 +97,42 @@ func (r *IDRange) UnmarshalText(b []byte) error {
 	*r = IDRange{First: f, Last: l}
 	return nil
 }
+
+// MarshalText writes "22:00-06:00", or nothing for all day.
+func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+func (w Window) String() string {
+	if w == (Window{}) {
+		return ""
+	}
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
+}
+
+// UnmarshalText reads "22:00-06:00". Nothing is all day.
+func (w *Window) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*w = Window{}
+		return nil
+	}
+	from, to, _ := strings.Cut(string(b), "-")
+	f, err1 := time.Parse("15:04", from)
+	t, err2 := time.Parse("15:04", to)
+	if err1 != nil || err2 != nil || f.Equal(t) {
+		return fmt.Errorf("window %q: want two times of the day in UTC, such as 22:00-06:00", string(b))
+	}
+	*w = Window{From: f.Hour()*60 + f.Minute(), To: t.Hour()*60 + t.Minute()}
+	return nil
+}
+
+// Open says whether a moment lies in the window, which may span midnight.
+func (w Window) Open(at time.Time) bool {
+	at = at.UTC()
+	m := at.Hour()*60 + at.Minute()
+	switch {
+	case w == (Window{}):
+		return true
+	case w.From < w.To:
+		return w.From <= m && m < w.To
+	}
+	return m >= w.From || m < w.To
+}

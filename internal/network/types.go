@@ -129,6 +129,8 @@ type Policy struct {
 	UnlockGrace   Duration `json:"unlock_grace,omitempty"`  // a locked host waits that long for its passphrase
 	ReturnAfter   Duration `json:"return_after,omitempty"`  // continuous sightings before a lost site is back
 	KeepPrepared  Duration `json:"keep_prepared,omitempty"` // prepared copies outlive a cancelled countdown by
+	// WarmMaxAge is by how much a warm copy may be older than what a cold restore would give.
+	WarmMaxAge Duration `json:"warm_max_age,omitempty"`
 }
 
 // Site is one place of the network.
@@ -218,7 +220,19 @@ type Restore struct {
 	// StartEvery keeps guests from booting all at once: so long after one was started the next is. 0: at once.
 	StartEvery Duration `json:"start_every,omitempty"`
 	Pool       string   `json:"pool,omitempty"`
+	Warm       Warm     `json:"warm,omitzero"`
 }
+
+// Warm bounds what a host does to keep warm copies: stopped guests, restored
+// ahead of time. The zero value is no bound.
+type Warm struct {
+	Window Window `json:"window,omitzero"`  // restores of warm copies begin within it
+	Budget Bytes  `json:"budget,omitempty"` // provisioned bytes restored for them in 24 h
+}
+
+// Window is a part of each day in UTC, written "22:00-06:00": minutes since
+// midnight, from the first to before the second. The zero Window is all day.
+type Window struct{ From, To int }
 
 // LineageStorages names the storage entries of a lost site's later lineages.
 type LineageStorages struct {
@@ -234,8 +248,9 @@ type Structure struct {
 	OnIsolation string  `json:"on_isolation"` // keep-local | stop
 	OnReturn    string  `json:"on_return"`    // leave | stop
 	OffSite     OffSite `json:"off_site"`
-	Policy      Policy  `json:"policy,omitzero"` // overrides; zero fields inherit
-	Split       string  `json:"split"`           // allowed | never: guests over several sites
+	Policy      Policy  `json:"policy,omitzero"`   // overrides; zero fields inherit
+	Split       string  `json:"split"`             // allowed | never: guests over several sites
+	Standby     string  `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
 }
 
 // OffSite is a structure's dated consent.

@@ -34,6 +34,9 @@ func (c *checker) structure(id StructureID, s Structure) {
 	c.oneOf(path+".on_isolation", s.OnIsolation, "keep-local", "stop")
 	c.oneOf(path+".on_return", s.OnReturn, "leave", "stop")
 	c.oneOf(path+".split", s.Split, "allowed", "never")
+	if s.Standby != "" {
+		c.oneOf(path+".standby", s.Standby, Cold, WarmStandby)
+	}
 	c.oneOf(path+".off_site.policy", string(s.OffSite.Policy), string(ConsentAllowed), string(ConsentEncryptedBackupOnly), string(ConsentForbidden))
 	if d := s.OffSite.Consent; d != "" {
 		if _, err := time.Parse(time.DateOnly, d); err != nil {
@@ -58,7 +61,7 @@ func (c *checker) guest(id GuestID, g Guest) {
 	c.label(path, "guest", string(id))
 	c.guestPlace(path, id, g)
 	c.oneOf(path+".type", string(g.Type), string(VM), string(CT))
-	c.oneOf(path+".standby", g.Standby, "cold", "warm")
+	c.standby(path+".standby", g)
 	c.oneOf(path+".exposure", g.Exposure, "web", "mail", "none", "other")
 	if g.Priority < 1 || g.Priority > 4 {
 		c.fail(path+".priority", CodeRange, "write 1 (first), 2, 3, or 4 (not rescued)", "priority %d is not between 1 and 4", g.Priority)

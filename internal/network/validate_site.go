@@ -253,6 +253,7 @@ func (c *checker) target(path string, h Host) {
 		if r.Reserve < 0 || r.ReserveStorage < 0 {
 			c.fail(path+".restore", CodeRange, "write sizes such as 8GiB", "reserve and reserve_storage cannot be negative")
 		}
+		c.warm(path+".restore.warm", r.Warm)
 	} else if len(h.Sources) > 0 || len(h.Lineages) > 0 {
 		c.fail(path, CodeConflict, "declare restore: here, or remove sources: and lineages:", "sources and lineages are for a host that receives guests")
 	}

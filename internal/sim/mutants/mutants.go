@@ -153,7 +153,7 @@ func operations() []Mutant {
 		),
 		one(
 			"ids-are-given-twice", "failover/apply_op.go",
-			"\tids.take(a.Target, id)\n\tcursors[a.Target] = id\n",
+			"\t\tids.take(a.Target, id)\n\t\tcursors[a.Target] = id\n",
 			"\n",
 			"no id is used twice",
 		),

@@ -1,0 +1,115 @@
+package message
+
+// warm is areas 12nn and 13nn: copies that are restored ahead of time.
+var warm = map[string]Message{
+	"WWW-1600": {
+		Severity: Info, Word: "warm-used", Title: "the warm copy is used",
+		Text:    "the warm copy of {guest} at {site} is used, restored from {point}",
+		Meaning: "A stopped copy stands ready and is as new as a restore would be, or by no more than warm_max_age older.",
+		Impact:  "Nothing has to be restored: the guest only starts.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1601": {
+		Severity: Warning, Word: "warm-old", Title: "the warm copy is too old",
+		Text:    "the warm copy of {guest} at {site} is {age} older than the newest replica there, {limit} are allowed: it is restored",
+		Meaning: "Using the copy would lose more than restoring the newest replica.",
+		Impact:  "The guest takes as long as its restore.",
+		Look:    "wwwctl guests",
+		Do:      "Raise warm_max_age if being fast is worth that loss, or give warm copies a longer window or a larger budget.",
+	},
+	"WWW-1602": {
+		Severity: Info, Word: "warm-none", Title: "no warm copy stands ready there",
+		Text:    "no warm copy of {guest} stands ready at {site}: it is restored",
+		Meaning: "The guest is declared warm, and no complete copy on its declared VLAN stands at this target.",
+		Impact:  "The guest takes as long as its restore.", Look: "wwwctl guests", Do: "Nothing, or see why it is behind: wwwctl status.",
+	},
+	"WWW-1603": {
+		Severity: Warning, Word: "warm-no-place", Title: "no survivor can keep a warm copy",
+		Text:    "no other site can keep a warm copy of {guest}",
+		Meaning: "No target that is well has a usable replica of it and the memory to start it.",
+		Impact:  "A failover restores the guest, if it can.", Look: "wwwctl plan SITE", Do: "Give a target its replica, or memory.",
+	},
+	"WWW-1604": {
+		Severity: Info, Word: "warm-unverified", Title: "the newest replica is not verified yet",
+		Text:    "the warm copy of {guest} waits for the verification of its replica of {point} at {site}",
+		Meaning: "Only replicas that the PBS there has verified are kept ready. The agent asks for the verification within the window.",
+		Impact:  "The copy is behind, or there is none yet.",
+		Look:    "the tasks of that PBS",
+		Do:      "Nothing, or give the agent's token the right to verify (Datastore.Verify): wwwctl doctor.",
+	},
+	"WWW-1605": {
+		Severity: Info, Word: "warm-window", Title: "warm copies have their hours",
+		Text:    "the warm copy of {guest} is renewed within the window {window} UTC of {site}",
+		Meaning: "restore: warm: window: of that host bounds when copies are restored.",
+		Impact:  "The copy is behind until then.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1606": {
+		Severity: Warning, Word: "warm-budget", Title: "the budget for warm copies is used up",
+		Text:    "the warm copy of {guest} waits until {until}: {site} restores {budget} at most in a day",
+		Meaning: "restore: warm: budget: of that host bounds what is restored in 24 hours.",
+		Impact:  "The copy is behind until then.", Look: "wwwctl guests", Do: "Raise the budget if it happens every day.",
+	},
+	"WWW-1607": {
+		Severity: Warning, Word: "warm-no-room", Title: "no room for a warm copy",
+		Text:    "no room for the warm copy of {guest} at {site}: {need} needed, {have} free",
+		Meaning: "A copy is restored only where as much again stays free for those who live there.",
+		Impact:  "There is none, or it is behind.", Look: "wwwctl guests", Do: "Add storage, or let fewer guests stand by.",
+	},
+	"WWW-1608": {
+		Severity: Info, Word: "warm-filling", Title: "the warm copy is being restored",
+		Text:    "the warm copy of {guest} at {site} is being restored",
+		Meaning: "The one before it, if any, stays until this one is complete.",
+		Impact:  "None.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1609": {
+		Severity: Info, Word: "warm-waits", Title: "the warm copy waits",
+		Text:    "the warm copy of {guest} at {site} waits for an operation",
+		Meaning: "Operations come first: nothing is restored ahead of time at a target that has one.",
+		Impact:  "The copy is behind until then.", Look: "wwwctl status", Do: "Nothing.",
+	},
+	"WWW-1610": {
+		Severity: Warning, Word: "warm-failed", Title: "the warm copy could not be restored",
+		Text:    "the warm copy of {guest} could not be restored at {site}[: {note}][; again at {at}]",
+		Meaning: "What there was of it is removed, and it is tried again later, less often with each failure.",
+		Impact:  "There is none, or it is behind. A failover restores the guest, and may meet the same trouble.",
+		Look:    "the tasks of that PVE",
+		Do:      "Repair what the note says.",
+	},
+	"WWW-1611": {
+		Severity: Warning, Word: "warm-kept", Title: "somebody has started a warm copy",
+		Text:    "guest {id} at {site}, a warm copy of {guest}, was started or changed by somebody[: {note}]",
+		Meaning: "Users may have written to it. It is never used, overwritten or deleted by World Wide Welsh any more; another copy takes its place.",
+		Impact:  "It takes room at {site}.",
+		Look:    "the guest in that PVE",
+		Do:      "Keep what is worth keeping, then delete it in Proxmox.",
+	},
+	"WWW-1612": {
+		Severity: Info, Word: "warm-due", Title: "the warm copy is due",
+		Text:    "the warm copy of {guest} at {site} is restored next, from {point}",
+		Meaning: "A newer verified replica has arrived.",
+		Impact:  "None.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1620": {
+		Severity: Info, Word: "warm-ready", Title: "a warm copy stands ready",
+		Text:    "{guest} stands ready at {site} as {id}, restored from {point}",
+		Meaning: "It is stopped, on the structure's VLAN, and starts when a failover makes it the guest.",
+		Impact:  "None.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1621": {
+		Severity: Info, Word: "warm-yields", Title: "a warm copy gives way",
+		Text:    "the warm copy of {guest} at {site} gives way to an operation",
+		Meaning: "An operation needs the target, or the room.",
+		Impact:  "It is restored again later.", Look: "wwwctl status", Do: "Nothing.",
+	},
+	"WWW-1622": {
+		Severity: Info, Word: "warm-newer", Title: "a newer warm copy stands ready",
+		Text:    "the warm copy of {guest} at {site} is removed: a newer one is complete",
+		Meaning: "A copy goes only when the next one is complete.",
+		Impact:  "None.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+	"WWW-1623": {
+		Severity: Info, Word: "warm-unwanted", Title: "a warm copy is not wanted any more",
+		Text:    "the warm copy of {guest} at {site} is removed: it is not wanted any more",
+		Meaning: "The guest is away, is declared cold, or its structure, VLAN or target was declared otherwise.",
+		Impact:  "None.", Look: "wwwctl guests", Do: "Nothing.",
+	},
+}
