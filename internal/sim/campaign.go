@@ -26,6 +26,7 @@ func Campaign() Scenario {
 		Name: "campaign",
 		Prepare: func(o *Options) {
 			o.Mode = drawMode(NewStreams(o.Seed).Stream("campaign options"))
+			o.Warm = chance(NewStreams(o.Seed).Stream("campaign warm"), 0.5)
 			o.ReadyEvery = 5 * time.Minute
 			o.OneBackup = true
 			o.Timing = BriefTiming()

@@ -10,6 +10,7 @@ import (
 // hands are people who do things at the machines behind everybody's back.
 func (i *incident) hands() {
 	w, r := i.w, i.r
+	i.warmHands()
 	i.some(0.08, 1, func() {
 		id, n, lasts := i.brique(), r.IntN(10), i.span(10*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("a person stops a guest at home at %s for %s", id, lasts), func() { w.stopHome(w.sites[id], n, lasts) })

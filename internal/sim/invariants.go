@@ -176,17 +176,17 @@ func number(s string) int {
 }
 
 // runAt finds the run that an id at a site belongs to, in the newest state.
-func (c *checker) runAt(s *Site, vmid int) (failover.Operation, failover.GuestRun, bool) {
+func (c *checker) runAt(s *Site, vmid int) (op failover.Operation, run failover.GuestRun, ok bool) {
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
-			run := state.Ops[id].Guests[g]
-			if run.Assignment.Target == s.name && run.VMID == vmid {
-				return state.Ops[id], run, true
+			r := state.Ops[id].Guests[g]
+			if r.Assignment.Target == s.name && r.VMID == vmid && r.Token > run.Token { // ids of warm copies come again
+				op, run, ok = state.Ops[id], r, true
 			}
 		}
 	}
-	return failover.Operation{}, failover.GuestRun{}, false
+	return op, run, ok
 }
 
 // started: S3, nothing starts but the copy of the newest owner.
@@ -463,7 +463,7 @@ func (c *checker) residue(s *Site) {
 	for _, g := range s.raoull.Guests() {
 		op, run, ok := c.runAt(s, g.ID)
 		switch {
-		case c.foreign[at(s.name, g.ID)]:
+		case c.foreign[at(s.name, g.ID)], c.w.isWarm(s, g.ID):
 		case !ok:
 			c.fail("L3", "%s stays behind", at(s.name, g.ID))
 		case run.Owned() || run.State == failover.RunStuck || !op.Phase.Ended():

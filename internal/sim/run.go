@@ -29,6 +29,7 @@ type Options struct {
 	// ReadyEvery is how often targets read what they could restore; default 30 s.
 	ReadyEvery time.Duration
 	Strict     bool // no probe is left out whose answer is known
+	Warm       bool // every other guest that moves is kept warm
 }
 
 // Size of the simulated network.

@@ -96,6 +96,9 @@ func newWorld(o Options) (*World, error) {
 	}
 	w.ids = siteIDs(w.places)
 	w.spec = Declared(w.places, o.Timing, o.Mode)
+	if o.Warm {
+		w.spec = keptWarm(w.spec)
+	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
 	if err := w.openHosts(); err != nil {
