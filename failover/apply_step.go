@@ -135,11 +135,15 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
 	args := []string{"guest", string(g), "site", string(run.Assignment.Target), "id", fmt.Sprint(run.VMID)}
 	switch {
+	case claimed && c.Token.Step == StepRestore && run.Assignment.Warm != "":
+		s.event(st, because(CodeWarmUsed, append(args, "point", clockText(run.Assignment.Point.Time))...), where)
 	case claimed && c.Token.Step == StepRestore:
 		s.event(st, because(CodeRestoring, append(args, "point", run.Assignment.Point.Volid)...), where)
 	case c.To == StatusDone && c.Token.Step == StepRestore:
 		s.setPhase(g, PhaseStaged, op.ID, st)
-		s.event(st, because(CodeRestored, args...), where)
+		if run.Assignment.Warm == "" {
+			s.event(st, because(CodeRestored, args...), where)
+		}
 	case claimed && c.Token.Step == StepCleanup:
 		run.Parked = nil // from here on the copy is not what they say
 	case claimed && c.Token.Step == StepStart:

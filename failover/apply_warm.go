@@ -80,6 +80,9 @@ func (c DropWarm) apply(s *State, st Stamp) error {
 	s.Ops[op.ID] = op
 	w.State, w.Op, w.Since = WarmLeaving, op.ID, st
 	s.putWarm(c.Guest, w)
+	if !c.Reason.IsZero() {
+		s.event(st, c.Reason, Event{Op: op.ID, Guest: c.Guest, Site: w.Site})
+	}
 	return nil
 }
 
@@ -103,6 +106,8 @@ func (s *State) cancelWarm(op Operation, why Reason, st Stamp) error {
 			sb.Fails++
 			sb.Failed, sb.Again = why, st.At.Add(min(24*time.Hour, warmPause<<min(sb.Fails-1, 10)))
 			s.Warm[g] = sb
+		}
+		if !why.IsZero() {
 			s.event(st, why, Event{Op: op.ID, Guest: g, Site: run.Assignment.Target})
 		}
 	}

@@ -360,7 +360,8 @@ func WarmToVerify(s *State, site SiteID) []RestorePoint {
 	}
 	var out []RestorePoint
 	for _, w := range s.warmWants(s.Clock) {
-		if newest, verified := (&warmKeeper{s: s}).points(w.Guest, site); w.Target == site && newest.Volid != verified.Volid {
+		if w.Target == site && w.Why.Code == CodeWarmUnverified {
+			newest, _ := (&warmKeeper{s: s}).points(w.Guest, site)
 			out = append(out, newest)
 		}
 	}

@@ -116,6 +116,9 @@ func checkVictim(c demoConfig) error {
 func playDemo(ctx context.Context, c demoConfig) report {
 	r := report{OK: true, Guests: []guestReport{}}
 	d := &demo{begun: time.Now(), out: c.out, config: c}
+	if c.shows.before != nil {
+		d.before = func(ctx context.Context) error { return c.shows.before(ctx, d) }
+	}
 	if c.shows.beside != nil {
 		d.beside = func(ctx context.Context, f facts) error { return c.shows.beside(ctx, d, f) }
 	}

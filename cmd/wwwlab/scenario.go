@@ -19,6 +19,7 @@ type scenario struct {
 	name   string
 	victim string                                                 // unless --kill says; "": the brique that leads
 	shape  func(*site.Lab) error                                  // the network that it needs
+	before func(ctx context.Context, d *demo) error               // just before it; nil: nothing
 	strike func(ctx context.Context, d *demo, f *facts) error     // what happens; nil: the site loses its power
 	beside func(ctx context.Context, d *demo, f facts) error      // what happens while it is answered to; nil: nothing
 	also   func(ctx context.Context, d *demo, f facts, r *report) // what must be so besides
@@ -32,6 +33,7 @@ func scenarios() []scenario {
 		{name: "parpaing", victim: "halle", shape: (*site.Lab).SettleParpaing, strike: strikeParpaing},
 		{name: "host", victim: "fabrique", shape: (*site.Lab).LodgeAtRaoull, strike: strikeHost, also: hostGoneAlone},
 		{name: "leader-killed", victim: "fabrique", beside: killLeader, also: wentOn},
+		{name: "warm", victim: "moulin", shape: (*site.Lab).KeepWarm, before: awaitWarm, also: servedWarm},
 		{name: "target-dies-too", victim: "moulin", shape: slowRestores, beside: killTarget, also: wentElsewhere},
 	}
 }

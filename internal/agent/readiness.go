@@ -243,6 +243,7 @@ func (r *Readiness) point(e proxmox.StorageEntry, snap proxmox.Snapshot) failove
 		Storage: e.ID, Volid: snap.Volid(e.ID), Namespace: snap.NS, Time: snap.Time, Size: snap.Size,
 		Key: snap.Fingerprint, Verified: proxmox.VerifiedHere(snap, r.node),
 	}
+	p.Verified = p.Verified || r.verifying.well[p.Volid]
 	if usable, why := proxmox.Usable(snap, e.Key); !usable {
 		p.Unusable = why.String()
 	}
@@ -359,6 +360,7 @@ func (r *Readiness) fill() {
 		}
 	}
 	maps.DeleteFunc(r.archive, func(volid string, _ archived) bool { return !seen[volid] })
+	maps.DeleteFunc(r.verifying.well, func(volid string, _ bool) bool { return !seen[volid] })
 }
 
 // similar says whether two readinesses lead to the same plans: free memory and

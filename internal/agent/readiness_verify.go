@@ -19,6 +19,9 @@ type verification struct {
 	poll  time.Time       // when to look at it next
 	asked map[string]bool // volids, as long as a loss lasts
 	warm  map[string]bool // volids asked for on behalf of warm copies
+	// well are volids that were verified and found well: a sync that comes again overwrites what
+	// the PBS has noted of its newest snapshot, and nothing of its content.
+	well map[string]bool
 }
 
 // verify makes one call towards the verification of the restore points that a
@@ -73,6 +76,10 @@ func (r *Readiness) pollVerification(ctx context.Context, now time.Time) time.Ti
 		return v.poll
 	}
 	r.Logger.Info("restore point verified", "volid", v.volid, "result", t.Exit)
+	if v.well == nil {
+		v.well = map[string]bool{}
+	}
+	v.well[v.volid] = err == nil && t.OK()
 	v.task, v.volid = "", ""
 	r.begun = time.Time{}
 	return now

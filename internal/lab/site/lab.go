@@ -88,6 +88,7 @@ type Member struct {
 	Number    int               `json:"number"`           // within the structure: its address
 	Raoull    bool              `json:"raoull,omitempty"` // it lives on Raoull's machine of the site, not on the structure's
 	Priority  int               `json:"priority"`
+	Warm      bool              `json:"warm,omitempty"` // it is kept restored at another site
 	After     []string          `json:"after,omitempty"`
 	Disk      int64             `json:"disk"`   // bytes
 	Memory    int64             `json:"memory"` // bytes

@@ -119,6 +119,9 @@ func (l *Lab) guest(g Member) network.Guest {
 			Within: network.Duration(time.Minute),
 		},
 	}
+	if g.Warm {
+		out.Standby = network.WarmStandby
+	}
 	for _, after := range g.After {
 		out.After = append(out.After, network.GuestID(after))
 	}
