@@ -108,7 +108,7 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
 }
 
-// UnmarshalText reads "22:00-06:00". Nothing is all day.
+// UnmarshalText reads "22:00-06:00". Nothing is all day, and so is the same time twice.
 func (w *Window) UnmarshalText(b []byte) error {
 	if len(b) == 0 {
 		*w = Window{}
@@ -117,7 +117,7 @@ func (w *Window) UnmarshalText(b []byte) error {
 	from, to, _ := strings.Cut(string(b), "-")
 	f, err1 := time.Parse("15:04", from)
 	t, err2 := time.Parse("15:04", to)
-	if err1 != nil || err2 != nil || f.Equal(t) {
+	if err1 != nil || err2 != nil {
 		return fmt.Errorf("window %q: want two times of the day in UTC, such as 22:00-06:00", string(b))
 	}
 	*w = Window{From: f.Hour()*60 + f.Minute(), To: t.Hour()*60 + t.Minute()}
@@ -129,7 +129,7 @@ func (w Window) Open(at time.Time) bool {
 	at = at.UTC()
 	m := at.Hour()*60 + at.Minute()
 	switch {
-	case w == (Window{}):
+	case w.From == w.To:
 		return true
 	case w.From < w.To:
 		return w.From <= m && m < w.To
