@@ -99,6 +99,7 @@ const (
 	CodeMaintenance  = "WWW-1339"
 	CodeHostOff      = "WWW-1340"
 	CodeNoProof      = "WWW-1341"
+	CodeAwayLong     = "WWW-1345"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

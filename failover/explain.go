@@ -345,6 +345,7 @@ func (e explainer) notices(st Status) []Reason {
 	for _, id := range sortedKeys(e.s.Readiness) {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}
+	out = append(out, e.awayReminder()...)
 	out = append(out, e.secondLossNotices()...)
 	for _, v := range e.guests {
 		if !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {

@@ -112,6 +112,30 @@ func (s *State) secondLosses(lost SiteID, now time.Time) []SecondLoss {
 	return out
 }
 
+// remindAfter is how long guests may be away before the status reminds of them.
+const remindAfter = 24 * time.Hour
+
+// awayReminder says that guests have been away from home for long: what is meant to last for a
+// night must not be forgotten.
+func (e explainer) awayReminder() []Reason {
+	var longest GuestID
+	n := 0
+	for _, g := range sortedKeys(e.s.Guests) {
+		if e.s.atHome(g) || e.s.Guests[g].Owner == "" {
+			continue
+		}
+		n++
+		if longest == "" || e.s.Guests[g].Since.At.Before(e.s.Guests[longest].Since.At) {
+			longest = g
+		}
+	}
+	if n == 0 || e.now.Sub(e.s.Guests[longest].Since.At) < remindAfter {
+		return nil
+	}
+	days := e.now.Sub(e.s.Guests[longest].Since.At) / (24 * time.Hour)
+	return []Reason{because(CodeAwayLong, "guests", fmt.Sprint(n), "guest", string(longest), "site", string(e.s.Guests[longest].Owner), "days", fmt.Sprint(int64(days)))}
+}
+
 // secondLossNotices warns, while guests are away, of a further loss that not all of them would
 // survive.
 func (e explainer) secondLossNotices() []Reason {

@@ -181,6 +181,26 @@ func leftFor(guests ...failover.GuestID) []failover.LeftOut {
 	return out
 }
 
+// TestStatusRemindsOfGuestsAway: after a day, whether they are at another site or beside their dead host.
+func TestStatusRemindsOfGuestsAway(t *testing.T) {
+	reminds := func(s *failover.State, now time.Time) bool {
+		st := failover.Explain(s, failover.LocalView{Site: "halle", HasLeader: true}, now)
+		return slices.ContainsFunc(st.Notices, func(r failover.Reason) bool { return r.Code == failover.CodeAwayLong && r.Args["days"] == "1" })
+	}
+	for _, site := range []failover.SiteID{"quai", "moulin"} {
+		s := placing(t, 32*gib, nil)
+		if reminds(s, start.Add(25*time.Hour)) {
+			t.Error("reminded although every guest is at home")
+		}
+		p := s.Guests["wiki-atelier"]
+		p.Owner, p.Host, p.Phase, p.Since.At = site, failover.HostID("raoull-"+string(site)), failover.PhaseAway, start
+		s.Guests["wiki-atelier"] = p
+		if reminds(s, start.Add(23*time.Hour)) || !reminds(s, start.Add(25*time.Hour)) {
+			t.Errorf("at %s: want a reminder after a day, and none before", site)
+		}
+	}
+}
+
 // TestStatusWarnsOfASecondLoss: only while guests are away, and only if not all would find a place.
 func TestStatusWarnsOfASecondLoss(t *testing.T) {
 	warned := func(s *failover.State) bool {

@@ -68,6 +68,7 @@ func commands() []command {
 		{"approve", "OP", "let an operation that waits go on", approveCommand},
 		{"events", "", "what happened", eventsCommand},
 		{"history", "", "operations that have ended", historyCommand},
+		{"report", "incident OP", "the record of an operation, for those who were not there", reportCommand},
 		{"pause", "[SITE]", "disarm automatic failover", pauseCommand},
 		{"resume", "[SITE]", "arm it again", resumeCommand},
 		{"maintenance", "{on|off} SITE|HOST", "let it be silent for a while", maintenanceCommand},

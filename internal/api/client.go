@@ -132,6 +132,16 @@ func (c *Client) Op(ctx context.Context, id failover.OpID) (Op, error) {
 	return get[Op](ctx, c, KindOp, "/v1/ops/"+url.PathEscape(string(id)), nil)
 }
 
+// Incident asks for the report on one operation, of only one structure's guests unless structure
+// is empty; the error Is ErrNotFound when there is no such operation or structure.
+func (c *Client) Incident(ctx context.Context, id failover.OpID, structure failover.StructureID) (Incident, error) {
+	q := url.Values{}
+	if structure != "" {
+		q.Set("structure", string(structure))
+	}
+	return get[Incident](ctx, c, KindIncident, "/v1/ops/"+url.PathEscape(string(id))+"/report", q)
+}
+
 // EventQuery narrows a list of events; empty fields do not.
 type EventQuery struct {
 	Since string // log index (exclusive), RFC 3339 time or duration back from now

@@ -245,6 +245,20 @@ func (h *handler) op(r *http.Request) (any, error) {
 	return out, nil
 }
 
+// incident reports on an operation, of one structure's guests with ?structure=.
+func (h *handler) incident(r *http.Request) (any, error) {
+	s, id := h.Backend.State(), failover.OpID(r.PathValue("op"))
+	structure := failover.StructureID(r.URL.Query().Get("structure"))
+	out, ok := failover.IncidentOf(s, id, structure, h.Backend.Now())
+	if !ok {
+		return nil, notFound("operation", string(id))
+	}
+	if _, known := s.Network.Structures[structure]; structure != "" && !known {
+		return nil, notFound("structure", string(structure))
+	}
+	return Incident{Meta: h.meta(s), Incident: out}, nil
+}
+
 // events answers with the newest events that match. since is a log index
 // (exclusive), an RFC 3339 time or a duration back from now.
 func (h *handler) events(r *http.Request) (any, error) {

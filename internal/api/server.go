@@ -96,6 +96,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/simulate", h.read(KindForecast, h.simulate)},
 		{"GET /v1/ops", h.read(KindOps, h.ops)},
 		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
+		{"GET /v1/ops/{op}/report", h.read(KindIncident, h.incident)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
 		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},

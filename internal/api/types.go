@@ -20,6 +20,7 @@ const (
 	KindForecast  = "Forecast"
 	KindOps       = "OperationList"
 	KindOp        = "Operation"
+	KindIncident  = "Incident"
 	KindEvents    = "EventList"
 	KindDNS       = "DNS"
 	KindNetwork   = "Network"
@@ -137,6 +138,12 @@ type Op struct {
 	Meta
 	Op     failover.OpView  `json:"operation"`
 	Events []failover.Event `json:"events,omitempty"` // oldest first
+}
+
+// Incident is the report on one operation.
+type Incident struct {
+	Meta
+	Incident failover.Incident `json:"incident"`
 }
 
 // EventList is a part of the network's history, oldest first.

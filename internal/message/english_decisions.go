@@ -275,6 +275,14 @@ var decisions = map[string]Message{
 		Look:    "wwwctl op show OP",
 		Do:      "Before the host gets power or its port again: docs/operations.md, after a rescue.",
 	},
+	"WWW-1345": {
+		Severity: Warning, Word: "away-long", Title: "guests have been away from home for long",
+		Text:    "{guests} guests run away from home, {guest} at {site} for {days} days",
+		Meaning: "A failover or a rescue is meant to last until the own site or host is back.",
+		Impact:  "They use the room that another site keeps for the next loss, and their newest data are there.",
+		Look:    "wwwctl guests · wwwctl plan SITE tells what a second loss would mean",
+		Do:      "See that the site or host is repaired, and plan the return with its structure.",
+	},
 	"WWW-1341": {
 		Severity: Critical, Word: "no-proof", Title: "nothing proves that the dead host is off",
 		Text:    "{guest}: nothing proves that {host} is off[: {note}]",
