@@ -46,6 +46,23 @@ func (g Goal) Servers() []netip.AddrPort {
 	return slices.Compact(slices.Concat(g.Primaries, g.Agents, g.Secondaries))
 }
 
+// NameServers returns the absolute names of the zone's NS records by the addresses that the zone gives them. The NS set
+// of a zone on another server is that server's: nothing is known of it here.
+func (g Goal) NameServers() map[netip.Addr]string {
+	out := map[netip.Addr]string{}
+	for _, ns := range g.at(g.Apex()) {
+		if ns.Type != "NS" {
+			continue
+		}
+		for _, r := range g.at(ns.Data) {
+			if a, err := netip.ParseAddr(r.Data); err == nil && out[a] == "" {
+				out[a] = ns.Data
+			}
+		}
+	}
+	return out
+}
+
 // Apex is the zone's absolute name.
 func (g Goal) Apex() string { return g.Zone + "." }
 

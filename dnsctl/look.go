@@ -31,6 +31,26 @@ type Look struct {
 	Names map[string]Sight // by absolute name
 }
 
+// Patient asks again where a datagram may have been lost. A silent server costs Tries times Within, not all the time that
+// the context has. It is for questions: an update must not be repeated blindly.
+type Patient struct {
+	Exchanger
+	Within time.Duration // for one try
+	Tries  int           // at least 1
+}
+
+// Exchange implements Exchanger.
+func (p Patient) Exchange(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+	for try := 1; ; try++ {
+		one, cancel := context.WithTimeout(ctx, p.Within)
+		reply, err := p.Exchanger.Exchange(one, server, m)
+		cancel()
+		if err == nil || try >= p.Tries || ctx.Err() != nil || statusOf(err) != Silent {
+			return reply, err
+		}
+	}
+}
+
 // LookAt asks an authoritative server for some names of a goal. All questions share the context's deadline.
 func LookAt(ctx context.Context, ex Exchanger, server string, g Goal, names []string) Look {
 	v := newGoalVerifier(ex, server, g, names)

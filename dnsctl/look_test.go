@@ -2,6 +2,9 @@ package dnsctl_test
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -56,5 +59,54 @@ func TestWhatAResolverRemembers(t *testing.T) {
 		if look.Names[name] != tc.want || look.Status != tc.status || !recursive {
 			t.Errorf("%s: got %+v, status %s, recursion desired %t; want %+v, %s", tc.name, look.Names[name], look.Status, recursive, tc.want, tc.status)
 		}
+	}
+}
+
+// A lost datagram is asked for again; a dead server costs no more than the tries, and one that says no is not asked twice.
+func TestPatience(t *testing.T) {
+	refused := errors.New("connection refused")
+	for _, tc := range []struct {
+		name string
+		says []error
+		want error
+		asks int
+	}{
+		{"an answer", []error{nil}, nil, 1},
+		{"a lost datagram", []error{context.DeadlineExceeded, nil}, nil, 2},
+		{"a dead server", []error{context.DeadlineExceeded, context.DeadlineExceeded, nil}, context.DeadlineExceeded, 2},
+		{"a closed port", []error{refused, nil}, refused, 1},
+	} {
+		asks := 0
+		ex := exchangeFunc(func(ctx context.Context, _ string, m *dns.Msg) (*dns.Msg, error) {
+			if end, bounded := ctx.Deadline(); !bounded || time.Until(end) > time.Hour {
+				t.Errorf("%s: a try has until %v", tc.name, end)
+			}
+			asks++
+			return m, tc.says[asks-1]
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Hour)
+		_, err := dnsctl.Patient{Exchanger: ex, Within: time.Hour, Tries: 2}.Exchange(ctx, "192.0.2.1:53", question("failover.test.", dns.TypeSOA))
+		cancel()
+		if !errors.Is(err, tc.want) || asks != tc.asks {
+			t.Errorf("%s: got %v after %d questions, want %v after %d", tc.name, err, asks, tc.want, tc.asks)
+		}
+	}
+}
+
+// A server is called by the NS record that leads to it.
+func TestNameServersByAddress(t *testing.T) {
+	g := dnsctl.Goal{Zone: "failover.test", Records: []dnsctl.Record{
+		{Name: "failover.test.", Type: "NS", Data: "ns1.failover.test."},
+		{Name: "failover.test.", Type: "NS", Data: "ns2.elsewhere.example."},
+		{Name: "failover.test.", Type: "A", Data: "203.0.113.9"},
+		{Name: "ns1.failover.test.", Type: "A", Data: "192.0.2.53"},
+		{Name: "ns1.failover.test.", Type: "AAAA", Data: "2001:db8::53"},
+	}}
+	got := g.NameServers()
+	want := map[netip.Addr]string{
+		netip.MustParseAddr("192.0.2.53"): "ns1.failover.test.", netip.MustParseAddr("2001:db8::53"): "ns1.failover.test.",
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -51,73 +49,8 @@ func dnsCommand(a *app, fs *flag.FlagSet) runner {
 			}
 			return a.dnsRelease(ctx, rest[0])
 		}
-		return usagef("wwwctl dns needs one of show [NAME], plan SITE, verify [NAME], hold NAME, release NAME")
+		return usagef("wwwctl dns needs one of show [SITE|ZONE|NAME], plan SITE, verify [ZONE|NAME], hold NAME, release NAME")
 	}
-}
-
-// dnsShow is what was decided, and what the leader last saw of the servers.
-func (a *app) dnsShow(ctx context.Context, part string) error {
-	return a.present(ctx, func(ctx context.Context) (view, error) {
-		dns, err := a.client.DNS(ctx)
-		dns.Names = slices.DeleteFunc(dns.Names, func(n api.DNSName) bool { return !strings.Contains(n.Name, part) })
-		t := table{cols: cols("NAME", "GUEST", "HOME", "SERVED FROM", "ADDRESS", "+IPV6", "+TTL")}
-		for _, n := range dns.Names {
-			from := cell{dash(string(n.Site)), plain}
-			if n.Site != n.Home {
-				from.tone = warn
-			}
-			if n.Held {
-				from = cell{from.text + " (held)", warn}
-			}
-			t.add(c(n.Name), c(string(n.Guest)), c(string(n.Home)), from, c(dash(n.IPv4)), c(dash(n.IPv6)), c(span(n.TTL)))
-		}
-		return view{kind: api.KindDNS, data: dns, table: t, text: func() string { return a.dnsScreen(dns, t) }}, err
-	})
-}
-
-func (a *app) dnsScreen(dns api.DNS, names table) string {
-	s := a.show
-	p := &page{s: s}
-	for _, z := range dns.Zones {
-		word, t := "in sync", good
-		if !z.InSync {
-			word, t = "being published", warn
-		}
-		p.line("zone %s  serial %d  %s  verified %s", z.Zone, z.Serial, s.paint(t, word), s.date(z.Verified))
-		all := slices.Sorted(maps.Keys(z.Servers))
-		for server := range z.Notes {
-			if _, told := z.Servers[server]; !told {
-				all = append(all, server)
-			}
-		}
-		slices.Sort(all)
-		for _, server := range all {
-			ok, told := z.Servers[server]
-			state := s.paint(good, "ok")
-			switch {
-			case !told:
-				state = s.paint(warn, "silent")
-			case !ok:
-				state = s.paint(bad, "OUT OF SYNC")
-			}
-			if note := z.Notes[server]; note != "" {
-				state += "  " + s.text(note)
-			}
-			p.line("  %s  %s", server, state)
-		}
-	}
-	if len(dns.Zones) == 0 {
-		p.line("no zone is declared")
-	}
-	p.blank()
-	p.raw(names.lines(s, a.g.noHeaders)...)
-	if len(names.rows) == 0 {
-		p.line("%s", fmt.Sprintf("no name (of %d zones) follows a guest", len(dns.Zones)))
-	}
-	for _, h := range dns.Held {
-		p.line("%s", a.heldLine(h))
-	}
-	return p.b.String()
 }
 
 func (a *app) heldLine(h api.NameHold) string {

@@ -52,7 +52,7 @@ func TestDNSVerify(t *testing.T) {
 	socket := agentWithZones(t, newBackend(t), fakeZones{"differs"})
 	got := wwwctl(t.Context(), socket, "dns verify")
 	for _, want := range []string{
-		"zone assos.example  rfc2136", "decision 1-18204", "198.51.100.53:53  secondary  differs", "lacks nuage.assos.example.",
+		"ZONE assos.example  rfc2136", "decision 1-18204", "198.51.100.53:53  secondary  differs", "lacks nuage.assos.example.",
 		"9.9.9.9", "old, 41s", "nuage.assos.example has a TTL of 10m", "lower it now",
 	} {
 		if !strings.Contains(got.out, want) {

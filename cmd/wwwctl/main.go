@@ -73,7 +73,7 @@ func commands() []command {
 		{"resume", "[SITE]", "arm it again", resumeCommand},
 		{"maintenance", "{on|off} SITE|HOST", "let it be silent for a while", maintenanceCommand},
 		{"observer", "{exclude|include} SITE", "do not believe what its agent says of others", observerCommand},
-		{"dns", "{show|plan|verify|hold|release} [NAME|SITE]", "public names, where they go, and whether the servers say so", dnsCommand},
+		{"dns", "{show|plan|verify|hold|release} [NAME|SITE|ZONE]", "public names, where they go, and whether the servers say so", dnsCommand},
 		{"doctor", "[CATEGORY]", "what would go wrong in a disaster, before it happens", doctorCommand},
 		{"config", "{check|diff|apply|show|example} [FILE]", "the declared network", configCommand},
 		{"gen", "dns {bind|knot|powerdns|nsd|registrar} [ZONE]", "configuration snippets for your own servers", genCommand},

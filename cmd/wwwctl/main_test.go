@@ -110,7 +110,7 @@ func TestReadCommands(t *testing.T) {
 		{"op list", []string{"ID", "KIND"}},
 		{"events --code 1408", []string{"WWW-1408", "log of network assos began"}},
 		{"history", []string{"ID"}},
-		{"dns show", []string{"zone assos.example", "nuage.assos.example", "203.0.113.17"}},
+		{"dns show", []string{"ZONE assos.example", "nuage.assos.example", "203.0.113.17"}},
 		{"config show", []string{"network: assos", "nuage:"}},
 		{"config example", []string{"network: assos"}},
 		{"cluster peers", []string{"moulin", "VOTER", "this agent", "2 votes"}},

@@ -94,6 +94,22 @@ func (t table) widths(s style, noHeaders bool) []int {
 	return widths
 }
 
+// least is the narrowest that the table can be laid out without cutting anything but the flexible column, and that to no
+// less than leastDecided.
+func (t table) least(s style) int {
+	s.cut = false
+	total := len(t.indent) - 2
+	for i, w := range t.widths(s, false) {
+		if t.cols[i].flex {
+			w = min(w, leastDecided)
+		}
+		if w >= 0 {
+			total += w + 2
+		}
+	}
+	return total
+}
+
 func (t table) line(s style, row []cell, widths []int) string {
 	var b strings.Builder
 	b.WriteString(t.indent)

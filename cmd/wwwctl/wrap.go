@@ -47,6 +47,24 @@ func (p *page) broken(first, rest, text, end string) {
 	put("")
 }
 
+// flow writes things side by side with sep between them, on as many lines as the terminal needs; piped, it stays one.
+func (p *page) flow(first, rest, sep string, things []string) {
+	length := func(v string) int { return utf8.RuneCountInString(escapes.ReplaceAllString(v, "")) }
+	line := first
+	for i, thing := range things {
+		between := sep
+		if i == 0 {
+			between = ""
+		}
+		if p.s.cut && length(line+between+thing) > p.s.columns() && line != rest {
+			p.raw(strings.TrimRight(line, " "))
+			line, between = rest, ""
+		}
+		line += between + thing
+	}
+	p.raw(strings.TrimRight(line, " "))
+}
+
 // words splits a text at blanks, but keeps what single quotes hold together.
 func words(text string) []string {
 	var out []string

@@ -19,6 +19,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // answersPerSecond bounds equal answers over UDP to one network that is not the
@@ -182,6 +183,12 @@ func (z zones) Foresee(s *failover.State, plan failover.Plan) []api.DNSChange {
 // mostChecked bounds the names of one zone that are asked for at every server.
 const mostChecked = 100
 
+// A person who looks waits for a dead server no longer than lookTries times lookWithin.
+const (
+	lookWithin = 1500 * time.Millisecond
+	lookTries  = 2
+)
+
 // Check implements api.Zones.
 func (z zones) Check(ctx context.Context) []api.ZoneCheck {
 	s := z.d.node.State()
@@ -198,13 +205,14 @@ func (z zones) check(ctx context.Context, s *failover.State, g dnsctl.Goal) api.
 	names = names[:min(len(names), mostChecked)]
 	servers := z.servers(s, g)
 	looks := make([]dnsctl.Look, len(servers))
+	ask := dnsctl.Patient{Exchanger: z.d.ask, Within: lookWithin, Tries: lookTries}
 	group, gctx := errgroup.WithContext(ctx)
 	for i, server := range servers {
 		group.Go(func() error {
 			if server.Role == "resolver" {
-				looks[i] = dnsctl.AskResolver(gctx, z.d.ask, server.Server, g, names)
+				looks[i] = dnsctl.AskResolver(gctx, ask, server.Server, g, names)
 			} else {
-				looks[i] = dnsctl.LookAt(gctx, z.d.ask, server.Server, g, names)
+				looks[i] = dnsctl.LookAt(gctx, ask, server.Server, g, names)
 			}
 			return nil
 		})
@@ -246,7 +254,7 @@ func (z zones) servers(s *failover.State, g dnsctl.Goal) []api.ServerCheck {
 	var out []api.ServerCheck
 	add := func(role string, list []netip.AddrPort) {
 		for _, a := range list {
-			out = append(out, api.ServerCheck{Server: a.String(), Role: role})
+			out = append(out, api.ServerCheck{Server: a.String(), Role: role, Site: string(siteAt(s.Network, a.Addr()))})
 		}
 	}
 	add("primary", g.Primaries)
@@ -258,6 +266,25 @@ func (z zones) servers(s *failover.State, g dnsctl.Goal) []api.ServerCheck {
 		}
 	}
 	add("secondary", g.Secondaries)
-	add("resolver", s.Network.Zones[g.Zone].Resolvers)
+	named := g.NameServers()
+	for i := range out {
+		out[i].Name = strings.TrimSuffix(named[netip.MustParseAddrPort(out[i].Server).Addr()], ".")
+	}
+	for _, a := range s.Network.Zones[g.Zone].Resolvers { // the world's, wherever they stand
+		out = append(out, api.ServerCheck{Server: a.String(), Role: "resolver"})
+	}
 	return out
+}
+
+// siteAt returns the site that an address belongs to, "" if to none.
+func siteAt(n *network.Spec, a netip.Addr) failover.SiteID {
+	a = a.Unmap()
+	for _, id := range n.SiteIDs() {
+		site := n.Sites[id]
+		inLAN := func(p netip.Prefix) bool { return p.Contains(a) }
+		if a == site.DNS.Addr().Unmap() || a == site.Public.IPv4 || a == site.Public.IPv6 || slices.ContainsFunc(site.LAN.Prefixes, inLAN) {
+			return id
+		}
+	}
+	return ""
 }

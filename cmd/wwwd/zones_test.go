@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
 )
 
@@ -73,5 +75,39 @@ func TestAnAnswerRefutesThatNothingAnswered(t *testing.T) {
 		if len(got.Servers) != 1 || got.Servers[0].Status != "differs" || !strings.Contains(got.Servers[0].Error, want) {
 			t.Errorf("note %q: got %+v, want %q", note, got.Servers, want)
 		}
+	}
+}
+
+// A server is known by the zone's NS record and by the site that it stands at; resolvers are the world's.
+func TestWhereAServerStands(t *testing.T) {
+	text := strings.Replace(zoneOnAServer, `{backend: rfc2136, primaries: ["192.0.2.53"], key: www-updates}`, `
+    backend: embedded
+    secondaries: [203.0.113.17, 192.0.2.53]
+    resolvers: [203.0.113.17]
+    records:
+      - {name: "@", type: NS, data: ns1.assos.example.}
+      - {name: ns1, type: A, data: 203.0.113.17}`, 1)
+	spec, problems := netyaml.Parse("network.yaml", []byte(text))
+	if spec == nil {
+		t.Fatal(netyaml.Format(problems))
+	}
+	s := failover.NewState()
+	for i, c := range []failover.Command{failover.Bootstrap{Network: "assos"}, failover.ApplyNetwork{Spec: spec}} {
+		if err := s.Apply(failover.Stamp{Index: uint64(i + 1), Term: 1, At: time.Unix(int64(i), 0)}, c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g, ok := dnsctl.GoalOf(s, "assos.example")
+	if !ok {
+		t.Fatal("no goal")
+	}
+	got := zones{}.servers(s, g)
+	want := []api.ServerCheck{
+		{Server: "203.0.113.17:53", Name: "ns1.assos.example", Role: "secondary", Site: "moulin"},
+		{Server: "192.0.2.53:53", Role: "secondary"},
+		{Server: "203.0.113.17:53", Role: "resolver"},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

@@ -164,9 +164,13 @@ func (c *Client) Events(ctx context.Context, query EventQuery) (EventList, error
 	return get[EventList](ctx, c, KindEvents, "/v1/events", q)
 }
 
-// DNS asks for the decided names and the servers' state.
-func (c *Client) DNS(ctx context.Context) (DNS, error) {
-	return get[DNS](ctx, c, KindDNS, "/v1/dns", nil)
+// DNS asks for the decided names and the servers' state; with ask, the agent also asks every server now.
+func (c *Client) DNS(ctx context.Context, ask bool) (DNS, error) {
+	q := url.Values{}
+	if ask {
+		q.Set("ask", "1")
+	}
+	return get[DNS](ctx, c, KindDNS, "/v1/dns", q)
 }
 
 // Network asks for the declared network in force.

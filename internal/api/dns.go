@@ -50,9 +50,10 @@ type ZoneCheck struct {
 // ServerCheck is one server of a zone.
 type ServerCheck struct {
 	Server string `json:"server"`
-	Role   string `json:"role"` // primary, agent, secondary, resolver
-	Site   string `json:"site,omitempty"`
-	Status string `json:"status"` // in-sync, differs, refusing, failing, silent, unreachable
+	Name   string `json:"name,omitempty"` // of the zone's NS record that leads to it, without the final dot
+	Role   string `json:"role"`           // primary, agent, secondary, resolver
+	Site   string `json:"site,omitempty"` // where it stands, if at one
+	Status string `json:"status"`         // in-sync, differs, refusing, failing, silent, unreachable
 	Serial uint32 `json:"serial,omitempty"`
 	Error  string `json:"error,omitempty"`
 }
@@ -124,10 +125,14 @@ func (h *handler) dnsRoutes() []route {
 // CheckWait bounds a look at every server.
 const CheckWait = 8 * time.Second
 
-func (h *handler) dnsCheck(r *http.Request) (any, error) {
+func (h *handler) askServers(r *http.Request) []ZoneCheck {
 	ctx, cancel := context.WithTimeout(r.Context(), CheckWait)
 	defer cancel()
-	out := DNSCheck{Meta: h.meta(h.Backend.State()), Zones: h.Zones.Check(ctx)}
+	return h.Zones.Check(ctx)
+}
+
+func (h *handler) dnsCheck(r *http.Request) (any, error) {
+	out := DNSCheck{Meta: h.meta(h.Backend.State()), Zones: h.askServers(r)}
 	if out.Zones == nil {
 		out.Zones = []ZoneCheck{}
 	}

@@ -314,11 +314,17 @@ func eventFilter(q url.Values, now time.Time) (func(failover.Event) bool, error)
 	}, nil
 }
 
-func (h *handler) dns(*http.Request) (any, error) {
+func (h *handler) dns(r *http.Request) (any, error) {
 	s := h.Backend.State()
 	out := DNS{Meta: h.meta(s), Zones: []failover.ZoneView{}, Names: []DNSName{}}
+	if local := h.Backend.Local(); !local.HasLeader {
+		out.Leaderless, out.Age = true, local.LastContact
+	}
 	if s.Network == nil {
 		return out, nil
+	}
+	if r.URL.Query().Get("ask") == "1" && h.Zones != nil {
+		out.Asked = h.askServers(r)
 	}
 	out.Zones = append(out.Zones, failover.Explain(s, h.Backend.Local(), h.Backend.Now()).Zones...)
 	for _, id := range s.Network.GuestIDs() {

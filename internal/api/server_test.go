@@ -87,7 +87,7 @@ func TestReadsAnswer(t *testing.T) {
 	if err != nil || g.Guest.ID != 1101 || len(g.Points["quai"]) != 1 {
 		t.Errorf("Guest(nuage): got %+v, %v", g, err)
 	}
-	dns, err := c.DNS(ctx)
+	dns, err := c.DNS(ctx, false)
 	if err != nil || len(dns.Names) != 2 || dns.Names[0].IPv4 != "203.0.113.17" || len(dns.Zones) != 1 {
 		t.Errorf("DNS: got %+v, %v", dns, err)
 	}
@@ -427,7 +427,7 @@ func TestNoNetworkYet(t *testing.T) {
 	if n, err := c.Network(t.Context()); err != nil || n.Spec != nil || n.Version != 0 {
 		t.Errorf("Network: got %+v, %v", n, err)
 	}
-	if _, err := c.DNS(t.Context()); err != nil {
+	if _, err := c.DNS(t.Context(), false); err != nil {
 		t.Errorf("DNS: %v", err)
 	}
 }

@@ -156,9 +156,15 @@ type EventList struct {
 // DNS is what the authoritative servers should say, and whether they do.
 type DNS struct {
 	Meta
+	// Leaderless: the answering agent hears no leader. What it calls decided is what it knew Age ago.
+	Leaderless bool          `json:"leaderless,omitempty"`
+	Age        time.Duration `json:"age,omitempty"`
+	// Zones are as the log has them: what the leader last saw of each server.
 	Zones []failover.ZoneView `json:"zones"`
 	Names []DNSName           `json:"names"`
 	Held  []NameHold          `json:"held,omitempty"`
+	// Asked are the zones as their servers serve them now, seen from the answering agent; only with ?ask=1.
+	Asked []ZoneCheck `json:"asked,omitempty"`
 }
 
 // DNSName is one public name that follows a guest.
