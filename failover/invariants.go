@@ -14,7 +14,7 @@ import (
 // delay, the mode and the pauses are read from what was declared.
 func Check(prev, next *State) error {
 	for _, check := range []func(prev, next *State) error{
-		checkEpochs, checkServing, checkRuns, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm,
+		checkEpochs, checkServing, checkRuns, checkPlanned, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm,
 	} {
 		if err := check(prev, next); err != nil {
 			return err
@@ -115,6 +115,38 @@ func checkRun(s *State, op Operation, run GuestRun) error {
 		}
 		if step.ID == StepStart && started && !run.Owned() {
 			return violated("S3", "%s started before it was owned", a.Guest)
+		}
+	}
+	return nil
+}
+
+// checkPlanned: S12 on the entry that begins an operation. Who is left out for
+// want of room at a target that could restore it stands before every guest of a
+// lower priority there.
+func checkPlanned(_, next *State) error {
+	for _, id := range next.opOrder() {
+		op := next.Ops[id]
+		if op.Begun.Index != next.Index {
+			continue
+		}
+		for _, out := range op.Plan.LeftOut {
+			switch out.Reason.Code {
+			case CodeNoMemory, CodeNoStorage, CodeNoFreeID:
+			default:
+				continue
+			}
+			guest := next.Network.Guests[out.Guest]
+			if next.Network.Structures[guest.Structure].Split == "never" {
+				continue // its place may be taken by its own structure's
+			}
+			for _, a := range op.Plan.Assignments {
+				restorable := slices.ContainsFunc(next.Readiness[a.Target].Ready.Points[out.Guest], func(p RestorePoint) bool {
+					return p.Unusable == "" && (guest.MaxLoss == 0 || next.Clock.Sub(p.Time) <= guest.MaxLoss.D())
+				})
+				if restorable && a.Priority > out.Priority {
+					return violated("S12", "%s of priority %d is left out (%s) and %s of priority %d goes to %s", out.Guest, out.Priority, out.Reason.Code, a.Guest, a.Priority, a.Target)
+				}
+			}
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 const (
 	campaignLeast = 2 * time.Hour
 	campaignMore  = 40 * time.Minute
+	worstDrift    = 500e-6           // of a clock that nobody sets: 43 s a day
 	campaignWarm  = 15 * time.Second // the network is declared and everybody has reported
 	settleLook    = 2 * time.Second
 	passAtMost    = 20 * time.Minute // at a time
@@ -25,14 +26,23 @@ func Campaign() Scenario {
 	return Scenario{
 		Name: "campaign",
 		Prepare: func(o *Options) {
-			o.Mode = drawMode(NewStreams(o.Seed).Stream("campaign options"))
+			r := NewStreams(o.Seed).Stream("campaign options")
+			o.Mode = drawMode(r)
 			o.Warm = chance(NewStreams(o.Seed).Stream("campaign warm"), 0.5)
+			if chance(r, 0.2) {
+				o.HostMemory = reserved + (2+r.Int64N(7))*guestMemory/2 // room for a few only
+			}
 			o.ReadyEvery = 5 * time.Minute
 			o.OneBackup = true
 			o.Timing = BriefTiming()
 		},
 		Plan: func(w *World) {
 			r := w.rand("campaign")
+			for _, id := range w.ids {
+				if chance(r, 0.3) {
+					w.sites[id].drift = (2*r.Float64() - 1) * worstDrift
+				}
+			}
 			c := &campaign{w: w, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
 		},

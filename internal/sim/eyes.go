@@ -250,7 +250,7 @@ func (e *eyes) observe(now time.Time) time.Time {
 			late = max(late, x.p.TakeLate(s.time(now)))
 		}
 	}
-	e.health.Observe(probes.Input{Wall: now.Add(a.site.skew), Mono: mono, Late: late, Well: e.uplink.Well(anchors)})
+	e.health.Observe(probes.Input{Wall: a.site.wall(now), Mono: mono, Late: late, Well: e.uplink.Well(anchors)})
 	before := e.unwell
 	e.unwell = e.health.Unwell(mono)
 	if !slices.Equal(before, e.unwell) {
@@ -301,6 +301,7 @@ func (e *eyes) propose(ctx context.Context, r failover.Report) error {
 	if _, ok := a.node.State().Members[a.site.name]; !ok {
 		return errNotMember
 	}
+	a.w.check.reports(e.l, r)
 	_, err := a.node.Propose(failover.WithActor(ctx, "agent:"+string(a.site.name)), r)
 	return err
 }

@@ -15,8 +15,10 @@ import (
 // The simulated machines restore so slowly that there is time for trouble.
 const (
 	restoreRate = 12 << 10 // bytes/s, shared
-	hostMemory  = 16 << 30
+	hostMemory  = 16 << 30 // default
 	hostStorage = 1 << 30
+	guestMemory = 512 << 20
+	reserved    = 2 << 30 // of a target's memory, for residents: the default of network.yaml
 	pveVersion  = "9.2.1"
 )
 
@@ -24,19 +26,25 @@ const (
 type Site struct {
 	place
 	index   int
-	power   bool // of the place; off: nothing of it answers
-	host    bool // Raoull's machine runs (with the PBS, and the agent's)
-	uplink  bool // the line to everybody else
-	skew    time.Duration
-	refuses bool // every connection
-	sick    bool // its agent sees nothing, and does not know why
-	liar    bool // its agent sees everything well, whatever is
+	power   bool          // of the place; off: nothing of it answers
+	host    bool          // Raoull's machine runs (with the PBS, and the agent's)
+	uplink  bool          // the line to everybody else
+	skew    time.Duration // of its wall clock, which also
+	drift   float64       // gains so many seconds a second
+	refuses bool          // every connection
+	sick    bool          // its agent sees nothing, and does not know why
+	liar    bool          // its agent sees everything well, whatever is
 	dns     dnsFault
 
 	structure *lab.PVE // the association's, nil without
 	raoull    *lab.PVE // the target of restores, nil without
 	pbs       *lab.PBS // nil at a witness
 	agent     *Agent
+}
+
+// wall is what the clock of a site's agent shows.
+func (s *Site) wall(now time.Time) time.Time {
+	return now.Add(s.skew + time.Duration(s.drift*float64(now.Sub(Epoch))))
 }
 
 // hosts opens the fakes of all sites.
@@ -124,12 +132,12 @@ func (w *World) entry(i int, id string, of network.SiteID, keys map[network.Site
 }
 
 func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVEConfig {
-	node := string(structureHost(s.name))
+	node, memory := string(structureHost(s.name)), int64(hostMemory)
 	if h == 1 {
-		node = string(raoullHost(s.name))
+		node, memory = string(raoullHost(s.name)), w.opts.HostMemory
 	}
 	return lab.PVEConfig{
-		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: hostMemory, RestoreRate: restoreRate, WriteEvery: 30 * time.Second,
+		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: memory, RestoreRate: restoreRate, WriteEvery: 30 * time.Second,
 		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
 		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{pveToken: secret},
@@ -154,6 +162,9 @@ func (w *World) populate(s *Site) error {
 			Storage: localDisks, HostNames: []string{publicName(s.place, m)}, Onboot: 1,
 			Nets:      map[string]string{"net0": fmt.Sprintf("virtio=%s,bridge=%s,tag=%d", mac, bridge, s.vlan)},
 			Addresses: map[string]string{"net0": addr},
+		}
+		if n == 0 {
+			spec.Memory = w.opts.FirstMemory
 		}
 		if m.kind == network.CT {
 			spec.Nets["net0"] = fmt.Sprintf("name=eth0,hwaddr=%s,bridge=%s,tag=%d,ip=%s", mac, bridge, s.vlan, addr)

@@ -28,13 +28,16 @@ type checker struct {
 	behind   map[failover.SiteID]time.Time // since when a server in contact differs from the log
 
 	truth    *truth
-	newest   failover.Epoch              // that was given to any guest
-	admitted map[string]bool             // op/index of the entries that admitted guests
-	shown    map[failover.GuestID]string // site/vmid of the copy that was last served
-	foreign  map[string]bool             // site/vmid of guests that a person made, or took into their own hands
-	byHand   map[string]bool             // site/vmid of home guests that a person stopped
-	handled  map[string]bool             // site/vmid of copies that a person started or deleted
-	stopped  map[string]time.Time        // op/guest: when a run was stuck or cancelled
+	newest   failover.Epoch                // that was given to any guest
+	admitted map[string]bool               // op/index of the entries that admitted guests
+	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
+	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
+	byHand   map[string]bool               // site/vmid of home guests that a person stopped
+	handled  map[string]bool               // site/vmid of copies that a person started or deleted
+	stopped  map[string]time.Time          // op/guest: when a run was stuck or cancelled
+	offers   map[string]shownOffer         // op/hash: what a person was shown
+	jumps    map[failover.SiteID]time.Time // when a wall clock was last moved by a step
+	thaws    map[failover.SiteID]time.Time // when a frozen agent last went on
 }
 
 func newChecker(w *World) *checker {
@@ -42,6 +45,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
+		offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
 
@@ -67,6 +71,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 	if e.Rejected != nil {
 		return
 	}
+	c.fixed(prev, next)
 	switch cmd := e.Command.(type) {
 	case failover.StepMoved:
 		if cmd.Token.Step == failover.StepRestore && cmd.To == failover.StatusDone {
@@ -78,10 +83,12 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		}
 	case failover.Approve:
 		c.admits(cmd.Op, e.Stamp.Index)
+		c.approved(next, cmd, e.Stamp.Index)
 	case failover.CommitOp:
 		c.admits(cmd.Op, e.Stamp.Index)
 		if next.Ops[cmd.Op].Committed.Index == next.Index {
 			c.truth.lost(next.Ops[cmd.Op].Plan.Loss.Site, c.w.opts.Timing.Commit)
+			c.truth.counted(next.Ops[cmd.Op].Plan.Loss.Site, next.Ops[cmd.Op].Votes)
 		}
 	case failover.Serve:
 		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
@@ -142,10 +149,13 @@ var (
 	restorePath = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)$`)
 )
 
-// effect checks a request that changed something: S3, S7, S9.
+// effect checks a request that changed something: S3, S7, S8, S9.
 func (c *checker) effect(s *Site, where string, req *http.Request, path string, status int, body []byte) {
 	if restorePath.MatchString(path) && forced.Match(body) {
 		c.fail("S7", "a restore at %s was asked for with force: %s", s.name, body)
+	}
+	if strings.HasPrefix(where, "pbs:") {
+		c.stored(s, req.Method, path)
 	}
 	if !strings.HasPrefix(where, "pve:") || status != http.StatusOK {
 		return

@@ -184,7 +184,7 @@ func (w *World) approveLate(late time.Duration) {
 	s := w.log.Last()
 	for _, id := range sortedKeys(s.Ops) {
 		if op := s.Ops[id]; len(op.Waiting()) > 0 {
-			hash := s.OfferOf(id, s.Clock).Hash
+			hash := w.offer(op)
 			w.loop.In(late, "operator: approve late", func() {
 				w.proposeAs("p-approver", failover.Approve{Op: id, Hash: hash}, nil)
 			})

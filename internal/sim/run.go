@@ -28,8 +28,12 @@ type Options struct {
 	OneBackup bool
 	// ReadyEvery is how often targets read what they could restore; default 30 s.
 	ReadyEvery time.Duration
-	Strict     bool // no probe is left out whose answer is known
-	Warm       bool // every other guest that moves is kept warm
+	// HostMemory is what every target of restores has; default 16 GiB, room for all.
+	HostMemory int64
+	// FirstMemory is what the first guest of every site has; default 512 MiB, as the others.
+	FirstMemory int64
+	Strict      bool // no probe is left out whose answer is known
+	Warm        bool // every other guest that moves is kept warm
 }
 
 // Size of the simulated network.
@@ -156,6 +160,9 @@ func Run(o Options) Result {
 	}
 	if o.ReadyEvery == 0 {
 		o.ReadyEvery = 30 * time.Second
+	}
+	if o.HostMemory == 0 {
+		o.HostMemory = hostMemory
 	}
 	if o.Scenario.Prepare != nil {
 		o.Scenario.Prepare(&o)

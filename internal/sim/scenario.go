@@ -310,7 +310,7 @@ func Asked() Scenario {
 func (w *World) approve() {
 	for _, id := range sortedKeys(w.log.Last().Ops) {
 		if op := w.log.Last().Ops[id]; len(op.Waiting()) > 0 {
-			w.proposeAs("p-approver", failover.Approve{Op: id, Hash: w.log.Last().OfferOf(id, w.log.Last().Clock).Hash}, nil)
+			w.proposeAs("p-approver", failover.Approve{Op: id, Hash: w.offer(op)}, nil)
 		}
 	}
 }

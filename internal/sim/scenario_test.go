@@ -49,6 +49,8 @@ func scenarios() map[string]func() sim.Scenario {
 		"foreign guest":             func() sim.Scenario { return sim.ForeignGuest(0) },
 		"foreign guest, returns":    func() sim.Scenario { return sim.ForeignGuest(25 * time.Second) },
 		"copy started by hand":      sim.CopyStarted,
+		"little room":               sim.LittleRoom,
+		"approved late":             sim.ApprovedLate,
 		"stale target":              sim.StaleTarget,
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,

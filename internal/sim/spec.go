@@ -144,7 +144,7 @@ func Declared(ps []place, t Timing, mode network.Mode) *network.Spec {
 			g := network.Guest{
 				ID: homeID(i, n), Type: m.kind, Structure: p.structure, Host: structureHost(p.name), Priority: m.priority,
 				Names:  []string{publicName(p, m)},
-				Memory: 512 << 20, Disk: network.Bytes(m.chunks << 16),
+				Memory: guestMemory, Disk: network.Bytes(m.chunks << 16),
 				Check: &network.Check{URL: "http://{address}:80/status", Expect: "installed", Within: network.Duration(time.Minute)},
 			}
 			if m.after != "" {

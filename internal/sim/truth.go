@@ -13,6 +13,9 @@ type truth struct {
 	sees map[pair]time.Time // since when an observer that is well and in contact reaches a site's public side
 	open map[pair]time.Time // since when any way at all from an observer to a site is open
 	shut map[pair]time.Time // since when none is
+
+	unfit map[failover.SiteID]time.Time // since when an agent does not work, or has no contact with a majority
+	skew  map[failover.SiteID]time.Duration
 }
 
 type pair struct{ observer, site failover.SiteID }
@@ -30,13 +33,17 @@ const (
 )
 
 func newTruth(w *World) *truth {
-	return &truth{w: w, sees: map[pair]time.Time{}, open: map[pair]time.Time{}, shut: map[pair]time.Time{}}
+	return &truth{
+		w: w, sees: map[pair]time.Time{}, open: map[pair]time.Time{}, shut: map[pair]time.Time{},
+		unfit: map[failover.SiteID]time.Time{}, skew: map[failover.SiteID]time.Duration{},
+	}
 }
 
 // follow takes a look every now and then; it is bookkeeping, no event.
 func (t *truth) follow() {
 	now := t.w.loop.Now()
 	for _, o := range t.w.ids {
+		t.agent(o, now)
 		for _, s := range t.w.ids {
 			if o != s {
 				t.look(pair{o, s}, now)
@@ -44,6 +51,16 @@ func (t *truth) follow() {
 		}
 	}
 	t.w.loop.In(truthEvery, "", t.follow)
+}
+
+// agent follows whether an agent is fit to be counted, and its clock.
+func (t *truth) agent(id failover.SiteID, now time.Time) {
+	s := t.w.sites[id]
+	since(t.unfit, id, !s.power || !s.host || !s.agent.lives() || !t.w.log.Quorum(id), now)
+	if before, known := t.skew[id]; known && before != s.skew {
+		t.w.check.jumps[id] = now
+	}
+	t.skew[id] = s.skew // at the first look it has always been so
 }
 
 func (t *truth) look(p pair, now time.Time) {
@@ -63,7 +80,7 @@ func (t *truth) look(p pair, now time.Time) {
 }
 
 // since keeps in m when a condition has come true, as long as it is.
-func since(m map[pair]time.Time, p pair, holds bool, now time.Time) {
+func since[K comparable](m map[K]time.Time, p K, holds bool, now time.Time) {
 	if _, known := m[p]; !holds {
 		delete(m, p)
 	} else if !known {

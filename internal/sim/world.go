@@ -108,7 +108,7 @@ func newWorld(o Options) (*World, error) {
 		Loop: w.loop, Rand: w.rand("log"), Sites: w.ids, Faults: o.Log, Prefer: o.Leader,
 		Up:     func(s failover.SiteID) bool { return w.sites[s].agent != nil && w.sites[s].agent.lives() },
 		Reach:  w.net.mesh,
-		Wall:   func(s failover.SiteID) time.Time { return w.loop.Now().Add(w.sites[s].skew) },
+		Wall:   func(s failover.SiteID) time.Time { return w.sites[s].wall(w.loop.Now()) },
 		Charge: w.charge, Tell: w.tell, Violated: w.check.violated,
 		Committed: w.committed, Count: func(what string) { w.cover.count(coverLog, "%s", what) },
 		Applied: func(s failover.SiteID, quiet bool) {
@@ -394,6 +394,9 @@ func (w *World) crashAgent(s *Site, back time.Duration) {
 func (w *World) freeze(s *Site, stands bool) {
 	w.tell("fault: the agent of %s stands still: %t", s.name, stands)
 	s.agent.frozen = stands
+	if !stands {
+		w.check.thaws[s.name] = w.loop.Now()
+	}
 	if s.agent.up {
 		s.agent.life.eyes.goOnAll(w.loop.Now())
 	}

@@ -41,6 +41,30 @@ func judging() []Mutant {
 			"S4: the commit delay",
 		),
 		one(
+			"start-up-grace-is-forgotten", "probes/health.go",
+			"!h.begun || at < h.grace",
+			"!h.begun",
+			"S5: an agent that has just started does not count",
+		),
+		one(
+			"jumped-clocks-count", "probes/health.go",
+			"h.jumped = in.Mono + clockPenalty",
+			"h.jumped = in.Mono",
+			"S5: an agent whose clock jumped does not count",
+		),
+		one(
+			"stale-approvals-count", "failover/apply_op.go",
+			"\tcase !op.offers(c.Hash, st.At):\n",
+			"\tcase c.Hash == \"\":\n",
+			"S10: an approval is of what was shown",
+		),
+		one(
+			"room-goes-to-the-less-important", "failover/plan.go",
+			"\t\thave = 0 // what is left is not for guests of this priority\n",
+			"\t\thave = max(0, have)\n",
+			"S12: priority p is never left out while p+1 is admitted",
+		),
+		one(
 			"one-voter-is-a-majority", "failover/judge.go",
 			"func (s *State) Majority() int { return s.Voters()/2 + 1 }",
 			"func (s *State) Majority() int { return 1 }",
