@@ -53,6 +53,10 @@ func (r GuestRun) Step(id StepID) (Step, bool) {
 	return Step{}, false
 }
 
+// begun says whether anybody has ever tried a step: a retry by a person counts
+// its attempts anew, and does not undo what earlier ones did.
+func (s Step) begun() bool { return s.Begun.Index != 0 }
+
 // Owned says whether ownership of the guest moved in this run.
 func (r GuestRun) Owned() bool { return r.Epoch != Epoch{} }
 
@@ -317,10 +321,10 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	useless := false
 	for _, g := range cancel {
 		run := op.Guests[g].edit()
-		useless = useless || run.Steps[0].Attempt > 0
+		useless = useless || run.Steps[0].begun()
 		run.Parked, run.Admitted, run.Token, run.State = run.Steps, 0, st.Index, RunCancelled
 		run.Steps = nil
-		if run.Parked[0].Attempt > 0 || len(run.Tried) > 0 {
+		if run.Parked[0].begun() || len(run.Tried) > 0 {
 			run.Steps = pendingSteps(StepCleanup)
 		}
 		op.Guests[g] = run

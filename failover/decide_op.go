@@ -3,6 +3,8 @@ package failover
 import (
 	"slices"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // MaxAttempts bounds how often a step is tried before another restore point,
@@ -170,9 +172,11 @@ func backoff(attempt int) time.Duration {
 }
 
 // olderPoint returns the same assignment with the next older usable restore
-// point that has not been tried.
+// point that has not been tried, by the mode that is declared now: it may have
+// changed since the plan was made.
 func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 	a := run.Assignment
+	a.Automatic = d.s.Network.Structures[a.Structure].Mode == network.ModeAuto
 	limit := d.s.Network.Guests[a.Guest].MaxLoss.D()
 	for _, pt := range d.s.Readiness[a.Target].Ready.Points[a.Guest] {
 		tooOld := limit > 0 && !op.Plan.Loss.ByHand && d.now.Sub(pt.Time) > limit
@@ -181,7 +185,9 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 		}
 		a.Point, a.Warm = pt, ""
 		a.Loss = max(0, lastWrite(d.s, op.Plan.Loss, d.now).Sub(pt.Time))
-		return a, true
+		// What the log would refuse is no way on: it would be proposed for ever.
+		_, free := d.s.nextID(a.Target, nil, d.s.idsInUse())
+		return a, free && d.s.checkAssignment(op.Kind, a) == nil
 	}
 	return a, false
 }

@@ -8,7 +8,7 @@ import "fmt"
 // wait for a lost target to come back while the guest is long served elsewhere.
 // It holds no guest: placements do not know of it.
 func (s *State) leaveBehind(op Operation, run GuestRun, why Reason, st Stamp) {
-	if len(run.Steps) == 0 || run.Steps[0].Attempt == 0 && run.Steps[0].Status == StatusPending {
+	if len(run.Steps) == 0 || !run.Steps[0].begun() {
 		return // nothing was begun there
 	}
 	a := run.Assignment

@@ -124,7 +124,8 @@ func (s *State) homeDomain(g GuestID) DomainID {
 // nothing started, before the old host was proven to be off; and it stays at its site.
 func checkRescue(s *State, op Operation, run GuestRun) error {
 	fence, has := run.Step(StepFence)
-	rescue := op.Kind == KindRescue && run.State != RunCancelled
+	_, back := run.Step(StepCleanup) // what is taken back has no fence; it may be stuck over it
+	rescue := op.Kind == KindRescue && !back && run.State != RunCancelled
 	switch {
 	case rescue && !has || has && op.Kind != KindRescue:
 		return violated("S3", "%s of %s: a fence and a rescue belong together", run.Assignment.Guest, op.ID)

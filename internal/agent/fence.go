@@ -80,18 +80,29 @@ func noFence(host, name string) string {
 }
 
 func (j *job) fenceLook(ctx context.Context) (time.Time, *outcome) {
-	m, dead := &j.w.mem, j.op.Plan.Loss.Host
-	if pve := j.deadHost().PVE; pve != nil && j.w.e.Answers != nil {
-		j.call("does the host answer")
-		if j.w.e.Answers(ctx, pve.URL) {
-			return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("%s answers at %s: it is not off, and was not cut off", dead, pve.URL)}
-		}
+	m := &j.w.mem
+	if o := j.deadAnswers(ctx); o != nil {
+		return j.now, o
 	}
 	if by := j.op.HostOff; by.Index != 0 {
 		return j.now, &outcome{note: "by the word of " + by.Actor}
 	}
 	m.phase = fenceKnown
 	return j.now, nil
+}
+
+// deadAnswers says, of a rescue, that the host which is said to be dead answers;
+// nil when it does not, of any other operation too.
+func (j *job) deadAnswers(ctx context.Context) *outcome {
+	pve := j.deadHost().PVE
+	if j.op.Kind != failover.KindRescue || pve == nil || j.w.e.Answers == nil {
+		return nil
+	}
+	j.call("does the host answer")
+	if !j.w.e.Answers(ctx, pve.URL) {
+		return nil
+	}
+	return &outcome{failure: failover.FailFatal, note: fmt.Sprintf("%s answers at %s: it is not off, and was not cut off", j.op.Plan.Loss.Host, pve.URL)}
 }
 
 // deadHost is the declaration of the host that a rescue answers to.

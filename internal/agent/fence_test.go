@@ -70,6 +70,18 @@ func TestRescuePutsTheDeadHostOffFirst(t *testing.T) {
 	}
 }
 
+// Somebody may give the host back its power between the proof and the start (simulator, seed 3217).
+func TestRescueIsNotStartedBesideAHostThatIsBack(t *testing.T) {
+	r := newRig(t)
+	r.rescue("plug", map[string]agent.Fence{"plug": &plug{}}, false)
+	r.until("start pending")
+	r.executor.Answers = func(context.Context, string) bool { return true }
+	r.until("start failed")
+	if n := r.count("POST", "/status/start"); n != 0 || !strings.Contains(r.note(), "answers at") {
+		t.Errorf("%d starts, note %q; want none, and that the host answers", n, r.note())
+	}
+}
+
 func TestWhatProvesThatAHostIsOff(t *testing.T) {
 	broken := errors.New("no route to plug")
 	for _, tc := range []struct {

@@ -92,6 +92,9 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	if net := j.foreignNet(c); net != "" {
 		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
 	}
+	if o := j.deadAnswers(ctx); o != nil {
+		return j.now, o // somebody gave it its power back: two copies would have one address
+	}
 	j.w.mem.phase = startConfirm
 	if !j.w.fresh || j.step.Attempt > 1 {
 		j.w.mem.phase = startTasks

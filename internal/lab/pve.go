@@ -338,6 +338,19 @@ func (p *PVE) StopGuest(id int, now time.Time) error {
 	return nil
 }
 
+// SetOption changes one key of a guest's configuration as `qm set` and `pct set` at the console do.
+func (p *PVE) SetOption(id int, key, value string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	g, ok := p.st.Guests[id]
+	if !ok {
+		return fmt.Errorf("set %s of guest %d: no such guest", key, id)
+	}
+	g.Conf[key] = value
+	p.dirty = true
+	return nil
+}
+
 // RemoveGuest deletes a guest with its disks as a person at the console does: whatever
 // protects it from the API.
 func (p *PVE) RemoveGuest(id int, now time.Time) error {

@@ -255,7 +255,7 @@ func (l *life) openHands() error {
 	}
 	log := crashLog{a.node, a}
 	l.executor = &agent.Executor{
-		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Clock: l.clock, Logger: l.logger,
+		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
 		Hook: func(boundary string) {
 			a.dies("before " + boundary)
 			l.at = boundary

@@ -42,6 +42,7 @@ func Campaign() Scenario {
 				if chance(r, 0.3) {
 					w.sites[id].drift = (2*r.Float64() - 1) * worstDrift
 				}
+				w.sites[id].unfenced = chance(r, 0.15)
 			}
 			c := &campaign{w: w, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
@@ -180,7 +181,7 @@ func (w *World) unrest() string {
 func (s *Site) unrest(entries int) string {
 	a := s.agent
 	switch {
-	case !s.power || !s.host || !s.uplink || s.sick || s.liar || s.refuses || s.dns.how != "":
+	case !s.power || !s.host || s.structure != nil && !s.own || !s.uplink || s.sick || s.liar || s.refuses || s.dns.how != "":
 		return "a fault"
 	case !a.up || a.frozen:
 		return "no agent"

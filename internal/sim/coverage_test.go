@@ -16,8 +16,6 @@ var absent = map[string]string{
 	"locked":      "no simulated machine has an encrypted disk; verdicts are tested in failover",
 	"mass-event":  "a word for two suspected sites: it is a hold (WWW-1305), not a cause on record",
 	"unprotected": "every simulated guest has a backup",
-	"fence":       "campaigns lose sites; rescues have scenarios of their own",
-	"proof":       "as fence",
 	"ready":       "campaigns move nothing by plan; switchovers have tests of their own",
 	"shutdown":    "as ready",
 	"backup":      "as ready",

@@ -59,8 +59,8 @@ type sight struct {
 
 // signature is everything that an answer depends on.
 type signature struct {
-	mesh, public, lossy, sick, liar, refuses, power, host, agent, uplink bool
-	names                                                                string
+	mesh, public, lossy, sick, liar, refuses, power, host, own, agent, uplink bool
+	names                                                                     string
 }
 
 // aim is what an agent's targets depend on.

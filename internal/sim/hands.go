@@ -29,7 +29,7 @@ func (i *incident) hands() {
 
 // stopHome stops a home guest for a while.
 func (w *World) stopHome(s *Site, n int, lasts time.Duration) {
-	if !s.power || s.structure == nil {
+	if !s.own {
 		return
 	}
 	id := homeID(s.index, n%len(s.guests))
@@ -43,7 +43,7 @@ func (w *World) stopHome(s *Site, n int, lasts time.Duration) {
 
 // startHome starts a home guest that a person stopped, if it does not run.
 func (w *World) startHome(s *Site, id int) {
-	if !w.check.byHand[at(s.name, id)] || !s.power {
+	if !w.check.byHand[at(s.name, id)] || !s.own {
 		return
 	}
 	if g, ok := s.structure.Guest(id); ok && !g.Running {

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,16 +26,22 @@ const (
 // Site is one simulated place: its machines, and who runs on them.
 type Site struct {
 	place
-	index   int
-	power   bool          // of the place; off: nothing of it answers
-	host    bool          // Raoull's machine runs (with the PBS, and the agent's)
-	uplink  bool          // the line to everybody else
-	skew    time.Duration // of its wall clock, which also
-	drift   float64       // gains so many seconds a second
-	refuses bool          // every connection
-	sick    bool          // its agent sees nothing, and does not know why
-	liar    bool          // its agent sees everything well, whatever is
-	dns     dnsFault
+	index    int
+	power    bool          // of the place; off: nothing of it answers
+	host     bool          // Raoull's machine runs (with the PBS, and the agent's)
+	own      bool          // the structure's machine runs
+	ownGone  time.Time     // when it last stopped
+	ownBack  time.Time     // when it last began
+	plug     bool          // it was put off by its fence
+	mute     bool          // that fence does not answer
+	unfenced bool          // it was never set up
+	uplink   bool          // the line to everybody else
+	skew     time.Duration // of its wall clock, which also
+	drift    float64       // gains so many seconds a second
+	refuses  bool          // every connection
+	sick     bool          // its agent sees nothing, and does not know why
+	liar     bool          // its agent sees everything well, whatever is
+	dns      dnsFault
 
 	structure *lab.PVE // the association's, nil without
 	raoull    *lab.PVE // the target of restores, nil without
@@ -54,7 +61,7 @@ func (w *World) openHosts() error {
 		keys[p.name] = lab.NewKey(w.streams.Stream("key " + string(p.name)))
 	}
 	for i, p := range w.places {
-		s := &Site{place: p, index: i, power: true, host: true, uplink: true}
+		s := &Site{place: p, index: i, power: true, host: true, own: p.kind == network.Brique, uplink: true}
 		w.sites[p.name] = s
 		if p.kind == network.Witness {
 			continue
@@ -72,7 +79,7 @@ func (w *World) openHosts() error {
 		}
 		var sources []lab.StorageConfig
 		for _, o := range w.places {
-			if o.kind == network.Brique && o.name != p.name {
+			if o.kind == network.Brique {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
 			}
 		}
@@ -121,7 +128,12 @@ func (w *World) storeRights(site network.SiteID) map[string][]string {
 	for _, of := range w.spec.SiteIDs() {
 		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
 	}
-	return privileges.ACL(doctor.StoreGrants(host, facts))
+	acl := privileges.ACL(doctor.StoreGrants(host, facts))
+	// The backups of the site's own structure belong to its host, and a rescue
+	// pins them (docs/operations.md).
+	own := "/datastore/" + datastore + "/" + string(site)
+	acl[own] = append(slices.Clone(acl[own]), "Datastore.Modify")
+	return acl
 }
 
 func (w *World) entry(i int, id string, of network.SiteID, keys map[network.SiteID]*lab.Key) lab.StorageConfig {
@@ -185,7 +197,7 @@ func (w *World) backup() {
 	now := w.loop.Now()
 	for _, id := range w.ids {
 		s := w.sites[id]
-		if s.structure == nil || !s.power || !s.host {
+		if !s.own || !s.power || !s.host {
 			continue
 		}
 		for n := range s.guests {

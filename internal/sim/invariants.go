@@ -33,6 +33,7 @@ type checker struct {
 	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
+	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
 	handled  map[string]bool               // site/vmid of copies that a person started or deleted
 	stopped  map[string]time.Time          // op/guest: when a run was stuck or cancelled
 	offers   map[string]shownOffer         // op/hash: what a person was shown
@@ -45,7 +46,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
-		offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
+		parked: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
 
@@ -86,9 +87,9 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		c.approved(next, cmd, e.Stamp.Index)
 	case failover.CommitOp:
 		c.admits(cmd.Op, e.Stamp.Index)
-		if next.Ops[cmd.Op].Committed.Index == next.Index {
-			c.truth.lost(next.Ops[cmd.Op].Plan.Loss.Site, c.w.opts.Timing.Commit)
-			c.truth.counted(next.Ops[cmd.Op].Plan.Loss.Site, next.Ops[cmd.Op].Votes)
+		if op := next.Ops[cmd.Op]; op.Committed.Index == next.Index {
+			c.truth.given(op.Plan.Loss, c.w.opts.Timing.Commit)
+			c.truth.counted(op.Domain, op.Votes)
 		}
 	case failover.Serve:
 		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
@@ -298,6 +299,7 @@ func (c *checker) world() {
 		s.structure.Advance(now)
 		s.raoull.Advance(now)
 		c.homes(s)
+		c.addresses(s)
 		for _, g := range s.raoull.Guests() {
 			c.guest(s, g)
 		}
@@ -322,7 +324,7 @@ func (c *checker) homes(s *Site) {
 			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
 			continue
 		}
-		if s.power && !g.Running && !c.byHand[at(s.name, g.ID)] {
+		if s.own && !g.Running && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] {
 			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
 		}
 	}

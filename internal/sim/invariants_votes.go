@@ -29,7 +29,7 @@ func (c *checker) reports(l *life, r failover.Report) {
 		c.fail("S5", "the agent of %s began %s ago and wants to be counted", site, age)
 	}
 	// It notices at its next look, which comes within calmLook.
-	if at, ok := c.jumps[site]; ok && at.After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin {
+	if at, ok := c.jumps[site]; ok && at.Add(-truthEvery).After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin {
 		if since := now.Sub(at); since > calmLook+graceMargin && since < clockPenalty-graceMargin {
 			c.fail("S5", "the clock of %s jumped %s ago and it wants to be counted", site, since)
 		}
@@ -38,13 +38,13 @@ func (c *checker) reports(l *life, r failover.Report) {
 
 // counted: S5, no vote that an automatic commit counts comes from an agent that
 // has long been dead, frozen, or alone.
-func (t *truth) counted(site failover.SiteID, votes []failover.Vote) {
+func (t *truth) counted(domain failover.DomainID, votes []failover.Vote) {
 	for _, v := range votes {
 		if !v.Voter || !v.Dark || len(v.Unwell) > 0 || v.Age > failover.VoteAge {
 			continue
 		}
-		if began, ok := t.unfit[v.Observer]; ok && t.w.loop.Now().Sub(began) >= seesAtMost {
-			t.w.check.fail("S5", "%s is given up with the vote of %s, whose agent does not work or is alone since %s", site, v.Observer, t.w.loop.Now().Sub(began))
+		if began, ok := t.unfit[v.Observer]; ok && t.w.loop.Now().Sub(began) > failover.VoteAge+graceMargin {
+			t.w.check.fail("S5", "%s is given up with the vote of %s, whose agent does not work or is alone for %s", domain, v.Observer, t.w.loop.Now().Sub(began))
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (i *incident) plan() {
 func (i *incident) main() {
 	w, r, id := i.w, i.r, i.brique()
 	begin := i.span(0, 20*time.Second)
-	switch x := r.IntN(12); {
+	switch x := r.IntN(14); {
 	case x < 3: // lost for good, until the end of all faults
 		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
 	case x < 4: // back, and lost again while the copies are kept
@@ -122,6 +122,15 @@ func (i *incident) main() {
 		i.flap(id, begin)
 	case x < 11:
 		i.swizzle(id, begin)
+	case x < 13: // the structure's machine dies, its site lives
+		back, mute := time.Duration(0), chance(r, 0.2)
+		if chance(r, 0.4) {
+			back = i.span(5*time.Second, 90*time.Second)
+		}
+		w.fault(begin, fmt.Sprintf("the structure's machine of %s fails for %s, its fence is mute: %t", id, back, mute), func() {
+			w.sites[id].mute = mute
+			w.crashOwn(w.sites[id], back)
+		})
 	default:
 		other, after := i.brique(), i.span(0, 60*time.Second)
 		w.fault(begin, "kill "+string(id), func() { w.kill(id) })

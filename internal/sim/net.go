@@ -147,7 +147,8 @@ func (n *Network) answer(there *Site, name string) (failover.Seen, string) {
 		}
 		return failover.SeenUp, ""
 	case "pve", "pbs":
-		if what == string(structureHost(there.name)) || there.host {
+		own := what == string(structureHost(there.name))
+		if own && there.own || !own && there.host {
 			return failover.SeenUp, ""
 		}
 		return failover.SeenDown, "no answer"

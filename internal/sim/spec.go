@@ -175,8 +175,8 @@ func declaredSite(ps []place, i int) network.Site {
 		out.Hosts["pbs-"+network.HostID(p.name)] = network.Host{Owner: network.OwnerRaoull, PBS: store}
 	case network.Brique:
 		out.Hosts[structureHost(p.name)] = network.Host{
-			Owner: network.OwnerStructure,
-			PVE:   &network.PVE{URL: "https://" + hostAddr(i, 0) + ":8006", Node: string(structureHost(p.name))},
+			Owner: network.OwnerStructure, Fence: "plug-" + string(p.name),
+			PVE: &network.PVE{URL: "https://" + hostAddr(i, 0) + ":8006", Node: string(structureHost(p.name))},
 		}
 		h := network.Host{
 			Owner: network.OwnerRaoull,
@@ -188,7 +188,7 @@ func declaredSite(ps []place, i int) network.Site {
 			Sources: map[network.SiteID][]string{},
 		}
 		for _, o := range ps {
-			if o.kind == network.Brique && o.name != p.name {
+			if o.kind == network.Brique { // its own: what a rescue restores from
 				h.Sources[o.name] = []string{sourceEntry(o.name)}
 			}
 		}

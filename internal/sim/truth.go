@@ -88,6 +88,24 @@ func since[K comparable](m map[K]time.Time, p K, holds bool, now time.Time) {
 	}
 }
 
+// given checks an automatic commit: of a site, or of a structure's machine,
+// which must have been dead for the delay.
+func (t *truth) given(l failover.Loss, delay time.Duration) {
+	s := t.w.sites[l.Site]
+	switch {
+	case l.Host == "":
+		t.lost(l.Site, delay)
+	case l.Host != structureHost(l.Site):
+		// Raoull's machine holds no home guests here.
+	case s.own:
+		if up := t.w.loop.Now().Sub(s.ownBack); up >= seesAtMost {
+			t.w.check.fail("S4", "%s is given up and runs for %s", l.Host, up)
+		}
+	case t.w.loop.Now().Sub(s.ownGone) < delay-shutMargin:
+		t.w.check.fail("S4", "%s is given up %s after it died, the delay is %s", l.Host, t.w.loop.Now().Sub(s.ownGone), delay)
+	}
+}
+
 // lost checks an automatic commit against the network: nobody who is well
 // reached the site, and a majority of all voters had no way to it for the delay.
 func (t *truth) lost(site failover.SiteID, delay time.Duration) {

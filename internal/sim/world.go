@@ -163,7 +163,7 @@ func (w *World) signature(here *Site, of failover.SiteID) signature {
 	sig.power = there.power
 	sig.mesh, sig.public = w.net.passes(here.name, of, failover.PathMesh), w.net.passes(here.name, of, failover.PathPublic)
 	sig.lossy = w.net.lossy(here.name, of)
-	sig.refuses, sig.host, sig.agent, sig.names = there.refuses, there.host, there.agent.lives(), w.names[of].text
+	sig.refuses, sig.host, sig.own, sig.agent, sig.names = there.refuses, there.host, there.own, there.agent.lives(), w.names[of].text
 	return sig
 }
 
@@ -313,9 +313,7 @@ func (w *World) kill(id failover.SiteID) {
 	w.tell("fault: %s loses power", id)
 	s.power = false
 	w.hostDown(s)
-	if s.structure != nil {
-		s.structure.PowerLoss(w.loop.Now())
-	}
+	w.ownDown(s)
 	w.log.Evaluate()
 }
 
@@ -326,10 +324,8 @@ func (w *World) revive(id failover.SiteID) {
 		return
 	}
 	w.tell("fault: %s has power again", id)
-	if s.structure != nil && !s.power {
-		s.structure.PowerOn(w.loop.Now())
-	}
 	s.power = true
+	w.ownUp(s)
 	w.hostUp(s)
 	w.log.Evaluate()
 }
@@ -423,7 +419,7 @@ func (w *World) healAll() {
 	w.net.HealAll()
 	for _, id := range w.ids {
 		s := w.sites[id]
-		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew = true, false, false, false, dnsFault{}, 0
+		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew, s.mute = true, false, false, false, dnsFault{}, 0, false
 		if s.agent.frozen {
 			w.freeze(s, false)
 		}
@@ -436,6 +432,7 @@ func (w *World) healAll() {
 			s.pbs.Heal()
 		}
 		w.revive(id)
+		w.unplugged(s)
 		if !s.agent.up && !s.agent.starting {
 			s.agent.start(w.loop.Now().Add(time.Second))
 		}
