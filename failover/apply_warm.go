@@ -239,6 +239,9 @@ func (s *State) losesWarm(spec *network.Spec) string {
 		will, declared := spec.Guests[g]
 		for _, c := range s.Warm[g].Copies {
 			host, _, _ := spec.Target(c.Site)
+			if _, stands := spec.Sites[c.Site]; !stands {
+				continue // the site is given up with all that lies there
+			}
 			if c.State != WarmKept && (!declared || will.Type != s.Network.Guests[g].Type || host != c.Host) {
 				return fmt.Sprintf("warm copy %d of %s at %s", c.VMID, g, c.Site)
 			}
@@ -247,10 +250,23 @@ func (s *State) losesWarm(spec *network.Spec) string {
 	return ""
 }
 
-// forgetWarm forgets what is left of guests that are declared no more.
+// forgetWarm forgets what is left of guests and sites that are declared no more.
 func (s *State) forgetWarm() {
 	for _, g := range sortedKeys(s.Warm) {
-		if _, ok := s.Network.Guests[g]; !ok {
+		_, guest := s.Network.Guests[g]
+		for _, c := range s.Warm[g].Copies {
+			if _, site := s.Network.Sites[c.Site]; guest && site {
+				continue
+			}
+			for _, op := range []OpID{c.Of, c.Op} {
+				if s.Ops[op].Kind == KindWarm {
+					delete(s.Ops, op)
+					delete(s.Unconfirmed, op)
+				}
+			}
+			s.dropWarm(g, c.Of)
+		}
+		if !guest {
 			delete(s.Warm, g)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // yieldWarm gives up what warm copies take from operations: the restore of one
@@ -84,9 +86,15 @@ func (s *State) leaves(c WarmCopy) bool {
 
 // warmWanted says whether a guest is to have a warm copy now.
 func (s *State) warmWanted(g GuestID) bool {
+	return s.Network.Warm(g) && s.warmable(g) && s.atHome(g)
+}
+
+// warmable says whether a guest ever moves, so that a copy of it makes sense.
+func (s *State) warmable(g GuestID) bool {
 	guest := s.Network.Guests[g]
 	st := s.Network.Structures[guest.Structure]
-	return s.Network.Warm(g) && guest.Priority < 4 && st.Mode != "never" && st.OffSite.Policy == "allowed" && s.atHome(g)
+	return guest.Priority < 4 && st.Mode != network.ModeNever && st.OffSite.Policy == network.ConsentAllowed &&
+		(guest.Exposure == "web" || guest.Exposure == "none")
 }
 
 // quietAfter is how long a domain's trouble keeps warm copies as they are: what
@@ -197,9 +205,10 @@ func (w WarmWant) assignment(s *State) Assignment {
 // warmWants says of every guest that wants a warm copy how that stands, in the
 // order in which copies are restored: priority, then name.
 func (s *State) warmWants(now time.Time) []WarmWant {
+	k := warmKeeper{s: s, now: now, homes: map[HostID]SiteID{}, having: map[GuestID][]*warmTarget{}, load: map[SiteID]int64{}, chosen: map[StructureID]SiteID{}}
 	var guests []GuestID
-	for _, g := range sortedKeys(s.Guests) {
-		if s.Network.Warm(g) && s.warmWanted(g) {
+	for _, g := range sortedKeys(s.Network.Guests) {
+		if s.Network.Warm(g) {
 			guests = append(guests, g)
 		}
 	}
@@ -209,41 +218,82 @@ func (s *State) warmWants(now time.Time) []WarmWant {
 	slices.SortStableFunc(guests, func(a, b GuestID) int {
 		return cmp.Compare(s.Network.Guests[a].Priority, s.Network.Guests[b].Priority)
 	})
-	k := warmKeeper{s: s, now: now, used: s.idsInUse(), busy: map[SiteID]bool{}, load: map[SiteID]int64{}, chosen: map[StructureID]SiteID{}, apart: s.keepApart()}
-	for _, id := range s.Network.SiteIDs() {
-		if s.Readiness[id].Stamp.Index != 0 && (&planner{s: s}).standing(id) {
-			k.targets = append(k.targets, id)
-		}
-		k.busy[id] = s.busyAt(id)
-	}
+	k.apart = s.keepApart()
+	k.lookAround()
 	var out []WarmWant
 	for _, g := range guests {
-		out = append(out, k.want(g))
+		if at := s.Guests[g]; s.warmable(g) && at.Host == s.Network.Guests[g].Host && at.Owner == k.homes[at.Host] {
+			out = append(out, k.want(g))
+		}
 	}
 	return out
 }
 
+// warmKeeper says where warm copies are wanted. What it needs of a target is
+// looked up once: a network may have a hundred, and thousands of guests.
 type warmKeeper struct {
 	s       *State
 	now     time.Time
-	targets []SiteID
-	used    usedIDs
-	busy    map[SiteID]bool
-	load    map[SiteID]int64 // bytes of the copies that are to stand there
+	homes   map[HostID]SiteID
+	targets []*warmTarget
+	having  map[GuestID][]*warmTarget // a restore point of the guest, in the order of targets
+	load    map[SiteID]int64          // bytes of the copies that are to stand there
 	chosen  map[StructureID]SiteID
 	apart   apart
 }
 
-func (k *warmKeeper) want(g GuestID) WarmWant {
-	w := WarmWant{Guest: g, Target: k.site(g)}
-	name := []string{"guest", string(g), "site", string(w.Target)}
-	if w.Target == "" {
-		w.Why = because(CodeWarmNoPlace, "guest", string(g))
-		return w
+// warmTarget is a site that may keep copies.
+type warmTarget struct {
+	id     SiteID
+	host   network.Restore
+	memory int64 // free, beyond the reserve
+	room   int64 // free storage, beyond the reserve
+	ids    int   // free ones
+	busy   bool  // an operation has work there, or a copy is being restored
+	points map[GuestID][]RestorePoint
+}
+
+func (k *warmKeeper) lookAround() {
+	s, used := k.s, k.s.idsInUse()
+	for _, id := range s.Network.SiteIDs() {
+		for _, h := range s.Network.Sites[id].HostIDs() {
+			k.homes[h] = id
+		}
+		r, told := s.Readiness[id]
+		_, host, ok := s.Network.Target(id)
+		if !ok || !told || !(&planner{s: s}).standing(id) {
+			continue
+		}
+		t := &warmTarget{
+			id: id, host: *host.Restore, memory: r.Ready.MemoryFree - int64(host.Restore.Reserve), busy: s.busyAt(id),
+			room: r.Ready.StorageFree - int64(host.Restore.ReserveStorage), ids: s.freeIDs(id, used, len(s.Guests)), points: r.Ready.Points,
+		}
+		k.targets = append(k.targets, t)
+		for g := range t.points {
+			k.having[g] = append(k.having[g], t)
+		}
 	}
+}
+
+// target returns a target by its name.
+func (k *warmKeeper) target(id SiteID) *warmTarget {
+	i := slices.IndexFunc(k.targets, func(t *warmTarget) bool { return t.id == id })
+	if i < 0 {
+		return nil
+	}
+	return k.targets[i]
+}
+
+func (k *warmKeeper) want(g GuestID) WarmWant {
+	t := k.choose(g)
+	if t == nil {
+		return WarmWant{Guest: g, Why: because(CodeWarmNoPlace, "guest", string(g))}
+	}
+	w := WarmWant{Guest: g, Target: t.id}
+	name := []string{"guest", string(g), "site", string(w.Target)}
 	k.chosen[k.s.Network.Guests[g].Structure] = w.Target
 	k.apart.put(g, w.Target)
-	newest, verified := k.points(g, w.Target)
+	newest, verified := warmPoints(t.points[g])
 	w.Point = verified
 	k.load[w.Target] += newest.Size
 	have, ok := k.s.warmReady(g, w.Target)
@@ -255,24 +305,22 @@ func (k *warmKeeper) want(g GuestID) WarmWant {
 			w.Why = because(CodeWarmUnverified, append(name, "point", clockText(newest.Time))...)
 		}
 	default:
-		w.Why = k.mayFill(g, w)
+		w.Why = k.mayFill(w, t)
 	}
 	return w
 }
 
 // mayFill says whether a copy may be restored now: CodeWarmDue, or what is
 // against it.
-func (k *warmKeeper) mayFill(g GuestID, w WarmWant) Reason {
-	s, sb := k.s, k.s.Warm[g]
-	name := []string{"guest", string(g), "site", string(w.Target)}
-	_, host, _ := s.Network.Target(w.Target)
-	spent, rule := s.WarmSpent[w.Target], host.Restore.Warm
+func (k *warmKeeper) mayFill(w WarmWant, t *warmTarget) Reason {
+	s, sb := k.s, k.s.Warm[w.Guest]
+	name := []string{"guest", string(w.Guest), "site", string(w.Target)}
+	spent, rule := s.WarmSpent[w.Target], t.host.Warm
 	if k.now.Sub(spent.Since) >= budgetTime {
 		spent.Bytes = 0
 	}
-	free := s.Readiness[w.Target].Ready.StorageFree - int64(host.Restore.ReserveStorage)
 	switch {
-	case s.Guests[g].Op != "" || k.busy[w.Target]:
+	case s.Guests[w.Guest].Op != "" || t.busy:
 		return because(CodeWarmWaits, name...)
 	case k.now.Before(sb.Again):
 		return because(CodeWarmFailed, append(name, "note", sb.Failed.Args["note"], "at", clockText(sb.Again))...)
@@ -280,12 +328,12 @@ func (k *warmKeeper) mayFill(g GuestID, w WarmWant) Reason {
 		return because(CodeWarmWindow, append(name, "window", rule.Window.String())...)
 	case rule.Budget > 0 && spent.Bytes+w.Point.Size > int64(rule.Budget):
 		return because(CodeWarmBudget, append(name, "budget", rule.Budget.String(), "until", clockText(spent.Since.Add(budgetTime)))...)
-	case free < 2*w.Point.Size: // what is left is for residents, and as much as the copy
-		return because(CodeWarmNoRoom, append(name, "need", bytesText(2*w.Point.Size), "have", bytesText(free))...)
-	case s.freeIDs(w.Target, k.used, len(s.Guests)) < min(len(s.Guests), len(s.Readiness[w.Target].Ready.Points)+1):
+	case t.room < 2*w.Point.Size: // what is left is for residents, and as much as the copy
+		return because(CodeWarmNoRoom, append(name, "need", bytesText(2*w.Point.Size), "have", bytesText(t.room))...)
+	case t.ids < min(len(s.Guests), len(t.points)+1):
 		return because(CodeNoFreeID, name...)
 	}
-	k.busy[w.Target] = true
+	t.busy = true
 	return because(CodeWarmDue, append(name, "point", clockText(w.Point.Time))...)
 }
 
@@ -294,17 +342,19 @@ func (k *warmKeeper) mayFill(g GuestID, w WarmWant) Reason {
 func (k *warmKeeper) filling(g GuestID) SiteID {
 	for _, c := range k.s.Warm[g].Copies {
 		if c.State == WarmFilling {
-			k.busy[c.Site] = true
+			if t := k.target(c.Site); t != nil {
+				t.busy = true
+			}
 			return c.Site
 		}
 	}
 	return ""
 }
 
-// points returns the newest usable restore point of a guest at a target, and
-// the newest that the PBS there has verified.
-func (k *warmKeeper) points(g GuestID, t SiteID) (newest, verified RestorePoint) {
-	for _, pt := range k.s.Readiness[t].Ready.Points[g] {
+// warmPoints returns the newest usable restore point of a target's, and the newest
+// that the PBS there has verified.
+func warmPoints(points []RestorePoint) (newest, verified RestorePoint) {
+	for _, pt := range points {
 		switch {
 		case pt.Unusable != "":
 			continue
@@ -318,33 +368,31 @@ func (k *warmKeeper) points(g GuestID, t SiteID) (newest, verified RestorePoint)
 	return newest, RestorePoint{}
 }
 
-// site chooses the survivor that keeps a guest's warm copy: as a failover would,
-// apart from whom it should be, by preference, then where one stands already, then the one with the least to
-// keep.
-func (k *warmKeeper) site(g GuestID) SiteID {
+// choose returns the survivor that keeps a guest's warm copy: as a failover would,
+// apart from whom it should be, by preference, then where one stands already, then
+// the one with the least to keep.
+func (k *warmKeeper) choose(g GuestID) *warmTarget {
 	guest := k.s.Network.Guests[g]
-	home := k.s.Network.Home(g)
+	home, has := k.homes[guest.Host], k.s.warmSite(g)
 	only, fixed := k.chosen[guest.Structure]
 	fixed = fixed && k.s.Network.Structures[guest.Structure].Split == "never"
-	has := k.s.warmSite(g)
-	best, rank := SiteID(""), []int64(nil)
-	for _, t := range k.targets {
-		newest, _ := k.points(g, t)
-		_, host, ok := k.s.Network.Target(t)
-		mem := cmp.Or(newest.Memory, int64(guest.Memory), defaultMemory)
-		if !ok || t == home || fixed && t != only || newest.IsZero() || mem > k.s.Readiness[t].Ready.MemoryFree-int64(host.Restore.Reserve) {
+	var best *warmTarget
+	var rank [4]int64
+	for _, t := range k.having[g] {
+		newest, _ := warmPoints(t.points[g])
+		if t.id == home || fixed && t.id != only || newest.IsZero() || cmp.Or(newest.Memory, int64(guest.Memory), defaultMemory) > t.memory {
 			continue
 		}
-		prefer := int64(slices.Index(guest.Prefer, t))
+		prefer := int64(slices.Index(guest.Prefer, t.id))
 		if prefer < 0 {
 			prefer = int64(len(guest.Prefer))
 		}
 		elsewhere := int64(1)
-		if t == has {
+		if t.id == has {
 			elsewhere = 0
 		}
-		r := []int64{int64(k.apart.beside(g, t)), prefer, elsewhere, k.load[t]}
-		if best == "" || slices.Compare(r, rank) < 0 {
+		r := [4]int64{int64(k.apart.beside(g, t.id)), prefer, elsewhere, k.load[t.id]}
+		if best == nil || slices.Compare(r[:], rank[:]) < 0 {
 			best, rank = t, r
 		}
 	}
@@ -361,7 +409,7 @@ func WarmToVerify(s *State, site SiteID) []RestorePoint {
 	var out []RestorePoint
 	for _, w := range s.warmWants(s.Clock) {
 		if w.Target == site && w.Why.Code == CodeWarmUnverified {
-			newest, _ := (&warmKeeper{s: s}).points(w.Guest, site)
+			newest, _ := warmPoints(s.Readiness[site].Ready.Points[w.Guest])
 			out = append(out, newest)
 		}
 	}

@@ -445,6 +445,22 @@ func TestDeclarationDecidesOnWarmCopies(t *testing.T) {
 			t.Error("a guest with a warm copy can be forgotten")
 		}
 	})
+	t.Run("site gone", func(t *testing.T) {
+		n := newWarmNet(t)
+		n.settle() // its copy is being restored
+		spec := fiveSites()
+		delete(spec.Sites, "quai")
+		for _, g := range []network.GuestID{"erp-quai", warmGuest, "compta-moulin"} {
+			delete(spec.Guests, g)
+		}
+		delete(spec.Structures, "le-quai")
+		if err := n.apply(failover.ApplyNetwork{Spec: spec.WithDefaults(), IfVersion: n.s.NetworkVersion}); err != nil {
+			t.Fatalf("a site that is gone for good cannot be given up: %v", err)
+		}
+		if len(n.s.Warm) != 0 || len(n.s.Ops) != 0 || len(n.s.WarmSpent) != 0 {
+			t.Errorf("copies %v, operations %v, spent %v, want nothing left", n.s.Warm, n.s.Ops, n.s.WarmSpent)
+		}
+	})
 	t.Run("away", func(t *testing.T) {
 		n := newWarmNet(t, "le-moulin.mode=never")
 		n.settle()

@@ -55,6 +55,8 @@ func scenarios() map[string]func() sim.Scenario {
 		"rescue without proof":      sim.RescueUnproven,
 		"little room":               sim.LittleRoom,
 		"approved late":             sim.ApprovedLate,
+		"warm":                      sim.WarmLost,
+		"warm copy started by hand": sim.WarmTouched,
 		"stale target":              sim.StaleTarget,
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,
