@@ -100,6 +100,7 @@ const (
 	CodeHostOff      = "WWW-1340"
 	CodeNoProof      = "WWW-1341"
 	CodeAwayLong     = "WWW-1345"
+	CodeUnreached    = "WWW-1346"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

@@ -345,6 +345,7 @@ func (e explainer) notices(st Status) []Reason {
 	for _, id := range sortedKeys(e.s.Readiness) {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}
+	out = append(out, e.unreached()...)
 	out = append(out, e.awayReminder()...)
 	out = append(out, e.secondLossNotices()...)
 	for _, v := range e.guests {
@@ -375,6 +376,7 @@ func ExplainGuests(s *State, now time.Time) []GuestView {
 			homes[h] = id
 		}
 	}
+	j := newJudge(s, s.notBefore(now))
 	copies, behind := s.copies(), map[GuestID]Reason{}
 	for _, w := range s.warmWants(now) {
 		behind[w.Guest] = w.Why
@@ -383,6 +385,7 @@ func ExplainGuests(s *State, now time.Time) []GuestView {
 		v := s.guestView(g, now, copies[g])
 		v.Warm, v.WarmWhy = s.warmViews(g), behind[g]
 		v.Home = homes[s.Network.Guests[g].Host]
+		v.Reach = j.reach(g)
 		out = append(out, v)
 	}
 	return out

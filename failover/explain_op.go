@@ -55,8 +55,12 @@ func ExplainOp(s *State, id OpID, now time.Time) OpView {
 			})
 		}
 	}
+	j := newJudge(s, s.notBefore(now))
 	for _, g := range op.workOrder() {
 		gv := s.opGuest(op, g)
+		if run := op.Guests[g]; run.Served.Index != 0 && s.Guests[g].Epoch == run.Epoch {
+			gv.Reach = j.reach(g)
+		}
 		v.Bytes += gv.Bytes
 		v.Total += gv.Total
 		v.Guests = append(v.Guests, gv)

@@ -169,7 +169,8 @@ type OpGuestView struct {
 	Took     time.Duration `json:"took,omitempty"` // from begin to served
 	Note     string        `json:"note,omitempty"`
 	Stuck    Reason        `json:"stuck,omitzero"`
-	Back     Reason        `json:"back,omitzero"` // switchover: why it was taken back
+	Reach    Reach         `json:"reach,omitzero"` // what others see of its names once it serves
+	Back     Reason        `json:"back,omitzero"`  // switchover: why it was taken back
 	Waits    Reason        `json:"waits,omitzero"`
 }
 
@@ -219,6 +220,7 @@ type GuestView struct {
 	Copies    []CopyView    `json:"copies"`        // newest usable point per site
 	RPO       time.Duration `json:"rpo,omitempty"` // age of the newest usable off-site point
 	Names     []string      `json:"names,omitempty"`
+	Reach     Reach         `json:"reach,omitzero"`       // what others see of its names, while it is away
 	Warm      []WarmView    `json:"warm,omitempty"`       // warm copies
 	WarmWhy   Reason        `json:"warm_behind,omitzero"` // why there is none that is as new as it could be
 }

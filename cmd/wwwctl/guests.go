@@ -68,6 +68,21 @@ func copies(g failover.GuestView) string {
 	return dash(strings.Join(out, ","))
 }
 
+// reachText says from where a guest that moved is seen; "" where nobody waits for it.
+func reachText(r failover.Reach) string {
+	switch {
+	case r.Needed == 0:
+		return ""
+	case r.Done():
+		return "seen from " + strings.Join(names(r.From), ", ")
+	}
+	text := fmt.Sprintf("not yet: seen from %d of %d other sites", len(r.From), r.Needed)
+	if r.Why != "" {
+		text += " (" + r.Why + ")"
+	}
+	return text
+}
+
 func (a *app) guestScreen(g api.Guest) string {
 	s, v := a.show, g.Guest
 	p := &page{s: s}
@@ -81,6 +96,7 @@ func (a *app) guestScreen(g api.Guest) string {
 	field("owner", fmt.Sprintf("%s (home %s), epoch %s", dash(string(v.At)), v.Home, v.Epoch))
 	field("serving", dash(string(v.Serving)))
 	field("names", strings.Join(v.Names, ", "))
+	field("reachable", reachText(v.Reach))
 	field("operation", string(g.Op))
 	if v.Ready {
 		field("ready", "yes")

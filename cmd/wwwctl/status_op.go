@@ -97,6 +97,8 @@ func (a *app) progress(g failover.OpGuestView) string {
 	switch {
 	case g.State == failover.RunStuck:
 		return message.Text(a.lang(), g.Stuck.Code, g.Stuck.Args)
+	case !g.Served.IsZero() && !g.Reach.Done():
+		return "restored, not yet reachable"
 	case !g.Served.IsZero():
 		return "since " + a.show.clock(g.Served)
 	case !g.Back.IsZero():

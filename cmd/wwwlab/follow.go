@@ -160,6 +160,7 @@ func (d *demo) verify(ctx context.Context, f *facts) {
 			break
 		}
 	}
+	d.awaitReach(ctx, f)
 	for _, g := range sortedGuests(expected) {
 		lines, err := d.readGuest(ctx, d.firstLiving(), g)
 		switch {
@@ -223,4 +224,30 @@ func (d *demo) askNames(ctx context.Context, expected map[failover.GuestID]failo
 		}
 	}
 	return out
+}
+
+// reachLimit is how long the other sites' agents may take to see what moved, and to say so.
+const reachLimit = 15 * time.Second
+
+// awaitReach waits until the agents of other sites see what moved at its public entry, by its
+// real name: until then it is restored, and not known to be reachable.
+func (d *demo) awaitReach(ctx context.Context, f *facts) {
+	if f.op == nil {
+		return
+	}
+	deadline := time.Now().Add(reachLimit)
+	for {
+		if op, err := askEach(ctx, d.room, "", func(ctx context.Context, c *api.Client) (api.Op, error) { return c.Op(ctx, f.op.ID) }); err == nil {
+			f.op = &op.Op
+		}
+		waiting := slices.ContainsFunc(f.op.Guests, func(g failover.OpGuestView) bool { return !g.Served.IsZero() && !g.Reach.Done() })
+		if !waiting || time.Now().After(deadline) || site.Sleep(ctx, followEvery) != nil {
+			break
+		}
+	}
+	for _, g := range f.op.Guests {
+		if !g.Served.IsZero() && g.Reach.Needed > 0 && g.Reach.Done() {
+			d.say("%s is seen at its real name by the agents of %v", g.Guest, g.Reach.From)
+		}
+	}
 }

@@ -154,6 +154,9 @@ func (r *report) guest(f facts, g failover.GuestID) {
 		r.fail("%s does not serve: step %s is %s %s", g, v.Step, v.Status, v.Note)
 	} else {
 		out.Serving = seconds(v.Served.Sub(f.killed))
+		if !v.Reach.Done() {
+			r.fail("%s is restored and not reachable: seen from %d of %d other sites %s", g, len(v.Reach.From), v.Reach.Needed, v.Reach.Why)
+		}
 	}
 	var err error
 	if out.lost, err = lostData(f.before[g], f.after[g], f.killed); err != nil {

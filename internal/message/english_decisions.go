@@ -275,6 +275,14 @@ var decisions = map[string]Message{
 		Look:    "wwwctl op show OP",
 		Do:      "Before the host gets power or its port again: docs/operations.md, after a rescue.",
 	},
+	"WWW-1346": {
+		Severity: Warning, Word: "not-reachable", Title: "restored, not yet reachable",
+		Text:    "{guest} is restored at {site} and not yet reachable from outside: seen from {seen} of {needed} other sites[ ({why})]",
+		Meaning: "Its check passes from inside and its names lead there, but agents elsewhere, who ask as members do, get no answer for them.",
+		Impact:  "Members most likely do not reach it.",
+		Look:    "wwwctl guests GUEST · wwwctl sites SITE · wwwctl dns verify",
+		Do:      "Look at the reverse proxy of the site, its certificate for the name, and the forwards of the box or router.",
+	},
 	"WWW-1345": {
 		Severity: Warning, Word: "away-long", Title: "guests have been away from home for long",
 		Text:    "{guests} guests run away from home, {guest} at {site} for {days} days",
