@@ -316,7 +316,7 @@ func memoryOf(a proxmox.ArchiveConfig) int64 {
 // what was known.
 func (r *Readiness) finish(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	next := r.begun.Add(r.Every)
-	if r.verifying.asked != nil { // there may be more to verify
+	if r.verifying.asked != nil || len(failover.WarmToVerify(s, r.Site)) > 0 { // there may be more to verify
 		next = now.Add(min(r.Every, verifyPoll))
 	}
 	if r.failed {

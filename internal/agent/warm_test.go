@@ -283,3 +283,39 @@ func TestReadinessTellsStartsOfWarmCopies(t *testing.T) {
 		t.Errorf("copy %+v, want it kept: somebody has started it", r.copy())
 	}
 }
+
+// TestWarmCopiesWaitForTheVerificationOfTheirReplica: the agent asks for it, once. A sync that
+// comes again brings the other PBS's note of its newest snapshot, and changes nothing of its content.
+func TestWarmCopiesWaitForTheVerificationOfTheirReplica(t *testing.T) {
+	r := newRig(t)
+	s := spec()
+	g := s.Guests[guest]
+	g.Standby = network.WarmStandby
+	s.Guests[guest] = g
+	r.must(failover.Bootstrap{Generation: 1})
+	r.must(failover.ApplyNetwork{Spec: s})
+	verified := func() bool { return r.log.state.Readiness[away].Ready.Points[guest][0].Verified }
+	ready := r.readiness()
+	job := lab.SyncJob{ID: "again", FromNS: "moulin", NS: "moulin", Owner: r.pbs.Snapshots("moulin")[0].Owner}
+	other, err := lab.NewPBS(lab.PBSConfig{Node: "pbs-moulin", Datastore: "backups", Namespaces: []string{"moulin"}, Clock: func() time.Time { return r.now }})
+	if err == nil {
+		_, _, err = other.Sync(r.pbs, job, r.now)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.pass(ready, time.Minute)
+	if n := r.count("POST", "/verify"); n != 1 || !verified() {
+		t.Fatalf("%d verifications, verified=%t, want one that ended well", n, verified())
+	}
+	if _, _, err := r.pbs.Sync(other, job, r.now); err != nil {
+		t.Fatal(err)
+	}
+	if r.pbs.Snapshots("moulin")[0].Verification != nil {
+		t.Fatal("the sync has left the note of the verification")
+	}
+	r.pass(ready, 5*time.Minute)
+	if n := r.count("POST", "/verify"); n != 1 || !verified() {
+		t.Errorf("%d verifications, verified=%t after another sync, want the one to count", n, verified())
+	}
+}
