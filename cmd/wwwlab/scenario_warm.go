@@ -79,7 +79,7 @@ func servedWarm(_ context.Context, d *demo, f facts, r *report) {
 		case g.Serving == nil: // told already
 		case !used[id]:
 			d.say("%s had no warm copy, was restored, and served %.1f s after the commit delay", id, *g.Serving-delay.Seconds())
-		case *g.Serving > (delay + warmServes).Seconds() && !d.waits(id):
+		case *g.Serving > (delay+warmServes).Seconds() && !d.waits(id):
 			r.fail("%s served %.1f s after the plug was pulled, allowed are %s of commit delay and %s", id, *g.Serving, delay, warmServes)
 		default:
 			d.say("%s was warm and served %.1f s after the commit delay of %s (at most %s)", id, *g.Serving-delay.Seconds(), delay, warmServes)
