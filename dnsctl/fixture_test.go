@@ -77,7 +77,9 @@ func secondZone() dnsctl.Zone {
 
 func newServer(t testing.TB, cfg dnsctl.Config, zones ...dnsctl.Zone) *dnsctl.Server {
 	t.Helper()
-	cfg.Logger = slog.New(slog.DiscardHandler)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
 	s, err := dnsctl.NewServer(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ func AskResolver(ctx context.Context, ex Exchanger, server string, g Goal, names
 // resolved judges a resolver's answer: by the CNAME at the name, else by the addresses.
 func (g Goal) resolved(name string, reply *dns.Msg) Sight {
 	if reply.Rcode == dns.RcodeNameError {
-		return Sight{State: SightAbsent}
+		return Sight{State: SightAbsent, TTL: negativeTTL(reply)}
 	}
 	if reply.Rcode != dns.RcodeSuccess {
 		return Sight{}
@@ -149,10 +149,24 @@ func (g Goal) resolved(name string, reply *dns.Msg) Sight {
 	slices.Sort(got)
 	slices.Sort(want)
 	slices.Sort(flat)
-	if slices.Equal(got, want) || slices.Equal(got, flat) {
+	switch {
+	case slices.Equal(got, want) || slices.Equal(got, flat):
 		s.State = SightOK
+	case len(reply.Answer) == 0:
+		s.TTL = negativeTTL(reply)
 	}
 	return s
+}
+
+// negativeTTL is for how long a resolver will still say that there is nothing: what remains of the SOA record that it
+// puts beside (RFC 2308 section 5), 0 without one.
+func negativeTTL(reply *dns.Msg) time.Duration {
+	for _, rr := range reply.Ns {
+		if soa, ok := rr.(*dns.SOA); ok {
+			return time.Duration(min(soa.Hdr.Ttl, soa.Minttl)) * time.Second
+		}
+	}
+	return 0
 }
 
 // Decided is what a goal says of a name: its type, data and TTL in one line each; empty where nothing is desired.

@@ -28,6 +28,10 @@ func TestWhatAResolverRemembers(t *testing.T) {
 		}
 		return rr
 	}
+	// An SOA alone goes beside the answer. Its own TTL counts, or its last field where that is less.
+	soa := func(ttl uint32) dns.RR {
+		return &dns.SOA{Hdr: dns.RR_Header{Name: "failover.test.", Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: ttl}, Minttl: 300}
+	}
 	for _, tc := range []struct {
 		name   string
 		rcode  int
@@ -45,6 +49,8 @@ func TestWhatAResolverRemembers(t *testing.T) {
 		}, nil, dnsctl.Sight{State: dnsctl.SightOld, TTL: 41 * time.Second}, dnsctl.Differs},
 		{"no address", 0, nil, nil, dnsctl.Sight{State: dnsctl.SightOld}, dnsctl.Differs},
 		{"no such name", dns.RcodeNameError, nil, nil, dnsctl.Sight{State: dnsctl.SightAbsent}, dnsctl.Differs},
+		{"no such name, remembered", dns.RcodeNameError, []dns.RR{soa(42)}, nil, dnsctl.Sight{State: dnsctl.SightAbsent, TTL: 42 * time.Second}, dnsctl.Differs},
+		{"no address, remembered", 0, []dns.RR{soa(900)}, nil, dnsctl.Sight{State: dnsctl.SightOld, TTL: 5 * time.Minute}, dnsctl.Differs},
 		{"SERVFAIL", dns.RcodeServerFailure, nil, nil, dnsctl.Sight{State: dnsctl.SightNone}, dnsctl.Differs},
 		{"silence", 0, nil, context.DeadlineExceeded, dnsctl.Sight{}, dnsctl.Silent},
 	} {
@@ -53,6 +59,9 @@ func TestWhatAResolverRemembers(t *testing.T) {
 			recursive = recursive && m.RecursionDesired
 			r := new(dns.Msg).SetRcode(m, tc.rcode)
 			r.Answer = tc.answer
+			if len(tc.answer) == 1 && tc.answer[0].Header().Rrtype == dns.TypeSOA {
+				r.Answer, r.Ns = nil, tc.answer
+			}
 			return r, tc.err
 		})
 		look := dnsctl.AskResolver(t.Context(), ex, "9.9.9.9:53", g, []string{name})

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
@@ -42,7 +43,12 @@ func (s *Server) transfer(w dns.ResponseWriter, req *dns.Msg, client transferCli
 		rcode = dns.RcodeRefused
 	}
 	if rcode != dns.RcodeSuccess {
-		s.log.Debug("zone transfer refused", "zone", q.Name, "to", w.RemoteAddr().String(), "rcode", dns.RcodeToString[rcode])
+		level := slog.LevelDebug // strangers try all day
+		if client.signed && Transfers(s.transfers.Load()) == TransfersAllowed {
+			level = slog.LevelWarn // one of ours: its address is not among the declared secondaries, or its key is another
+		}
+		s.log.Log(context.Background(), level, "zone transfer refused: this address and key are not declared for it",
+			"zone", q.Name, "to", w.RemoteAddr().String(), "key", client.key, "rcode", dns.RcodeToString[rcode])
 		return envelope(req, nil).SetRcode(req, rcode)
 	}
 	if q.Qtype == dns.TypeIXFR && (client.via == overUDP || upToDate(req, c.soa.Serial)) {

@@ -1,9 +1,14 @@
 package dnsctl_test
 
 import (
+	"bytes"
+	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/miekg/dns"
 
@@ -91,5 +96,59 @@ func TestWithoutQuorumNoSerialForSecondaries(t *testing.T) {
 	}
 	if err := try("second.test.", true, secrets); err == nil {
 		t.Error("a zone without secondaries was transferred")
+	}
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}
+
+// A secondary of ours that asks from an undeclared address only hears REFUSED: our log says why. Of strangers it is silent,
+// and of a time without quorum.
+func TestTheLogSaysWhySecondariesAreRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		transfers dnsctl.Transfers
+		signed    bool
+		want      string
+	}{
+		{"one of ours", dnsctl.TransfersAllowed, true, "to=127.0.0.1:"},
+		{"a stranger", dnsctl.TransfersAllowed, false, ""},
+		{"without quorum", dnsctl.TransfersRefused, true, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var log lines
+			logger := slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+			srv, addr := start(t, dnsctl.Config{TransferKeys: []dnsctl.Key{{Name: "xfr-key.", Secret: secret}}, Logger: logger}, mainZone())
+			srv.SetTransfers(tc.transfers)
+			elsewhere := []netip.Prefix{netip.MustParsePrefix("192.0.2.53/32")}
+			srv.SetSecondaries(map[string]dnsctl.Secondaries{"failover.test.": {From: elsewhere, Key: "xfr-key"}})
+			m, secrets := new(dns.Msg).SetAxfr("failover.test."), map[string]string(nil)
+			if tc.signed {
+				m.SetTsig("xfr-key.", dns.HmacSHA256, 300, time.Now().Unix())
+				secrets = map[string]string{"xfr-key.": secret}
+			}
+			if _, _, err := fetch(m, addr, secrets); err == nil {
+				t.Fatal("the zone was transferred")
+			}
+			// The line is written before the answer.
+			if got := log.String(); !strings.Contains(got, tc.want) || tc.want == "" && got != "" {
+				t.Errorf("got %q, want it to contain %q", got, tc.want)
+			}
+		})
 	}
 }

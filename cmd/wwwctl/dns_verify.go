@@ -54,11 +54,14 @@ func (a *app) verifyScreen(check api.DNSCheck) string {
 		p.line("ZONE %s  %s%s  decision %s", z.Zone, z.Backend, serial, z.Token)
 		servers := table{indent: "  ", cols: cols("SERVER", "ROLE", "STATE", ">SERIAL", "~WHY")}
 		for _, v := range z.Servers {
-			serial := dash("")
+			serial, why := dash(""), v.Error
+			if why == v.Status {
+				why = "" // nothing beyond the word
+			}
 			if v.Serial != 0 {
 				serial = number(v.Serial)
 			}
-			servers.add(c(v.Server), c(strings.TrimSpace(v.Role+" "+v.Site)), cell{v.Status, serverTone(v)}, c(serial), c(s.text(v.Error)))
+			servers.add(c(v.Server), c(strings.TrimSpace(v.Role+" "+v.Site)), cell{v.Status, serverTone(v)}, c(serial), c(s.text(why)))
 		}
 		p.raw(servers.lines(s, a.g.noHeaders)...)
 		p.blank()

@@ -181,12 +181,13 @@ func (s snippet) knotPrimary() string {
 func (s snippet) powerDNSPrimary() string {
 	t := &text{}
 	t.line("# PowerDNS as primary of %s, updated by World Wide Welsh", s.Zone)
-	t.line("# pdns.conf (the mesh addresses of the agents; without TSIG nothing is accepted for this zone):")
-	var from []string
-	for _, id := range s.sites.SiteIDs() {
-		from = append(from, s.sites.Sites[id].Mesh.Addr().String())
-	}
+	from, moving := s.sources()
+	t.line("# pdns.conf (the agents' addresses in the mesh and on the internet; without TSIG nothing is accepted for this zone):")
 	t.line("#   dnsupdate=yes\n#   allow-dnsupdate-from=%s", strings.Join(from, ","))
+	if len(moving) > 0 {
+		t.line("# ! %s: the address is not declared or changes. If this server is not reached over the mesh,", strings.Join(moving, ", "))
+		t.line("#   write 0.0.0.0/0,::/0 there: the key decides who may update.")
+	}
 	keyNote(t, "#", s.key(), "")
 	t.line("pdnsutil import-tsig-key %s hmac-sha256 SECRET", s.key())
 	t.line("pdnsutil set-kind %s primary", s.Zone)
@@ -195,6 +196,23 @@ func (s snippet) powerDNSPrimary() string {
 	t.line("pdnsutil set-meta %s NOTIFY-DNSUPDATE 1", s.Zone)
 	t.line("# The key may write every name of the zone: PowerDNS grants by name only with a Lua policy.")
 	return t.String()
+}
+
+// sources are the addresses from which the agents ask this server: those of the mesh where it is reached over the mesh,
+// else those of the sites' lines. moving are the sites whose line has no address that stays.
+func (s snippet) sources() (from, moving []string) {
+	for _, id := range s.sites.SiteIDs() {
+		site := s.sites.Sites[id]
+		for _, a := range []netip.Addr{site.Mesh.Addr(), site.Public.IPv4, site.Public.IPv6} {
+			if a.IsValid() {
+				from = append(from, a.String())
+			}
+		}
+		if site.Public.Name != "" || !site.Public.IPv4.IsValid() && !site.Public.IPv6.IsValid() {
+			moving = append(moving, string(id))
+		}
+	}
+	return from, moving
 }
 
 // agents are the embedded servers of all sites.
@@ -234,6 +252,7 @@ func (s snippet) bindSecondary() string {
 		notify = append(notify, agents[id].Addr().String()+";", s.sites.Sites[id].Mesh.Addr().String()+";")
 	}
 	t.line("  };\n  allow-notify { %s };", strings.Join(slices.Compact(notify), " "))
+	t.line("  // transfer-source ADDRESS;   // with several addresses: the one in secondaries")
 	t.line("  min-refresh-time 60; max-refresh-time 600; min-retry-time 5; max-retry-time 60;")
 	t.line("  // inline-signing yes; dnssec-policy default;   // the agents' zone is unsigned: sign it here\n};")
 	return t.String()
@@ -246,7 +265,7 @@ func (s snippet) knotSecondary() string {
 	if key != "" {
 		t.line("key:\n  - id: %s\n    algorithm: hmac-sha256\n    secret: SECRET", key)
 	}
-	t.line("remote:")
+	t.line("remote:   # with several addresses: in each remote via: the one in secondaries")
 	var ids, from []string
 	agents := s.agents()
 	for _, id := range slices.Sorted(maps.Keys(agents)) {
@@ -287,6 +306,7 @@ func (s snippet) nsdSecondary() string {
 			}
 		}
 	}
+	t.line("    # outgoing-interface: ADDRESS   # with several addresses: the one in secondaries")
 	t.line("    max-refresh-time: 600\n    max-retry-time: 60")
 	t.line("# server: xfrd-reload-timeout: 1     # else NSD shows a new zone up to this many seconds late")
 	return t.String()
