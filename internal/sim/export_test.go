@@ -29,3 +29,6 @@ func Broken(n int, needed ...int) Scenario {
 		Until: time.Duration(n+1) * time.Second,
 	}
 }
+
+// LoseTail breaks the model: the newest entries were on no disk.
+func (m *LogModel) LoseTail(n int) { m.entries = m.entries[:len(m.entries)-n] }

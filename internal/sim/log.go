@@ -206,6 +206,9 @@ func (m *LogModel) election() {
 			return
 		}
 		n.catchUp(len(m.entries))
+		if n.applied < n.synced {
+			m.Violated(fmt.Errorf("%s leads with %d entries and has synced %d", n.site, n.applied, n.synced))
+		}
 		m.ready, m.begun = true, m.Loop.Now()
 		m.base = later(m.Wall(n.site), m.last.Clock)
 		n.wake(false)

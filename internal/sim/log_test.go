@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -92,6 +93,28 @@ func TestRestartedNodeReplaysTheLog(t *testing.T) {
 		if got := sim.Hash(g.model.Node(s).State()); got != want {
 			t.Errorf("node %s after a restart: state %s, want %s", s, got, want)
 		}
+	}
+}
+
+// TestLostWritesAreNoticed: a disk that loses what it has synced is outside the model, and nothing
+// that the simulator does may amount to it.
+func TestLostWritesAreNoticed(t *testing.T) {
+	g := newGroup(t, 3, 1)
+	ctx := failover.WithActor(t.Context(), "tester")
+	propose := func() {
+		for range 10 {
+			if _, err := g.model.Node(g.model.Leader()).Propose(ctx, failover.SetPause{Reason: "again"}); err != nil {
+				t.Fatalf("Propose: %v", err)
+			}
+		}
+	}
+	propose()
+	var noticed error
+	g.model.Violated = func(err error) { noticed = err }
+	g.model.LoseTail(5)
+	propose()
+	if noticed == nil || !strings.Contains(noticed.Error(), "lost what it had synced") {
+		t.Errorf("a log that lost its tail was noticed by %v", noticed)
 	}
 }
 

@@ -17,6 +17,8 @@ type Node struct {
 	site     failover.SiteID
 	boot     int // how often it was restarted
 	applied  int // entries
+	synced   int // entries that its disk has ever held, with the last one's stamp
+	last     failover.Stamp
 	due      int // entries that it is about to learn, by delivery
 	delivery event
 	state    *failover.State
@@ -63,7 +65,21 @@ func (n *Node) catchUp(upTo int) {
 		_ = n.state.Apply(e.stamp, e.command) // a rejection is an outcome of the proposer's
 	}
 	n.applied = upTo
+	n.kept()
 	n.wake(quiet)
+}
+
+// kept: no disk loses what it has synced (Raft's own assumption, which
+// cluster's process tests hold with SIGKILL and full disks): what a node learns
+// goes on where it stood.
+func (n *Node) kept() {
+	if n.applied < n.synced {
+		return // since a restart, on the way to where it was
+	}
+	if n.synced > 0 && n.m.entries[n.synced-1].stamp != n.last {
+		n.m.Violated(fmt.Errorf("the log of %s lost what it had synced: entry %d was %s, is %s", n.site, n.synced, n.last.ID, n.m.entries[n.synced-1].stamp.ID))
+	}
+	n.synced, n.last = n.applied, n.m.entries[n.applied-1].stamp
 }
 
 // snapshotEvery: of so many restarts one reads the snapshot from its bytes and
