@@ -118,7 +118,7 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	for _, g := range sortedKeys(op.Guests) {
 		s.setPhase(g, PhasePreparing, op.ID, st)
 	}
-	s.event(st, because(CodeOpBegun, "op", string(op.ID), "kind", string(op.Kind), "domain", string(op.Domain),
+	s.event(st, because(CodeOpBegun, "op", string(op.ID), "kind", string(op.Kind), "domain", string(op.concerns()),
 		"guests", fmt.Sprint(len(op.Guests)), "plan", op.Plan.Hash), Event{Op: op.ID, Site: c.Plan.Loss.Site})
 	s.dropOldOps()
 	return nil

@@ -40,12 +40,9 @@ func ExplainOp(s *State, id OpID, now time.Time) OpView {
 		return OpView{}
 	}
 	v := OpView{
-		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.Domain, Begun: op.Begun.At, At: op.At, Committed: op.Committed.At,
+		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.concerns(), Begun: op.Begun.At, At: op.At, Committed: op.Committed.At,
 		Ended: op.Ended.At, By: op.Begun.Actor, PlanHash: op.Plan.Hash, LeftOut: op.Plan.LeftOut, Cancelled: op.Cancelled,
 		Waiting: op.Waiting(), Offer: s.OfferOf(id, now), Guests: []OpGuestView{},
-	}
-	if op.Kind == KindSwitchover {
-		v.Domain = SiteDomain(op.Plan.Loss.Site)
 	}
 	if op.Phase == OpScheduled {
 		for _, a := range op.Plan.Assignments {

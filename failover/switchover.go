@@ -58,6 +58,15 @@ func (r GuestRun) site(step StepID) SiteID {
 	return r.Assignment.Target
 }
 
+// concerns is the domain that an operation is shown with: a switchover answers to the
+// loss of none.
+func (o Operation) concerns() DomainID {
+	if o.Kind == KindSwitchover {
+		return SiteDomain(o.Plan.Loss.Site)
+	}
+	return o.Domain
+}
+
 func (s *State) sourceOf(g GuestID) Source {
 	p := s.Guests[g]
 	return Source{Site: p.Owner, Host: p.Host, VMID: p.VMID, Epoch: p.Epoch}

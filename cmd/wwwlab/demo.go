@@ -178,14 +178,15 @@ func demoDir(dir string) (string, *os.File, error) {
 
 // demo is one run.
 type demo struct {
-	config demoConfig
-	room   *room
-	member *member
-	out    io.Writer
-	begun  time.Time
-	killed time.Time // zero: not yet
-	spoke  time.Time
-	second secondBlow
+	config  demoConfig
+	room    *room
+	member  *member
+	out     io.Writer
+	begun   time.Time
+	killed  time.Time // zero: not yet
+	spoke   time.Time
+	second  secondBlow
+	written movedData
 
 	before func(ctx context.Context) error          // just before the plug is pulled; nil: nothing
 	beside func(ctx context.Context, f facts) error // beside the following; nil: nothing

@@ -87,6 +87,16 @@ const maxPage = 4 << 20
 // fetch gets a page of a name from the entry at an address, as a browser does that has
 // resolved the name: with its SNI, Host and a look at the certificate.
 func (m *member) fetch(ctx context.Context, entry netip.AddrPort, name, path string) (string, error) {
+	return m.ask(ctx, entry, http.MethodGet, name, path, "")
+}
+
+// write sends a line to a page.
+func (m *member) write(ctx context.Context, entry netip.AddrPort, name, path, line string) error {
+	_, err := m.ask(ctx, entry, http.MethodPost, name, path, line)
+	return err
+}
+
+func (m *member) ask(ctx context.Context, entry netip.AddrPort, method, name, path, body string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, memberPatience)
 	defer cancel()
 	var d net.Dialer
@@ -97,7 +107,7 @@ func (m *member) fetch(ctx context.Context, entry netip.AddrPort, name, path str
 		},
 	}
 	url := fmt.Sprintf("https://%s:%d%s", name, entry.Port(), path)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
 		return "", fmt.Errorf("fetch %s: %w", url, err)
 	}
@@ -106,12 +116,12 @@ func (m *member) fetch(ctx context.Context, entry netip.AddrPort, name, path str
 		return "", fmt.Errorf("fetch %s: %w", url, err)
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
+	page, err := io.ReadAll(io.LimitReader(resp.Body, maxPage))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("fetch %s: %w", url, err)
 	case resp.StatusCode != http.StatusOK:
-		return "", fmt.Errorf("fetch %s: %s: %s", url, resp.Status, strings.TrimSpace(string(body)))
+		return "", fmt.Errorf("fetch %s: %s: %s", url, resp.Status, strings.TrimSpace(string(page)))
 	}
-	return string(body), nil
+	return string(page), nil
 }

@@ -34,6 +34,7 @@ func scenarios() []scenario {
 		{name: "host", victim: "fabrique", shape: (*site.Lab).LodgeAtRaoull, strike: strikeHost, also: hostGoneAlone},
 		{name: "leader-killed", victim: "fabrique", beside: killLeader, also: wentOn},
 		{name: "warm", victim: "moulin", shape: (*site.Lab).KeepWarm, before: awaitWarm, also: servedWarm},
+		{name: "switchover", victim: "fabrique", strike: strikeSwitchover, beside: writeToTheEnd, also: movedWhole},
 		{name: "target-dies-too", victim: "moulin", shape: slowRestores, beside: killTarget, also: wentElsewhere},
 	}
 }

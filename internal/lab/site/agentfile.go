@@ -50,7 +50,7 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 // proxmoxConfig writes how the agent reaches its site's own Proxmox.
 func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error {
 	name := l.Sites[i].Name
-	var inventory []string
+	var inventory, hands []string
 	for _, h := range l.Hosts(i) {
 		if h.Owner != network.OwnerRaoull {
 			if !h.PVE {
@@ -60,6 +60,7 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 			if err != nil {
 				return err
 			}
+			hands = append(hands, fmt.Sprintf("  %s: {token_file: %q, fingerprint: %q, backup: %q}", h.Name, secretFile(dir, name, "pve.token"), print, ownBackups))
 			inventory = append(inventory, fmt.Sprintf("  %s: {token_file: %q, fingerprint: %q}", h.Name, secretFile(dir, name, "pve.token"), print))
 			continue
 		}
@@ -79,6 +80,7 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 	}
 	if len(inventory) > 0 {
 		line("inventory:\n%s", strings.Join(inventory, "\n"))
+		line("hands:\n%s", strings.Join(hands, "\n"))
 		line("fences: {%s: {command: [%q, %q]}}", plugName, secretFile(dir, name, plugProgram), secretFile(dir, name, plugState))
 	}
 	return nil

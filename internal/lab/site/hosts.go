@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -242,7 +243,13 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		if err != nil {
 			return nil, err
 		}
-		cfg.ACL = map[string]map[string][]string{PVEToken: {"/vms": look}}
+		rights := privileges.ACL(privileges.NeededToLeave(h.Name, ownBackups))
+		for _, right := range look {
+			if !slices.Contains(rights["/vms"], right) {
+				rights["/vms"] = append(rights["/vms"], right)
+			}
+		}
+		cfg.ACL = map[string]map[string][]string{PVEToken: rights}
 		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
 	} else {
 		for _, home := range append(p.lab.homes(p.index), p.name) { // its own for a rescue
