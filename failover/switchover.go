@@ -359,10 +359,13 @@ func (d *decider) startOf(op Operation) (BeginOp, Reason) {
 	return BeginOp{Kind: op.Kind, Plan: plan, Forced: true, Op: op.ID}, Reason{}
 }
 
-// sourceGone says whether nothing can be done at the site that a guest leaves.
+// sourceGone says whether the copy that a guest leaves is out of reach: its site is lost
+// or silent while people work on it, or its host is down. That only its agent is gone
+// makes nothing better by taking it back, and nobody could say what runs there.
 func (d *decider) sourceGone(run GuestRun) bool {
 	site := run.Source.Site
-	if d.targetGone(site) || d.resting(site) {
+	v := d.verdicts[SiteDomain(site)]
+	if v.Cause == CauseLost && v.Hold.IsZero() && v.Level >= LevelPrepareA || d.resting(site) {
 		return true
 	}
 	known := d.s.Domains[HostDomain(run.Source.Host)]

@@ -286,6 +286,10 @@ var deadlines = map[failover.StepID]time.Duration{
 	failover.StepStart:   5 * time.Minute,
 	failover.StepRelease: 2 * time.Minute,
 	failover.StepCleanup: 30 * time.Minute,
+
+	failover.StepShutdown: 10 * time.Minute,
+	failover.StepStill:    2 * time.Minute,
+	failover.StepRevive:   10 * time.Minute,
 }
 
 const restoreStall = 20 * time.Minute

@@ -92,8 +92,8 @@ func (j *job) pullJobs(ctx context.Context) (time.Time, *outcome) {
 		}
 		if l.asked && job.ID == l.job {
 			if job.LastUPID == l.before {
-				if j.at.Sub(m.since) > restoreStall {
-					return j.now, &outcome{failure: failover.FailTransient, note: "pull job " + job.ID + " has not ended"}
+				if j.at.Sub(m.since) > unseen { // it may never have begun: one that runs refuses to begin again
+					m.phase = pullRun
 				}
 				return j.now.Add(2 * time.Second), nil
 			}
@@ -114,9 +114,10 @@ func (j *job) pullRun(ctx context.Context) (time.Time, *outcome) {
 	task, err := j.w.e.PBS.RunSync(ctx, l.job)
 	switch {
 	case err == nil && task != "":
-		l.task, m.phase, m.since = task, pullPoll, j.at
+		l.task, l.asked, m.phase, m.since = task, false, pullPoll, j.at
 		return j.soon(), nil
-	case err == nil || proxmox.KindOf(err) == proxmox.OutcomeUnknown:
+	case err == nil, proxmox.KindOf(err) == proxmox.OutcomeUnknown && m.posts < maxPulls:
+		m.posts++
 		l.asked, m.phase, m.since = true, pullJobs, j.at
 		return j.now.Add(2 * time.Second), nil
 	case proxmox.KindOf(err) == proxmox.Other && m.posts < maxPulls: // it runs already, for another guest or by its schedule
@@ -125,6 +126,9 @@ func (j *job) pullRun(ctx context.Context) (time.Time, *outcome) {
 	}
 	return j.trouble(err)
 }
+
+// unseen is how long a pull without a task's id may take before it is asked for again.
+const unseen = 15 * time.Second
 
 // maxPulls is how often a job that runs already is asked for again, every two seconds.
 const maxPulls = 300

@@ -165,9 +165,17 @@ func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Ti
 	case "":
 		m.leaving.onboot = value == "1"
 		return j.now, nil
-	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Locked, proxmox.Busy:
+	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Busy:
 		m.phase = again
 		return j.now.Add(2 * time.Second), nil
+	case proxmox.Locked: // by a backup that runs, or by one that its host's crash has cut
+		unlock := "qm"
+		if j.kind() == proxmox.CT {
+			unlock = "pct"
+		}
+		return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf(
+			"%v; if no backup of it runs, as root on %s: %s unlock %d; then wwwctl op retry %s",
+			err, j.run.Source.Host, unlock, j.run.Source.VMID, j.op.ID))}
 	}
 	return j.trouble(err)
 }
@@ -249,7 +257,12 @@ func (j *job) downPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 	case "":
 		m.upid, m.phase = upid, downPoll
 		return j.soon(), nil
-	case proxmox.OutcomeUnknown, proxmox.NotRunning, proxmox.Busy:
+	case proxmox.OutcomeUnknown, proxmox.Busy:
+		if m.posts++; m.posts < maxPosts { // asked twice it shuts down once
+			m.phase = downTasks
+		}
+		return j.now.Add(2 * time.Second), nil
+	case proxmox.NotRunning:
 		return j.soon(), nil
 	}
 	m.phase = downPost

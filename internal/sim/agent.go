@@ -253,9 +253,17 @@ func (l *life) openHands() error {
 	if err != nil {
 		return err
 	}
+	home, err := proxmox.NewPVE(proxmox.Config{
+		URL: "https://" + hostAddr(a.site.index, 0) + ":8006", Failed: failed, Node: a.site.structure.Node(), TokenID: pveToken, Secret: proxmox.NewSecret(secret),
+		Transport: transport,
+	})
+	if err != nil {
+		return err
+	}
 	log := crashLog{a.node, a}
 	l.executor = &agent.Executor{
-		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
+		Hands: map[failover.HostID]agent.Hand{structureHost(a.site.name): {PVE: home, Backup: ownBackups}},
+		Site:  a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
 		Hook: func(boundary string) {
 			a.dies("before " + boundary)
 			l.at = boundary

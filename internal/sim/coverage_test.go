@@ -16,14 +16,7 @@ var absent = map[string]string{
 	"locked":      "no simulated machine has an encrypted disk; verdicts are tested in failover",
 	"mass-event":  "a word for two suspected sites: it is a hold (WWW-1305), not a cause on record",
 	"unprotected": "every simulated guest has a backup",
-	"ready":       "campaigns move nothing by plan; switchovers have tests of their own",
-	"shutdown":    "as ready",
-	"backup":      "as ready",
-	"pull":        "as ready",
-	"verify":      "as ready",
-	"still":       "as ready",
-	"revive":      "as ready",
-	"scheduled":   "as ready",
+	"scheduled":   "its operators ask for no time; failover has tests of its own",
 }
 
 // TestCoverageNamesWhatThereIs: a cause, phase, step, state or failure that is

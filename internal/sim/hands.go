@@ -46,6 +46,11 @@ func (w *World) startHome(s *Site, id int) {
 	if !w.check.byHand[at(s.name, id)] || !s.own {
 		return
 	}
+	for n, m := range s.guests {
+		if homeID(s.index, n) == id && w.mayBeOff(guestID(s.place, m)) {
+			return // people see that it is being moved, or was
+		}
+	}
 	if g, ok := s.structure.Guest(id); ok && !g.Running {
 		if err := s.structure.StartGuest(id, w.loop.Now()); err != nil {
 			w.check.violated(err)

@@ -74,7 +74,9 @@ func (w *World) openHosts() error {
 			continue
 		}
 		own := []lab.StorageConfig{w.entry(i, ownBackups, p.name, keys)}
-		if s.structure, err = lab.NewPVE(w.pveConfig(s, 0, own)); err != nil {
+		home := w.pveConfig(s, 0, own)
+		home.ACL = map[string]map[string][]string{pveToken: privileges.ACL(privileges.NeededToLeave(home.Node, ownBackups))}
+		if s.structure, err = lab.NewPVE(home); err != nil {
 			return err
 		}
 		var sources []lab.StorageConfig
@@ -111,8 +113,25 @@ func (w *World) pbsConfig(i int) lab.PBSConfig {
 		if o.kind == network.Brique {
 			c.Namespaces = append(c.Namespaces, string(o.name))
 		}
+		if o.kind == network.Brique && o.name != p.name {
+			c.Jobs = append(c.Jobs, pullOf(o.name))
+		}
+	}
+	c.Remote = func(name string) lab.SyncSource {
+		if from := network.SiteID(name); w.net.mesh(from, p.name) {
+			return w.sites[from].pbs
+		}
+		return nil
 	}
 	return c
+}
+
+// pullOf is the job with which a store pulls a site's backups.
+func pullOf(of network.SiteID) lab.SyncJob {
+	return lab.SyncJob{
+		ID: "pull-" + string(of), Remote: string(of), RemoteStore: datastore, FromNS: string(of), NS: string(of),
+		Owner: pbsToken, // so that the agent may protect what it restores
+	}
 }
 
 // nodeRights are what the set-up gives an agent's token on the PVE that restores, and
@@ -127,6 +146,9 @@ func (w *World) storeRights(site network.SiteID) map[string][]string {
 	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: datastore}, Entries: map[string]doctor.Entry{}}
 	for _, of := range w.spec.SiteIDs() {
 		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
+		if of != site {
+			facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: string(of), RemoteStore: datastore, Pull: true})
+		}
 	}
 	acl := privileges.ACL(doctor.StoreGrants(host, facts))
 	// The backups of the site's own structure belong to its host, and a rescue
@@ -210,11 +232,7 @@ func (w *World) backup() {
 			if o.pbs == nil || other == id || !w.net.mesh(id, other) {
 				continue
 			}
-			job := lab.SyncJob{
-				ID: "pull-" + string(id), Remote: string(id), RemoteStore: datastore, FromNS: string(id), NS: string(id),
-				Owner: pbsToken, // so that the agent may protect what it restores
-			}
-			if _, _, err := o.pbs.Sync(s.pbs, job, now); err != nil {
+			if _, _, err := o.pbs.Sync(s.pbs, pullOf(id), now); err != nil {
 				w.tell("sync %s to %s: %v", id, other, err)
 			}
 		}

@@ -101,6 +101,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		c.stopped[fmt.Sprintf("%s %s", cmd.Op, cmd.Guest)] = c.w.loop.Now()
 	case failover.Own:
 		c.owned(prev, next, cmd.Token, e.Stamp.Index)
+		c.movedWhole(next, cmd.Token)
 	}
 }
 
@@ -157,6 +158,10 @@ func (c *checker) effect(s *Site, where string, req *http.Request, path string, 
 	}
 	if strings.HasPrefix(where, "pbs:") {
 		c.stored(s, req.Method, path)
+	}
+	if strings.HasPrefix(where, "home:") {
+		c.atHome(s, req, path, status)
+		return
 	}
 	if !strings.HasPrefix(where, "pve:") || status != http.StatusOK {
 		return
@@ -324,7 +329,7 @@ func (c *checker) homes(s *Site) {
 			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
 			continue
 		}
-		if s.own && !g.Running && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] {
+		if s.own && !g.Running && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
 			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
 		}
 	}

@@ -107,8 +107,8 @@ func (c *checker) fixed(prev, next *failover.State) {
 }
 
 // storeWrites are the requests that an agent may make of a PBS and that change
-// something: to protect a snapshot or let go of it, and to verify.
-var storeWrites = regexp.MustCompile(`^(PUT /admin/datastore/[^/]+/protected|POST /admin/datastore/[^/]+/verify)$`)
+// something: to protect a snapshot or let go of it, to verify, and to pull now.
+var storeWrites = regexp.MustCompile(`^(PUT /admin/datastore/[^/]+/protected|POST /admin/datastore/[^/]+/verify|POST /admin/sync/[^/]+/run)$`)
 
 // stored: S8, no step writes or removes a backup: groups mirror one line each,
 // that of the home.

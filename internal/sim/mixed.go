@@ -87,6 +87,7 @@ func (i *incident) plan() {
 	i.operators()
 	i.minds()
 	i.hands()
+	i.movers()
 }
 
 // main is what the incident is about.

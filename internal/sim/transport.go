@@ -50,8 +50,11 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	where := "pve:" + string(t.s.name)
 	if req.URL.Port() == "8007" {
 		h, where = t.s.pbs, "pbs:"+string(t.s.name)
+		t.s.pbs.Advance(t.w.loop.Now()) // pulls that were asked for
+	} else if req.URL.Hostname() == hostAddr(t.s.index, 0) {
+		h, where = t.s.structure, "home:"+string(t.s.name)
 	}
-	if !t.s.host {
+	if !t.s.host || !t.s.power || strings.HasPrefix(where, "home:") && !t.s.own {
 		t.w.charge(3 * time.Second)
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.EHOSTUNREACH)}
 	}
@@ -138,7 +141,9 @@ func (t *transport) done(where string, req *http.Request, body []byte, res *http
 	if hint.Reply != lab.ReplyArrives {
 		t.w.cover.count(coverReply, "%s", hint.Reply)
 	}
-	if hint.Crash != "" {
+	if strings.HasPrefix(hint.Crash, "home:") {
+		t.w.crashOwn(t.s, between(t.r, 20*time.Second, 90*time.Second))
+	} else if hint.Crash != "" {
 		t.w.loop.In(0, "crash "+hint.Crash, func() { t.w.crashHost(t.s, between(t.r, 20*time.Second, 90*time.Second)) })
 	}
 }

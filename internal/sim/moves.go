@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab"
+)
+
+// What the simulator has of planned moves (wwwctl switchover): an operator who asks for
+// them, and what must be so of the copy at home.
+
+// movers are operators who move what lives.
+func (i *incident) movers() {
+	w := i.w
+	i.r = w.rand(fmt.Sprintf("movers %d", len(w.plan))) // of their own: other draws stay as they are
+	i.some(0.35, 2, func() {
+		id, target, pick := i.brique(), i.brique(), i.r.IntN(100)
+		w.fault(i.when(), fmt.Sprintf("an operator moves what is at %s to %s", id, target), func() { w.move(id, target, pick) })
+	})
+}
+
+// move begins a switchover of a site, of one of its structures or of one guest.
+func (w *World) move(id, target failover.SiteID, pick int) {
+	s := w.log.Last()
+	loss := failover.Loss{Site: id, ByHand: true, Planned: true}
+	if target != id {
+		loss.Target = target
+	}
+	if all := s.Network.GuestIDs(); pick%3 > 0 {
+		g := all[pick%len(all)]
+		loss.Site, loss.Guests = s.Network.Home(g), []failover.GuestID{g}
+		if loss.Target == loss.Site {
+			loss.Target = ""
+		}
+	}
+	plan := failover.PlanFor(s, loss, w.loop.Now())
+	w.tell("operator: switchover of %v at %s, %d guests", loss.Guests, loss.Site, len(plan.Assignments))
+	if len(plan.Assignments) > 0 {
+		w.propose(failover.BeginOp{Kind: failover.KindSwitchover, Plan: plan, Forced: true})
+	}
+}
+
+// leaving is the newest run of a switchover that has touched a guest at home.
+func (w *World) leaving(g failover.GuestID) (failover.GuestRun, bool) {
+	s := w.log.Last()
+	var newest failover.Operation
+	for _, op := range s.Ops {
+		if run := op.Guests[g]; op.Kind == failover.KindSwitchover && run.Source.Found.Index != 0 && op.Begun.Index > newest.Begun.Index {
+			newest = op
+		}
+	}
+	return newest.Guests[g], newest.ID != ""
+}
+
+// mayBeOff says whether a planned move may have shut a guest down at home.
+func (w *World) mayBeOff(g failover.GuestID) bool {
+	run, ok := w.leaving(g)
+	if !ok {
+		return false
+	}
+	step, _, left := run.Current()
+	given := w.log.Last().Guests[g].Owner != w.log.Last().Network.Home(g)
+	return given || run.State == failover.RunActive || left && step.ID == failover.StepRevive
+}
+
+var homePower = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)/(status/shutdown|status/start|config)$`)
+
+// atHome checks a request that changed something on the host that a guest leaves: S3, S9.
+func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
+	if status != http.StatusOK || strings.HasSuffix(path, "/vzdump") || strings.Contains(path, "/tasks/") && req.Method == http.MethodDelete {
+		return
+	}
+	m := homePower.FindStringSubmatch(path)
+	if m == nil {
+		c.fail("S9", "%s %s on a structure's host: no step does that", req.Method, path)
+		return
+	}
+	var g failover.GuestID
+	for n, member := range s.guests {
+		if homeID(s.index, n) == number(m[1]) {
+			g = guestID(s.place, member)
+		}
+	}
+	run, ok := c.w.leaving(g)
+	p := c.w.log.Last().Guests[g]
+	switch {
+	case !ok:
+		c.fail("S9", "%s %s: no planned move of %q has begun", req.Method, path, g)
+	case p.Epoch != run.Source.Epoch:
+		c.fail("S3", "%s %s for %s, which is %s's in epoch %s", req.Method, path, g, p.Owner, p.Epoch)
+	}
+}
+
+// movedWhole: a guest that was moved by plan is owned elsewhere only when its home copy
+// is off (S1) and all that it has written is in the new one (S7).
+func (c *checker) movedWhole(next *failover.State, t failover.Token) {
+	op := next.Ops[t.Op]
+	run := op.Guests[t.Guest]
+	if op.Kind != failover.KindSwitchover {
+		return
+	}
+	old, ok := c.w.sites[run.Source.Site].structure.Guest(run.Source.VMID)
+	if !ok || old.Running {
+		c.fail("S1", "%s becomes %s's and runs at %s", t.Guest, run.Assignment.Target, run.Source.Site)
+		return
+	}
+	copied, _ := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID)
+	if last := lastLine(old); last != lastLine(copied) {
+		c.fail("S7", "%s is moved without its last line %q, its copy ends with %q", t.Guest, last, lastLine(copied))
+	}
+}
+
+func lastLine(g lab.GuestView) string {
+	lines := g.Data()
+	if len(lines) == 0 {
+		return ""
+	}
+	return lines[len(lines)-1]
+}
