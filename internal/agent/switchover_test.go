@@ -28,7 +28,7 @@ type moveRig struct {
 
 const homeID = 1101
 
-func newMoveRig(t *testing.T) *moveRig {
+func newMoveRig(t *testing.T, change ...func(*lab.GuestSpec)) *moveRig {
 	t.Helper()
 	m := &moveRig{}
 	r := &rig{t: t, now: time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC), faults: &lab.Faults{}, acl: map[string]map[string][]string{}, storeACL: map[string]map[string][]string{}}
@@ -70,10 +70,14 @@ func newMoveRig(t *testing.T) *moveRig {
 	})
 	fail()
 	m.homePVE.Advance(r.now)
-	err = m.homePVE.AddGuest(lab.GuestSpec{
+	resident := lab.GuestSpec{
 		ID: homeID, Kind: "vm", Name: "nuage", DiskSize: 1 << 18, Onboot: 1, Storage: "local-zfs",
 		Nets: map[string]string{"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=120"}, Addresses: map[string]string{"net0": "10.10.120.5/24"},
-	}, nil)
+	}
+	for _, f := range change {
+		f(&resident)
+	}
+	err = m.homePVE.AddGuest(resident, nil)
 	fail()
 	err = m.homePVE.StartGuest(homeID, r.now)
 	fail()
@@ -394,6 +398,47 @@ func TestSwitchoverLeavesAStoppedGuestAlone(t *testing.T) {
 	}
 	if g, _ := m.homePVE.Guest(homeID); g.Running || g.Config["onboot"] != "1" {
 		t.Errorf("running %t, onboot %q, want it as it was", g.Running, g.Config["onboot"])
+	}
+}
+
+// TestSwitchoverOfADeafGuest: a guest that does not shut down is switched off only if the
+// operator has named it.
+func TestSwitchoverOfADeafGuest(t *testing.T) {
+	deaf := func(s *lab.GuestSpec) { s.Deaf = true }
+	t.Run("unnamed", func(t *testing.T) {
+		m := newMoveRig(t, deaf)
+		m.begin()
+		if op := m.ended(); op.Phase != failover.OpCancelled || !strings.Contains(m.run().Back.Args["note"], "--stop") {
+			t.Fatalf("ended %s: %v", op.Phase, m.run().Back)
+		}
+		m.atHome()
+		if n := m.count("POST", "/status/stop"); n != 0 {
+			t.Errorf("%d stops, want none", n)
+		}
+	})
+	t.Run("named", func(t *testing.T) {
+		m := newMoveRig(t, deaf)
+		m.begin(guest)
+		if op := m.ended(); op.Phase != failover.OpDone {
+			t.Fatalf("ended %s: %v", op.Phase, op.Cancelled)
+		}
+		m.moved()
+		if n, s := m.count("POST", "/status/stop"), m.count("POST", "/status/shutdown"); n != 1 || s != 1 {
+			t.Errorf("%d shutdowns and %d stops, want one of each, in this order", s, n)
+		}
+	})
+}
+
+// TestSwitchoverLeavesALockedGuest: the lock of a backup that runs is waited for a while;
+// then the guest stays, and the note says what to type if nothing of it runs.
+func TestSwitchoverLeavesALockedGuest(t *testing.T) {
+	m := newMoveRig(t, func(s *lab.GuestSpec) { s.Extra = map[string]string{"lock": "backup"} })
+	m.begin()
+	if op := m.ended(); op.Phase != failover.OpCancelled || !strings.Contains(m.run().Back.Args["note"], "qm unlock 1101") {
+		t.Fatalf("ended %s: %v", op.Phase, m.run().Back)
+	}
+	if n := m.count("POST", "/status/shutdown"); n != 0 {
+		t.Errorf("%d shutdowns, want none", n)
 	}
 }
 

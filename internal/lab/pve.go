@@ -70,6 +70,7 @@ type GuestSpec struct {
 	Addresses   map[string]string // "net0" -> "10.10.120.5/24": what the system inside has configured
 	HostNames   []string          // public names that the guest's web server answers
 	Onboot      int
+	Deaf        bool // its system ignores a request to shut down
 	Tags        string
 	Description string
 	Extra       map[string]string // further configuration keys

@@ -25,6 +25,7 @@ type guest struct {
 	OS       osInfo            `json:"os"`
 	Text     []byte            `json:"text"` // the lines in the data area of the first disk
 	Running  bool              `json:"running"`
+	Deaf     bool              `json:"deaf,omitempty"` // to a request to shut down
 	Started  time.Time         `json:"started"`
 	Born     time.Time         `json:"born"`
 	Written  time.Time         `json:"written"`            // of the last line
@@ -153,7 +154,7 @@ func (p *PVE) newGuest(spec GuestSpec, data []byte) (*guest, error) {
 		return nil, fmt.Errorf("no storage %q for %s", storage, content)
 	}
 	g := &guest{
-		ID: spec.ID, Kind: kind, Born: p.st.Now, Conf: newConf(spec, kind),
+		ID: spec.ID, Kind: kind, Born: p.st.Now, Conf: newConf(spec, kind), Deaf: spec.Deaf,
 		OS: osInfo{Name: spec.Name, HostNames: spec.HostNames, Addresses: spec.Addresses},
 	}
 	for _, k := range slices.Sorted(maps.Keys(spec.Nets)) {

@@ -225,8 +225,21 @@ func (p *PVE) starting(g *guest) func(*task) error {
 func (p *PVE) stopGuest(c *call, g *guest) (any, error) { return p.stopIn(c, g, "stop", powerTask) }
 
 func (p *PVE) shutdownGuest(c *call, g *guest) (any, error) {
+	if g.Deaf && g.Running && !p.haManaged(g) {
+		within := time.Duration(c.num("timeout", int(shutdownLimit/time.Second))) * time.Second
+		return p.beginFor(taskType(g.Kind, "shutdown"), strconv.Itoa(g.ID), c.token, within, func(*task) error {
+			if c.yes("forceStop") {
+				g.Running = false
+				return nil
+			}
+			return vendorText("VM quit/powerdown failed - got timeout")
+		}).UPID, nil
+	}
 	return p.stopIn(c, g, "shutdown", 3*powerTask)
 }
+
+// shutdownLimit is how long a shutdown waits that says no time itself.
+const shutdownLimit = time.Minute
 
 func (p *PVE) stopIn(c *call, g *guest, verb string, d time.Duration) (any, error) {
 	if g.Kind == lxc {
