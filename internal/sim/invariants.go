@@ -94,6 +94,9 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 	case failover.Serve:
 		run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]
 		c.shown[cmd.Token.Guest] = at(run.Assignment.Target, run.VMID)
+		if c.doubled(run) {
+			c.proved[at(run.Assignment.Target, run.VMID)] = true
+		}
 		if !c.proved[at(run.Assignment.Target, run.VMID)] {
 			c.fail("S2", "%s is shown at %s and its copy %d was never checked", cmd.Token.Guest, run.Assignment.Target, run.VMID)
 		}

@@ -121,3 +121,16 @@ func lastLine(g lab.GuestView) string {
 	}
 	return lines[len(lines)-1]
 }
+
+// doubled says whether a person runs another copy of a guest at its target: that has the
+// same address, and who answers a check nobody can tell.
+func (c *checker) doubled(run failover.GuestRun) bool {
+	s := c.w.sites[run.Assignment.Target]
+	copied, _ := s.raoull.Guest(run.VMID)
+	for _, g := range s.raoull.Guests() {
+		if g.ID != run.VMID && g.Running && g.Name == copied.Name && c.foreign[at(s.name, g.ID)] {
+			return true
+		}
+	}
+	return false
+}
