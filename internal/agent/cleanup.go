@@ -139,10 +139,7 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 		j.w.mem.phase = next
 		return j.now, nil
 	}
-	tool := "qm"
-	if j.kind() == proxmox.CT {
-		tool = "pct"
-	}
+	tool := j.tool()
 	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
 		"copy %d was started at %s by %s and may hold what users wrote: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
 		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth,

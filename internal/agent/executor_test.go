@@ -290,6 +290,27 @@ func TestCleanupLeavesACopyThatHasRun(t *testing.T) {
 	}
 }
 
+// A person runs an older copy of the guest here, under another id: a second one would have its address, and the check
+// would ask whichever answers (simulator, seeds 5408 and 178).
+func TestNoStartBesideAnotherRunningCopy(t *testing.T) {
+	r := newRig(t)
+	r.begin()
+	r.until("start pending")
+	ours, _ := r.pve.Guest(vmid)
+	for id, mark := range map[int]string{vmid + 1: strings.Replace(ours.Config["description"], "guest=nuage", "guest=other", 1), vmid + 2: ours.Config["description"]} {
+		if err := r.pve.AddGuest(lab.GuestSpec{ID: id, Kind: "vm", Name: "copy", Description: mark}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.pve.StartGuest(id, r.now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.until("start failed")
+	if n := r.count("POST", fmt.Sprintf("/%d/status/start", vmid)); n != 0 || !strings.Contains(r.note(), "qm stop 90002") {
+		t.Errorf("%d starts, note %q; want none, and what to stop", n, r.note())
+	}
+}
+
 // What ran under this id before our copy was made is no reason to keep the copy.
 func TestCleanupIgnoresStartsOfEarlierCopies(t *testing.T) {
 	r := newRig(t)

@@ -51,6 +51,10 @@ func (j *job) fence(ctx context.Context) (time.Time, *outcome) {
 			m.phase = fenceConfirm
 			return j.now, nil
 		}
+		// Once more, right before: it may have come back since the first look.
+		if o := j.deadAnswers(ctx); o != nil {
+			return j.now, o
+		}
 		j.call("put off")
 		if err := f.PutOff(ctx); err != nil {
 			return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf("put %s off: %v", dead, err))}

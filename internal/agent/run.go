@@ -16,6 +16,7 @@ import (
 // Where a start stands.
 const (
 	startLook    = ""
+	startBeside  = "beside"
 	startTasks   = "tasks"
 	startSeen    = "seen"
 	startConfirm = "confirm"
@@ -35,6 +36,8 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 	switch m.phase {
 	case startLook:
 		return j.startLook(ctx)
+	case startBeside:
+		return j.startBeside(ctx)
 	case startSeen:
 		return j.startSeen(ctx)
 	case startTasks:
@@ -95,11 +98,59 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	if o := j.deadAnswers(ctx); o != nil {
 		return j.now, o // somebody gave it its power back: two copies would have one address
 	}
-	j.w.mem.phase = startConfirm
-	if !j.w.fresh || j.step.Attempt > 1 {
-		j.w.mem.phase = startTasks
-	}
+	j.w.mem.phase = startBeside
 	return j.now, nil
+}
+
+// startBeside makes sure that no other copy of the guest runs on this host,
+// under another id of the range: one that a person has started has the same
+// address on the same VLAN, and what users write goes to either. Which of them
+// shall live only a person can say (S10).
+func (j *job) startBeside(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	if m.beside == nil {
+		j.call("list guests before start")
+		guests, err := j.w.e.PVE.Guests(ctx, j.kind())
+		if err != nil {
+			return j.trouble(err)
+		}
+		m.beside = []int{}
+		for _, g := range guests {
+			if g.ID != j.run.VMID && g.Status == "running" && j.host().Restore.IDs.Contains(g.ID) {
+				m.beside = append(m.beside, g.ID)
+			}
+		}
+		return j.now, nil
+	}
+	if len(m.beside) == 0 {
+		m.phase = startConfirm
+		if !j.w.fresh || j.step.Attempt > 1 {
+			m.phase = startTasks
+		}
+		return j.now, nil
+	}
+	id := m.beside[0]
+	j.call("read guest beside")
+	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), id)
+	switch mark, ok := c.Marker(); {
+	case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
+		return j.trouble(err)
+	case ok && mark.Network == j.s.Network.Network && mark.Guest == string(j.run.Assignment.Guest):
+		tool := j.tool()
+		return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
+			"another copy of %s, %d, runs on %s, started by a person: both would have one address; decide which shall live; for this one: %s stop %d there, then wwwctl op retry %s",
+			j.run.Assignment.Guest, id, j.run.Assignment.Host, tool, id, j.op.ID))}
+	}
+	m.beside = m.beside[1:]
+	return j.now, nil
+}
+
+// tool is the command of a host's console for a guest of this kind.
+func (j *job) tool() string {
+	if j.kind() == proxmox.CT {
+		return "pct"
+	}
+	return "qm"
 }
 
 // startTasks looks for a start that is on its way, sent by an attempt of which

@@ -283,6 +283,10 @@ func destroyGuest(kind string) func(*PVE, *call) (any, error) {
 			if err := p.held(g); err != nil {
 				return err
 			}
+			// "repeat early checks because of locking" (PVE/API2/Qemu.pm, LXC.pm)
+			if err := p.mayDestroy(c, g); err != nil {
+				return err
+			}
 			if !p.quorate() {
 				return vendorText("unable to open file '/etc/pve/nodes/%s/%s.tmp.%d' - Permission denied", p.cfg.Node, confFile(kind, g.ID), t.PID)
 			}

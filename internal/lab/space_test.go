@@ -106,3 +106,27 @@ func TestForceDestroysTheOldGuestWhenTheCopyFails(t *testing.T) {
 		})
 	}
 }
+
+// A guest that is started between the request for its removal and the removal itself stays: the task looks again.
+func TestDestroySparesWhatWasStartedMeanwhile(t *testing.T) {
+	w := newWorld(t)
+	for _, path := range []string{"/qemu/100", "/lxc/101"} {
+		upid, ok := w.call("DELETE", nodePath("%s", path), nil).(string)
+		if !ok {
+			t.Fatalf("DELETE %s is no task", path)
+		}
+		id := 100
+		if strings.HasPrefix(path, "/lxc") {
+			id = 101
+		}
+		if err := w.pve.StartGuest(id, w.now); err != nil {
+			t.Fatal(err)
+		}
+		if exit := w.wait(upid); !strings.Contains(exit, "running") {
+			t.Errorf("the removal of %d ended %q", id, exit)
+		}
+		if g := w.guest(id); !g.Running {
+			t.Errorf("%d does not run any more", id)
+		}
+	}
+}

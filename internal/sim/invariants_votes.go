@@ -29,7 +29,7 @@ func (c *checker) reports(l *life, r failover.Report) {
 		c.fail("S5", "the agent of %s began %s ago and wants to be counted", site, age)
 	}
 	// It notices at its next look, which comes within calmLook.
-	if at, ok := c.jumps[site]; ok && at.Add(-truthEvery).After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin {
+	if at, ok := c.jumps[site]; ok && at.Add(-truthEvery).After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin && at.Sub(c.thaws[site]).Abs() > graceMargin {
 		if since := now.Sub(at); since > calmLook+graceMargin && since < clockPenalty-graceMargin {
 			c.fail("S5", "the clock of %s jumped %s ago and it wants to be counted", site, since)
 		}
