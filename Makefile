@@ -84,7 +84,7 @@ sim: ## replay one simulated run (SEED=n SCENARIO="stale target" SHRINK=1)
 	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" $(if $(SHRINK),-sim.shrink) -v -count=1
 
 soak: ## many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
-	@set -o pipefail; $(GO) test ./internal/sim -run TestCampaign -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
+	@set -o pipefail; $(GO) test ./internal/sim -run 'TestCampaign|Boundary' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
 	  -sim.coverage=$(or $(COVERAGE),/dev/null) -count=1 -timeout 0 -v \
 	  | awk '/soak: [0-9]+ seeds/ {sub(/.*soak:/, "soak:"); last=$$0; next} {print} END {if (last=="") exit 1; print last}'
 

@@ -293,7 +293,7 @@ func (n *nemesis) person(ctx context.Context) {
 				continue
 			}
 			short, cancel := context.WithTimeout(failover.WithActor(ctx, "p-approver"), 10*time.Second)
-			_, err := l.node.Propose(short, failover.Approve{Op: id, Hash: s.OfferOf(id, s.Clock).Hash})
+			_, err := l.node.Propose(short, failover.Approve{Op: id, Hash: n.ground.Offer(s, op)})
 			cancel()
 			n.ground.Tell("a person approves %s: %v", id, err)
 		}

@@ -227,6 +227,13 @@ func (g *Ground) Applied(s failover.SiteID, next *failover.State, e Committed) {
 	})
 }
 
+// Offer shows a person what an operation offers for approval, by the state of
+// the agent that is asked, and returns the hash to approve it with.
+func (g *Ground) Offer(s *failover.State, op failover.Operation) (hash string) {
+	g.do(func(w *World) { hash = w.offerIn(s, op) })
+	return hash
+}
+
 // Answers checks what a site's DNS server says, after it took up a new state.
 func (g *Ground) Answers(s failover.SiteID) {
 	g.do(func(w *World) {

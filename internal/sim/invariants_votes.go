@@ -56,8 +56,10 @@ type shownOffer struct {
 }
 
 // offer is what a person sees of an operation: the hash to approve it with.
-func (w *World) offer(op failover.Operation) string {
-	s := w.log.Last()
+func (w *World) offer(op failover.Operation) string { return w.offerIn(w.log.Last(), op) }
+
+// offerIn is offer by the state that one agent knows.
+func (w *World) offerIn(s *failover.State, op failover.Operation) string {
 	o := shownOffer{at: w.loop.Now(), guests: map[failover.GuestID]string{}}
 	for g, run := range op.Guests {
 		if run.State == failover.RunActive && run.Admitted == 0 {

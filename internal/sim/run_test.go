@@ -22,6 +22,7 @@ var (
 	hunts    = flag.Uint64("sim.hunt", 0, "how many random runs TestHunt makes after the scenarios and the tables")
 	coverage = flag.String("sim.coverage", "", "file to write to how often everything happened")
 	shrink   = flag.Bool("sim.shrink", false, "TestReplay looks for as few troubles as lead to the same violation")
+	whole    = flag.Bool("sim.whole", false, "play every crash point of every list")
 	count    = flag.Uint64("sim.seeds", 0, "how many seeds TestCampaign runs; 0: as many as fit a test")
 )
 

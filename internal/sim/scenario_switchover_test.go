@@ -10,7 +10,11 @@ import (
 // TestSwitchovers plays trouble at every step of a planned move.
 func TestSwitchovers(t *testing.T) {
 	t.Parallel()
+	n := 0
 	run := func(name string, s func() sim.Scenario) {
+		if n++; !sampled(n) {
+			return
+		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			for seed := range seeds(2, 1) {
@@ -29,7 +33,8 @@ func TestSwitchovers(t *testing.T) {
 }
 
 // TestSwitchoverCrashAtEveryBoundary kills the agent that works, at home or at the
-// target, once before and once after each of its calls.
+// target, once before and once after each of its calls: at every third of these
+// points, or all with -sim.whole, as `make soak` has it.
 func TestSwitchoverCrashAtEveryBoundary(t *testing.T) {
 	t.Parallel()
 	var all sim.Boundaries
@@ -40,7 +45,7 @@ func TestSwitchoverCrashAtEveryBoundary(t *testing.T) {
 		t.Fatalf("the move has %d boundaries only: %q", len(all.List), all.List)
 	}
 	for n, boundary := range all.List {
-		if n%stride() != 0 {
+		if !*whole && n%(3*stride()) != 0 {
 			continue
 		}
 		t.Run(fmt.Sprintf("%d %s", n, boundary), func(t *testing.T) {
