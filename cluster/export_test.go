@@ -49,10 +49,14 @@ func ReadSnapshot(r io.Reader) (*failover.State, error) { return readSnapshot(r)
 // TakeSnapshot makes a node write one now.
 func TakeSnapshot(n *Node) error { return n.raft.Snapshot().Error() }
 
-// CompactLog takes a snapshot and keeps next to nothing of the log.
+// CompactLog takes a snapshot and keeps next to nothing of the log: what is not
+// committed, and a few entries before. A node that restarts without the entry
+// of its snapshot and with one after it that no majority has can never be
+// brought to the log of another leader (hashicorp/raft issue 697; production
+// keeps 10240, see doc.go).
 func CompactLog(n *Node) error {
 	c := n.raft.ReloadableConfig()
-	c.TrailingLogs = 1
+	c.TrailingLogs = n.raft.LastIndex() - n.raft.AppliedIndex() + 8
 	if err := n.raft.ReloadConfig(c); err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func named(t *testing.T, name string) sim.Scenario {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	soak(t, seeds(30, 6), sim.Mixed)
+	soak(t, seeds(15, 4), sim.Mixed)
 }
 
 // TestCampaign runs networks for hours with several incidents each; it is what
