@@ -130,8 +130,16 @@ func (b *PBS) Sync(from SyncSource, job SyncJob, now time.Time) (copied int, byt
 		b.mu.Unlock()
 		return 0, 0, fmt.Errorf("sync %s: the server is off", job.ID)
 	}
-	t := b.beginSync(job, "root@pam")
-	b.run(job.ID).pulling = true
+	r := b.run(job.ID)
+	t := r.pending
+	switch {
+	case t == nil || !t.running():
+		t = b.beginSync(job, "root@pam")
+	case r.pulling: // one run at a time, by the job's lock
+		b.mu.Unlock()
+		return 0, 0, fmt.Errorf("sync %s: the job runs already", job.ID)
+	}
+	r.pulling = true // what somebody asked for a moment ago is this run
 	b.mu.Unlock()
 	return b.pull(from, job, t, now)
 }

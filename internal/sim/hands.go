@@ -33,8 +33,11 @@ func (w *World) stopHome(s *Site, n int, lasts time.Duration) {
 		return
 	}
 	id := homeID(s.index, n%len(s.guests))
+	if g, ok := s.structure.Guest(id); !ok || !g.Running {
+		return // kept off beside its rescued copy, say: nobody starts it again
+	}
 	if err := s.structure.StopGuest(id, w.loop.Now()); err != nil {
-		return // it does not run
+		w.check.violated(err)
 	}
 	w.tell("a person stops %d at %s", id, s.name)
 	w.check.byHand[at(s.name, id)] = true

@@ -14,6 +14,10 @@ import (
 // a look at itself, and a wall clock that runs too fast.
 const graceMargin = 2 * time.Second
 
+// latest is by how much an entry may come after it was proposed: a report has
+// the age of its entry.
+const latest = 15 * time.Second
+
 // clockPenalty is how long a report says that its observer's clock has jumped
 // (design section 6: a minute).
 const clockPenalty = time.Minute
@@ -43,7 +47,7 @@ func (t *truth) counted(domain failover.DomainID, votes []failover.Vote) {
 		if !v.Voter || !v.Dark || len(v.Unwell) > 0 || v.Age > failover.VoteAge {
 			continue
 		}
-		if began, ok := t.unfit[v.Observer]; ok && t.w.loop.Now().Sub(began) > failover.VoteAge+graceMargin {
+		if began, ok := t.unfit[v.Observer]; ok && t.w.loop.Now().Sub(began) > failover.VoteAge+latest+graceMargin {
 			t.w.check.fail("S5", "%s is given up with the vote of %s, whose agent does not work or is alone for %s", domain, v.Observer, t.w.loop.Now().Sub(began))
 		}
 	}

@@ -22,6 +22,9 @@ type pair struct{ observer, site failover.SiteID }
 
 const (
 	truthEvery = time.Second
+	// What a clock may be set by without a jump: probes.Health takes less than two
+	// seconds for a slew.
+	slewed = 3 * time.Second
 	// A way that is open for less than a round of probes may be missed by all.
 	openMissed = 2 * time.Second
 	// seesAtMost is how long a sound observer may reach a site that is given up:
@@ -57,7 +60,7 @@ func (t *truth) follow() {
 func (t *truth) agent(id failover.SiteID, now time.Time) {
 	s := t.w.sites[id]
 	since(t.unfit, id, !s.power || !s.host || !s.agent.lives() || !t.w.log.Quorum(id), now)
-	if before, known := t.skew[id]; known && before != s.skew {
+	if before, known := t.skew[id]; known && (s.skew-before).Abs() > slewed {
 		t.w.check.jumps[id] = now
 	}
 	t.skew[id] = s.skew // at the first look it has always been so
