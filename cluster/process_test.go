@@ -267,15 +267,15 @@ type ears struct {
 	t     *testing.T
 	lines chan said
 	limit <-chan time.Time
-	acked map[string]bool
-	at    map[string]string // what was acknowledged, by index
-	last  string            // index of the last acknowledgement
+	acked map[string]uint64 // indexes
+	at    map[uint64]string // what was acknowledged, by index
+	last  uint64            // the greatest of them; acknowledgements of several processes come in any order
 }
 
 // form starts processes that lead and follow each other.
 func form(t *testing.T, procs []*proc, limit time.Duration) *ears {
 	t.Helper()
-	e := &ears{t: t, lines: make(chan said, 1024), limit: time.After(limit), acked: map[string]bool{}, at: map[string]string{}}
+	e := &ears{t: t, lines: make(chan said, 1024), limit: time.After(limit), acked: map[string]uint64{}, at: map[uint64]string{}}
 	form := "form"
 	for i, p := range procs {
 		p.start(t, e.lines)
@@ -290,20 +290,27 @@ func form(t *testing.T, procs []*proc, limit time.Duration) *ears {
 // ack notes an acknowledgement. Two of one place in the log are two logs.
 func (e *ears) ack(s said) {
 	e.t.Helper()
-	name, index := s.words[1], s.words[2]
-	if other, taken := e.at[index]; taken && other != name {
-		e.t.Fatalf("%s and %s are both acknowledged at %s", other, name, index)
+	name := s.words[1]
+	index, err := strconv.ParseUint(s.words[2], 10, 64)
+	if err != nil {
+		e.t.Fatal(err)
 	}
-	e.acked[name], e.at[index], e.last = true, name, index
+	if other, taken := e.at[index]; taken && other != name {
+		e.t.Fatalf("%s and %s are both acknowledged at %d", other, name, index)
+	}
+	e.acked[name], e.at[index], e.last = index, name, max(e.last, index)
 }
 
-// end demands that every process has all that was acknowledged, and ends them.
+// end demands that every process has all that was acknowledged when it was
+// asked, and ends them. What is acknowledged while they tell may be newer than
+// what some of them have told already.
 func (e *ears) end(procs []*proc) {
 	e.t.Helper()
+	asked := e.last
 	for p, has := range e.dumps(procs) {
 		lost := 0
-		for name := range e.acked {
-			if !has[name] {
+		for name, index := range e.acked {
+			if index <= asked && !has[name] {
 				lost++
 			}
 		}
@@ -345,7 +352,7 @@ func (e *ears) dumps(procs []*proc) map[*proc]map[string]bool {
 	has := map[*proc]map[string]bool{}
 	for _, p := range procs {
 		has[p] = map[string]bool{}
-		p.tell(e.t, "dump "+e.last)
+		p.tell(e.t, fmt.Sprint("dump ", e.last))
 	}
 	for ended := 0; ended < len(procs); {
 		select {
