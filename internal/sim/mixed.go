@@ -19,7 +19,7 @@ const (
 	mixedEnd    = mixedHeal + putRight
 	// putRight is how long after the end of all faults everything must have come
 	// to an end or wait for a person (L2).
-	putRight = 200 * time.Second
+	putRight = 300 * time.Second
 )
 
 // Mixed is a random incident: a site is lost, or nearly, and everything else
