@@ -81,7 +81,11 @@ func checkRuns(_, next *State) error {
 			if other, ok := in[g]; ok && run.State != RunDone {
 				return violated("one operation per guest", "%s is in %s and %s", g, other, id)
 			}
-			in[g] = id
+			// What was taken back and cleaned up holds nobody, in an operation that a
+			// retry of another guest has opened again, either.
+			if _, _, left := run.Current(); left || run.State != RunCancelled {
+				in[g] = id
+			}
 			if err := checkRun(next, op, run); err != nil {
 				return err
 			}
