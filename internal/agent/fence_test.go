@@ -82,6 +82,19 @@ func TestRescueIsNotStartedBesideAHostThatIsBack(t *testing.T) {
 	}
 }
 
+// It may come back between the first look and the request to its fence (simulator, seeds 76 and 288).
+func TestHostThatIsBackIsNotPutOff(t *testing.T) {
+	p := &plug{}
+	r := newRig(t)
+	r.rescue("plug", map[string]agent.Fence{"plug": p}, false)
+	looks := 0
+	r.executor.Answers = func(context.Context, string) bool { looks++; return looks > 1 }
+	r.until("fence failed")
+	if p.puts != 0 || !strings.Contains(r.note(), "answers at") {
+		t.Errorf("put off %d times, note %q; want never, and that it answers", p.puts, r.note())
+	}
+}
+
 func TestWhatProvesThatAHostIsOff(t *testing.T) {
 	broken := errors.New("no route to plug")
 	for _, tc := range []struct {
