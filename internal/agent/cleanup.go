@@ -45,8 +45,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 	case cleanStarts:
 		return j.neverStarted(ctx, cleanDestroy)
 	case cleanDestroy:
-		if j.now.Sub(m.confirmed) > confirmAge {
-			m.phase = cleanConfirm
+		if !j.worded(cleanConfirm) {
 			return j.now, nil
 		}
 		j.call("destroy copy")
@@ -100,12 +99,10 @@ func (j *job) cleanLook(ctx context.Context) (time.Time, *outcome) {
 // cleanTasks tells a restore that still runs from the stub of one that ended.
 func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
-	j.call("look at tasks")
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: j.taskType()})
+	found, ok, err := j.ownTask(ctx, "look at tasks", j.taskType())
 	if err != nil {
 		return j.trouble(err)
 	}
-	found, ok := proxmox.FindTask(tasks, j.taskType(), j.run.VMID, j.w.e.PVE.TokenID(), time.Time{})
 	switch {
 	case ok && found.Running:
 		m.upid, m.phase = found.UPID, cleanCancel

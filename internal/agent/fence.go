@@ -47,8 +47,7 @@ func (j *job) fence(ctx context.Context) (time.Time, *outcome) {
 	case fenceConfirm:
 		return j.confirm(ctx, fencePut)
 	case fencePut:
-		if j.now.Sub(m.confirmed) > confirmAge {
-			m.phase = fenceConfirm
+		if !j.worded(fenceConfirm) {
 			return j.now, nil
 		}
 		// Once more, right before: it may have come back since the first look.

@@ -101,6 +101,18 @@ func (j *job) taskType() string {
 	return "qmrestore"
 }
 
+// ownTask returns the newest task of a type, running or ended, that this agent's
+// own token began for the run's id. why is told as the call's name.
+func (j *job) ownTask(ctx context.Context, why, typ string) (proxmox.TaskStatus, bool, error) {
+	j.call(why)
+	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: typ})
+	if err != nil {
+		return proxmox.TaskStatus{}, false, err
+	}
+	found, ok := proxmox.FindTask(tasks, typ, j.run.VMID, j.w.e.PVE.TokenID(), time.Time{})
+	return found, ok, nil
+}
+
 func (j *job) restore(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	if m.phase == restoreLook && j.step.UPID != "" && !m.looked {
@@ -170,12 +182,10 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 // adopted; ended, it tells what the thing under the id is.
 func (j *job) restoreTasks(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
-	j.call("look at tasks")
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: j.taskType()})
+	found, ok, err := j.ownTask(ctx, "look at tasks", j.taskType())
 	if err != nil {
 		return j.trouble(err)
 	}
-	found, ok := proxmox.FindTask(tasks, j.taskType(), j.run.VMID, j.w.e.PVE.TokenID(), time.Time{})
 	switch {
 	case ok && found.Running:
 		m.upid, m.phase = found.UPID, restorePoll

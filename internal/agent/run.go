@@ -45,8 +45,7 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 	case startConfirm:
 		return j.confirm(ctx, startPost)
 	case startPost:
-		if j.now.Sub(m.confirmed) > confirmAge {
-			m.phase = startConfirm
+		if !j.worded(startConfirm) {
 			return j.now, nil
 		}
 		j.call("post start")
@@ -161,13 +160,12 @@ func (j *job) startTasks(ctx context.Context) (time.Time, *outcome) {
 	if j.kind() == proxmox.CT {
 		kind = "vzstart"
 	}
-	j.call("look at tasks before start")
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: kind})
+	found, ok, err := j.ownTask(ctx, "look at tasks before start", kind)
 	if err != nil {
 		return j.trouble(err)
 	}
 	m.phase = startSeen
-	if found, ok := proxmox.FindTask(tasks, kind, j.run.VMID, j.w.e.PVE.TokenID(), time.Time{}); ok && found.Running {
+	if ok && found.Running {
 		m.upid, m.phase = found.UPID, startPoll
 		return j.soon(), nil
 	}
@@ -199,6 +197,15 @@ func (j *job) confirm(ctx context.Context, next string) (time.Time, *outcome) {
 	}
 	j.w.mem.confirmed, j.w.mem.phase = j.now, next
 	return j.now, nil
+}
+
+// worded says whether the leader's word is new enough, and asks for it again if not.
+func (j *job) worded(ask string) bool {
+	if j.now.Sub(j.w.mem.confirmed) <= confirmAge {
+		return true
+	}
+	j.w.mem.phase = ask
+	return false
 }
 
 func (j *job) startWatch(ctx context.Context) (time.Time, *outcome) {
@@ -283,8 +290,7 @@ const (
 // attempt is enough: what stops again is broken.
 func (j *job) checkStart(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
-	if j.now.Sub(m.confirmed) > confirmAge {
-		m.phase = checkConfirm
+	if !j.worded(checkConfirm) {
 		return j.now, nil
 	}
 	j.call("post start again")

@@ -64,15 +64,6 @@ func (j *job) fatally(format string, args ...any) (time.Time, *outcome) {
 	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(format, args...))}
 }
 
-// worded says whether the leader's word is new enough, and asks for it again if not.
-func (j *job) worded(ask string) bool {
-	if j.now.Sub(j.w.mem.confirmed) <= confirmAge {
-		return true
-	}
-	j.w.mem.phase = ask
-	return false
-}
-
 // shutdown shuts the guest down at home, after the log knows how it was. It does not
 // start with its host any more: it must not run beside its new copy.
 func (j *job) shutdown(ctx context.Context) (time.Time, *outcome) {
