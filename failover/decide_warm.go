@@ -403,7 +403,7 @@ func (k *warmKeeper) choose(g GuestID) *warmTarget {
 // until the PBS there has verified them, while the time is right for that.
 func WarmToVerify(s *State, site SiteID) []RestorePoint {
 	_, host, ok := s.Network.Target(site)
-	if !ok || !host.Restore.Warm.Window.Open(s.Clock) || s.busyAt(site) {
+	if !ok || !host.Restore.Warm.Window.Open(s.Clock) || s.busyAt(site) || !s.warmWaits(site) {
 		return nil
 	}
 	var out []RestorePoint
@@ -414,6 +414,20 @@ func WarmToVerify(s *State, site SiteID) []RestorePoint {
 		}
 	}
 	return out
+}
+
+// warmWaits says whether a target has a newer restore point than its verified ones of any
+// guest that wants a warm copy: without one nothing is to be verified for such copies.
+func (s *State) warmWaits(site SiteID) bool {
+	for g, points := range s.Readiness[site].Ready.Points {
+		if !s.Network.Warm(g) {
+			continue
+		}
+		if newest, verified := warmPoints(points); !newest.Time.Equal(verified.Time) || newest.Volid != verified.Volid {
+			return true
+		}
+	}
+	return false
 }
 
 // WarmIDs returns the ids of the warm copies that stand ready at a site, ascending.

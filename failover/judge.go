@@ -98,6 +98,7 @@ type judge struct {
 	now       time.Time
 	majority  int
 	observers []SiteID                            // that are members, have reported and are believed
+	counted   []bool                              // of observers: its word counts (see counts)
 	excluded  []SiteID                            // of those that have reported
 	seen      map[SiteID]map[SiteID][]Observation // site → observer
 	policies  map[SiteID]network.Policy           // see levels
@@ -112,15 +113,16 @@ func newJudge(s *State, now time.Time) judge {
 		}
 		if s.believes(observer) {
 			j.observers = append(j.observers, observer)
+			j.counted = append(j.counted, j.counts(s.Reports[observer]))
 		} else {
 			j.excluded = append(j.excluded, observer)
 		}
 		for rest := s.Reports[observer].Report.Observations; len(rest) > 0; {
 			// The observations of a site stand together in a report: nothing is copied.
 			site := rest[0].Site
-			n := slices.IndexFunc(rest, func(o Observation) bool { return o.Site != site })
-			if n < 0 {
-				n = len(rest)
+			n := 1
+			for n < len(rest) && rest[n].Site == site {
+				n++
 			}
 			if j.seen[site] == nil {
 				j.seen[site] = map[SiteID][]Observation{}
@@ -216,17 +218,12 @@ func known(obs []Observation) []Observation {
 // filter returns the observations to keep: the very list when it keeps all, so
 // nobody may write to it.
 func filter(all []Observation, keep func(Observation) bool) []Observation {
-	n := 0
-	for _, o := range all {
-		if keep(o) {
-			n++
-		}
-	}
-	if n == len(all) {
+	i := slices.IndexFunc(all, func(o Observation) bool { return !keep(o) })
+	if i < 0 {
 		return all
 	}
-	out := make([]Observation, 0, n)
-	for _, o := range all {
+	out := append(make([]Observation, 0, len(all)-1), all[:i]...)
+	for _, o := range all[i+1:] {
 		if keep(o) {
 			out = append(out, o)
 		}
@@ -346,8 +343,8 @@ func (j judge) ownVote(id SiteID) int {
 // presentVoters counts the voters besides the judged site's whose word counts.
 func (j judge) presentVoters(id SiteID) int {
 	n := 0
-	for _, observer := range j.observers {
-		if observer != id && j.s.Members[observer].Voter && j.counts(j.s.Reports[observer]) {
+	for i, observer := range j.observers {
+		if observer != id && j.counted[i] && j.s.Members[observer].Voter {
 			n++
 		}
 	}

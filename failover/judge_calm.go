@@ -35,15 +35,16 @@ func (j judge) calm(site SiteID) (observers int, calm bool) {
 	if j.presentVoters(site) < j.majority-j.ownVote(site) {
 		return 0, false
 	}
-	for _, observer := range j.observers {
-		obs := j.seen[site][observer]
-		if observer == site || len(obs) == 0 || !j.counts(j.s.Reports[observer]) {
+	seen := j.seen[site]
+	for i, observer := range j.observers {
+		if observer == site || !j.counted[i] {
 			continue
 		}
-		n, mesh := 0, false
-		for _, o := range obs {
+		n, mesh, obs := 0, false, seen[observer]
+		for k := range obs {
+			o := &obs[k]
 			switch {
-			case !outside(o):
+			case !outside(*o):
 				continue
 			case o.Seen == SeenUp:
 				n++
@@ -73,18 +74,19 @@ func (j judge) calmSite(id SiteID, observers int) Verdict {
 // calmHost is the verdict of a host of a site that is calm.
 func (j judge) calmHost(site SiteID, h HostID, back bool) Verdict {
 	v := Verdict{Domain: HostDomain(h), Site: site, Cause: CauseUnknown, Back: back}
-	suffix := ":" + string(h)
-	for _, observer := range j.observers {
-		if observer == site || !j.counts(j.s.Reports[observer]) {
+	suffix, seen := ":"+string(h), j.seen[site]
+	for i, observer := range j.observers {
+		if observer == site || !j.counted[i] {
 			continue
 		}
-		any, sees := false, false
-		for _, o := range j.seen[site][observer] {
-			if !outside(o) || !strings.HasSuffix(o.Target, suffix) {
+		any, sees, obs := false, false, seen[observer]
+		for k := range obs {
+			o := &obs[k]
+			if !strings.HasSuffix(o.Target, suffix) || !outside(*o) {
 				continue
 			}
 			any, sees = true, sees || o.Seen.Alive()
-			if o.Target == "pve"+suffix || o.Target == "pbs"+suffix {
+			if kind := strings.TrimSuffix(o.Target, suffix); kind == "pve" || kind == "pbs" {
 				v.Cause = CauseUp
 			}
 		}
@@ -104,13 +106,14 @@ func (j judge) calmHost(site SiteID, h HostID, back bool) Verdict {
 // lasted counts the observers whose word counts that have seen something of a
 // site, of the targets with a suffix, without a break for return_after.
 func (j judge) lasted(site SiteID, suffix string) int {
-	n, least := 0, j.s.Network.Policy.ReturnAfter.D()
-	for _, observer := range j.observers {
-		if observer == site || !j.counts(j.s.Reports[observer]) {
+	n, least, seen := 0, j.s.Network.Policy.ReturnAfter.D(), j.seen[site]
+	for i, observer := range j.observers {
+		if observer == site || !j.counted[i] {
 			continue
 		}
-		for _, o := range j.seen[site][observer] {
-			if outside(o) && o.Seen.Alive() && o.For >= least && strings.HasSuffix(o.Target, suffix) {
+		obs := seen[observer]
+		for k := range obs {
+			if o := &obs[k]; o.For >= least && outside(*o) && o.Seen.Alive() && strings.HasSuffix(o.Target, suffix) {
 				n++
 				break
 			}

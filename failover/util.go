@@ -2,14 +2,14 @@ package failover
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strings"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // sortedKeys is how every loop of this package walks a map: nothing that is
 // replicated or shown may depend on map order.
-func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return network.SortedKeys(m) }
 
 // because builds a Reason from a code and pairs of argument name and value.
 func because(code string, pairs ...string) Reason {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // Pauses of the leader's loop. State changes wake it; the tick only moves
@@ -112,7 +113,7 @@ func (l *Leader) memberChange(s *failover.State) failover.Command {
 	if len(have) == 0 {
 		return nil // the configuration could not be read
 	}
-	for _, site := range slices.Sorted(maps.Keys(s.Members)) {
+	for _, site := range network.SortedKeys(s.Members) {
 		if !have[site] {
 			return failover.RemoveMember{Site: site}
 		}

@@ -2,20 +2,34 @@ package network
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 	"time"
 )
 
+// SortedKeys returns the keys of a map in order: nothing that is replicated or
+// shown may depend on map order. It allocates once, unlike slices.Sorted of
+// maps.Keys: the leader walks dozens of small maps several times a second.
+func SortedKeys[M ~map[K]V, K cmp.Ordered, V any](m M) []K {
+	if len(m) == 0 {
+		return nil
+	}
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
 // SiteIDs returns the declared sites in order.
-func (s *Spec) SiteIDs() []SiteID { return slices.Sorted(maps.Keys(s.Sites)) }
+func (s *Spec) SiteIDs() []SiteID { return SortedKeys(s.Sites) }
 
 // GuestIDs returns the declared guests in order.
-func (s *Spec) GuestIDs() []GuestID { return slices.Sorted(maps.Keys(s.Guests)) }
+func (s *Spec) GuestIDs() []GuestID { return SortedKeys(s.Guests) }
 
 // HostIDs returns the site's hosts in order.
-func (s Site) HostIDs() []HostID { return slices.Sorted(maps.Keys(s.Hosts)) }
+func (s Site) HostIDs() []HostID { return SortedKeys(s.Hosts) }
 
 // SiteOf returns the site that a host stands at, or "".
 func (s *Spec) SiteOf(h HostID) SiteID {
@@ -36,24 +50,24 @@ func (s *Spec) Home(g GuestID) SiteID { return s.SiteOf(s.Guests[g].Host) }
 
 // Target returns the host of a site that may receive guests.
 func (s *Spec) Target(site SiteID) (HostID, Host, bool) {
-	st := s.Sites[site]
-	for _, id := range st.HostIDs() {
-		if h := st.Hosts[id]; h.Restore != nil && h.PVE != nil && h.Owner == OwnerRaoull {
-			return id, h, true
-		}
-	}
-	return "", Host{}, false
+	return s.Sites[site].first(func(h Host) bool { return h.Restore != nil && h.PVE != nil && h.Owner == OwnerRaoull })
 }
 
 // Store returns the site's host with a PBS of Raoull's.
 func (s *Spec) Store(site SiteID) (HostID, Host, bool) {
-	st := s.Sites[site]
-	for _, id := range st.HostIDs() {
-		if h := st.Hosts[id]; h.PBS != nil && h.Owner == OwnerRaoull {
-			return id, h, true
+	return s.Sites[site].first(func(h Host) bool { return h.PBS != nil && h.Owner == OwnerRaoull })
+}
+
+// first returns the first host by name that is such a one.
+func (s Site) first(such func(Host) bool) (HostID, Host, bool) {
+	var id HostID
+	found := false
+	for h, host := range s.Hosts {
+		if such(host) && (!found || h < id) {
+			id, found = h, true
 		}
 	}
-	return "", Host{}, false
+	return id, s.Hosts[id], found
 }
 
 // Dual says whether a site has two independent ways to the internet.
