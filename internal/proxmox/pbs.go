@@ -3,13 +3,16 @@ package proxmox
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -19,6 +22,9 @@ type PBS struct {
 	base   string
 	store  string
 	token  string
+
+	mu       sync.Mutex
+	listings map[string]listing // by path; see Snapshots
 }
 
 var datastoreText = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]*$`)
@@ -64,26 +70,27 @@ func (b *PBS) do(ctx context.Context, c call, params map[string]any) (json.RawMe
 		return nil, outcome(c, err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	// authTransport has read the body whole and seen that it is an object with "data".
-	var answer struct {
-		Data json.RawMessage `json:"data"`
+	answer, ok := res.Body.(*envelope)
+	if !ok {
+		return nil, c.bad("not read by this client's transport")
 	}
-	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
-		return nil, c.bad("%s", clip(err.Error(), maxMessage))
-	}
-	return answer.Data, nil
+	return answer.data, nil
 }
 
 func (b *PBS) get(ctx context.Context, op, path string, query url.Values, v any) (call, error) {
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	c := call{op: op, method: http.MethodGet, path: path}
+	c := call{op: op, method: http.MethodGet, path: withQuery(path, query)}
 	data, err := b.do(ctx, c, nil)
 	if err != nil {
 		return c, err
 	}
 	return c, decode(c, data, v)
+}
+
+func withQuery(path string, query url.Values) string {
+	if len(query) == 0 {
+		return path
+	}
+	return path + "?" + query.Encode()
 }
 
 func (b *PBS) storePath(rest string) string {
@@ -164,7 +171,8 @@ type wireSnapshot struct {
 
 // Snapshots lists the snapshots of a namespace ("" = the root), of all guests or, with kind and id, of one (kind ""
 // and id 0 = all). Unfinished ones are listed too: see Usable. Backups of hosts, and those whose id is not a guest id,
-// are left out. Without Datastore.Audit on the namespace only the token's own are listed.
+// are left out. Without Datastore.Audit on the namespace only the token's own are listed. An answer that is the same as the last one is
+// not decoded again: callers leave the snapshots' files as they are.
 func (b *PBS) Snapshots(ctx context.Context, ns string, kind Kind, id int) ([]Snapshot, error) {
 	op := "list snapshots of datastore " + b.store + " namespace " + strconv.Quote(ns)
 	query := url.Values{}
@@ -180,9 +188,44 @@ func (b *PBS) Snapshots(ctx context.Context, ns string, kind Kind, id int) ([]Sn
 	if id != 0 {
 		query.Set("backup-id", strconv.Itoa(id))
 	}
-	var rows []wireSnapshot
-	c, err := b.get(ctx, op, b.storePath("/snapshots"), query, &rows)
+	c := call{op: op, method: http.MethodGet, path: withQuery(b.storePath("/snapshots"), query)}
+	data, err := b.do(ctx, c, nil)
 	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	b.mu.Lock()
+	known := b.listings[c.path]
+	b.mu.Unlock()
+	if known.sum == sum && known.all != nil {
+		return slices.Clone(known.all), nil
+	}
+	all, err := snapshotsOf(c, data, ns)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.listings == nil || len(b.listings) >= maxListings {
+		b.listings = map[string]listing{}
+	}
+	b.listings[c.path] = listing{sum: sum, all: all}
+	return slices.Clone(all), nil
+}
+
+// maxListings is how many listings a client remembers: a few times the namespaces of a network.
+const maxListings = 256
+
+// listing is what was read from an answer with this hash: between two backups a listing of thousands of
+// snapshots stays as it is, and is asked for every minute.
+type listing struct {
+	sum [sha256.Size]byte
+	all []Snapshot
+}
+
+func snapshotsOf(c call, data json.RawMessage, ns string) ([]Snapshot, error) {
+	var rows []wireSnapshot
+	if err := decode(c, data, &rows); err != nil {
 		return nil, err
 	}
 	all := make([]Snapshot, 0, len(rows))

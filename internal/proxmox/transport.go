@@ -156,10 +156,11 @@ func (t *authTransport) roundTrip(r *http.Request) (*http.Response, error) {
 		e.Err = err
 		return nil, e
 	}
-	if err := t.checkEnvelope(c, body); err != nil {
+	data, err := t.checkEnvelope(c, body)
+	if err != nil {
 		return nil, err
 	}
-	res.Body = io.NopCloser(bytes.NewReader(body))
+	res.Body = &envelope{Reader: bytes.NewReader(body), data: data}
 	res.ContentLength = int64(len(body))
 	return res, nil
 }
@@ -214,25 +215,34 @@ func (t *authTransport) statusError(c call, res *http.Response, body []byte) *Er
 	return e
 }
 
-// checkEnvelope demands what every success of PVE and PBS has: a JSON object with "data".
-func (t *authTransport) checkEnvelope(c call, body []byte) error {
+// envelope is the body of an answer that is known to be an object with "data".
+type envelope struct {
+	*bytes.Reader
+	data json.RawMessage
+}
+
+// Close implements io.Closer.
+func (*envelope) Close() error { return nil }
+
+// checkEnvelope demands what every success of PVE and PBS has: a JSON object with "data", which it returns.
+func (t *authTransport) checkEnvelope(c call, body []byte) (json.RawMessage, error) {
 	if len(body) > maxAnswer {
-		return c.bad("longer than %d MiB", maxAnswer>>20)
+		return nil, c.bad("longer than %d MiB", maxAnswer>>20)
 	}
 	var answer struct {
 		Data json.RawMessage `json:"data"`
 	}
 	if err := json.Unmarshal(body, &answer); err != nil {
 		if len(bytes.TrimSpace(body)) == 0 {
-			return c.bad("empty body")
+			return nil, c.bad("empty body")
 		}
 		// The parser's own text may quote the body; the excerpt is what is safe to show.
-		return c.bad("no JSON object: %q", t.clean(string(body), maxExcerpt))
+		return nil, c.bad("no JSON object: %q", t.clean(string(body), maxExcerpt))
 	}
 	if answer.Data == nil {
-		return c.bad("no \"data\" in %q", t.clean(string(body), maxExcerpt))
+		return nil, c.bad("no \"data\" in %q", t.clean(string(body), maxExcerpt))
 	}
-	return nil
+	return answer.Data, nil
 }
 
 // clean makes a foreign text fit for an error: one line, printable, without our secret, of at most limit bytes.

@@ -9,7 +9,7 @@ import (
 // TestMain spares the collector: a run makes much garbage and holds little.
 func TestMain(m *testing.M) {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(800)
 	}
 	os.Exit(m.Run())
 }
