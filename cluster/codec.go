@@ -104,6 +104,7 @@ var commandTypes = []commandType{
 	row[failover.IncludeObserver](30, "include-observer", 1),
 	row[failover.BeginWarm](31, "begin-warm", 1),
 	row[failover.DropWarm](32, "drop-warm", 1),
+	row[failover.ReportCopies](33, "report-copies", 1),
 	row[failover.HoldName](40, "hold-name", 1),
 	row[failover.ReleaseName](41, "release-name", 1),
 	row[failover.CreateToken](60, "create-token", 1),

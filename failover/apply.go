@@ -129,7 +129,11 @@ func (c Report) apply(s *State, st Stamp) error {
 	if differs {
 		before = s.Exposed()
 	}
-	s.Reports[c.Observer] = StoredReport{Report: c, Stamp: st}
+	back := old.Back
+	if !ok || st.At.Sub(old.Stamp.At) >= silentFor {
+		back = st
+	}
+	s.Reports[c.Observer] = StoredReport{Report: c, Stamp: st, Back: back}
 	s.sight(old.Report, c, st)
 	if differs {
 		s.exposures(before, st)

@@ -152,6 +152,7 @@ func (s *State) prune() {
 	maps.DeleteFunc(s.Domains, func(d DomainID, _ Domain) bool { return s.knownDomain(d) != nil })
 	maps.DeleteFunc(s.Blocks, func(d DomainID, _ Block) bool { return s.knownDomain(d) != nil })
 	maps.DeleteFunc(s.Readiness, func(site SiteID, _ StoredReady) bool { return gone(site) })
+	maps.DeleteFunc(s.Copies, func(site SiteID, _ StoredCopies) bool { return gone(site) })
 	maps.DeleteFunc(s.Sighted, func(site SiteID, _ Sightings) bool { return gone(site) })
 	maps.DeleteFunc(s.Cursors, func(site SiteID, _ int) bool { return gone(site) })
 	maps.DeleteFunc(s.Resting, func(d DomainID, _ Rest) bool { return s.knownDomain(d) != nil })

@@ -10,6 +10,7 @@ func NewState() *State {
 		Reports:     map[SiteID]StoredReport{},
 		Readiness:   map[SiteID]StoredReady{},
 		Sighted:     map[SiteID]Sightings{},
+		Copies:      map[SiteID]StoredCopies{},
 		Domains:     map[DomainID]Domain{},
 		Guests:      map[GuestID]Placement{},
 		Ops:         map[OpID]Operation{},
@@ -38,6 +39,7 @@ func (s *State) Clone() *State {
 	c.Reports = maps.Clone(s.Reports)
 	c.Readiness = maps.Clone(s.Readiness)
 	c.Sighted = maps.Clone(s.Sighted)
+	c.Copies = maps.Clone(s.Copies)
 	c.Domains = maps.Clone(s.Domains)
 	c.Guests = maps.Clone(s.Guests)
 	c.Ops = maps.Clone(s.Ops)

@@ -102,6 +102,11 @@ const (
 	CodeAwayLong     = "WWW-1345"
 	CodeUnreached    = "WWW-1346"
 
+	CodeBranchOff     = "WWW-1360"
+	CodeBranchRan     = "WWW-1361"
+	CodeBranchBooted  = "WWW-1362"
+	CodeBranchStopped = "WWW-1363"
+
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"
 	CodeBackedUp  = "WWW-1352"

@@ -73,6 +73,7 @@ type State struct {
 	Reports   map[SiteID]StoredReport `json:"reports"`
 	Readiness map[SiteID]StoredReady  `json:"readiness"`
 	Sighted   map[SiteID]Sightings    `json:"sighted,omitempty"`
+	Copies    map[SiteID]StoredCopies `json:"copies,omitempty"` // of guests that have moved, as each site's agent sees them
 	Domains   map[DomainID]Domain     `json:"domains"`
 	Guests    map[GuestID]Placement   `json:"guests"`
 	Ops       map[OpID]Operation      `json:"ops"`
@@ -157,6 +158,7 @@ type Observation struct {
 type StoredReport struct {
 	Report Report `json:"report"`
 	Stamp  Stamp  `json:"stamp"`
+	Back   Stamp  `json:"back,omitzero"` // of the first one after a silence
 }
 
 // StoredReady is a target's newest readiness and where it stands in the log.
@@ -241,7 +243,10 @@ type Placement struct {
 	Since   Stamp        `json:"since"`          // of the phase
 	Point   RestorePoint `json:"point,omitzero"` // what an away copy was restored from
 	// Parked: the home copy was shut down for this move and is no branch of its own.
-	Parked bool `json:"parked,omitempty"`
+	Parked bool      `json:"parked,omitempty"`
+	Owned  time.Time `json:"owned,omitzero"`   // when the epoch was born
+	Former []Place   `json:"former,omitempty"` // it was owned there, home apart, oldest first; replaced, never edited in place
+	Branch *Branch   `json:"branch,omitempty"` // the copy that was left last; replaced, never edited in place
 }
 
 // Pause disarms automatic failover, of one site or of all.

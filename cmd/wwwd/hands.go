@@ -110,7 +110,11 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,
 	}
+	copies := &agent.Copies{
+		Site: d.conf.Site, Log: d.node, Hosts: h.eyes(pve, executor.Hands), Every: readyEvery(d.conf), Clock: d.clock, Logger: logger,
+	}
 	g.Go(func() error { drive.Run(ctx, d.node, readiness); return nil })
+	g.Go(func() error { drive.Run(ctx, d.node, copies); return nil })
 	workers := drive.Crew[*agent.Worker, string]{
 		Members: executor.Workers,
 		Key:     func(w *agent.Worker) string { return w.Name() },
@@ -180,6 +184,23 @@ func (h *siteHands) others() []agent.Other {
 			o.PVE, o.Err = proxmox.NewPVE(conf)
 		}
 		out = append(out, o)
+	}
+	return out
+}
+
+// eyes are the PVEs of this site on which the agent may look at guests.
+func (h *siteHands) eyes(own *proxmox.PVE, hands map[network.HostID]agent.Hand) map[network.HostID]*proxmox.PVE {
+	out := map[network.HostID]*proxmox.PVE{}
+	for _, o := range h.others() {
+		if o.PVE != nil {
+			out[o.Host] = o.PVE
+		}
+	}
+	for id, hand := range hands {
+		out[id] = hand.PVE
+	}
+	if id, _, ok := h.d.node.State().Network.Target(h.d.conf.Site); ok {
+		out[id] = own
 	}
 	return out
 }

@@ -203,6 +203,30 @@ var decisions = map[string]Message{
 		Impact:  "None for the users; what was written at home since the restore point is only there.",
 		Look:    "wwwctl guests GUEST", Do: "Keep both. Decide with the structure which copy goes on.",
 	},
+	"WWW-1360": {
+		Severity: Info, Title: "the copy that was left is off", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] is off",
+		Meaning: "Its site is back. Only what was written in it after the restore point is nowhere else.",
+		Impact:  "None for the users.", Look: "wwwctl guests GUEST", Do: "Nothing. Keep its disks until failback.",
+	},
+	"WWW-1361": {
+		Severity: Warning, Word: "two-copies-run", Title: "two copies run",
+		Text:    "{guest}: the copy that it left[ at {site}][ ({host}: {id})] runs, and may have users",
+		Meaning: "It ran while its site was cut off, or a person has started it. Names point to the other copy; whoever uses the site's own network may still reach this one.",
+		Impact:  "What is written in one copy is not in the other. Both are kept, nothing is stopped.",
+		Look:    "wwwctl guests GUEST",
+		Do:      "Ask the structure which copy its people use. Do not restore and do not delete anything.",
+	},
+	"WWW-1362": {
+		Severity: Info, Title: "the copy that was left has started with its host", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] has started with its host",
+		Meaning: "It was off during the outage. The host started it, since it does so with each start.",
+		Impact:  "Names point to the other copy. On Raoull's hosts it is shut down cleanly; on a structure's host only if on_return says stop.",
+		Look:    "wwwctl guests GUEST", Do: "Nothing.",
+	},
+	"WWW-1363": {
+		Severity: Info, Title: "the copy that was left is shut down", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] was shut down cleanly and starts with its host no more",
+		Meaning: "It had started with its host after the outage. Its disks are untouched.",
+		Impact:  "None for the users.", Look: "wwwctl guests GUEST", Do: "Nothing. Failback sets back how it starts.",
+	},
 	"WWW-1331": {
 		Severity: Info, Title: "waits for another guest", Text: "after {for}",
 		Meaning: "Its dependencies come first.", Impact: "Delay.", Look: "wwwctl op show OP", Do: "Nothing.",

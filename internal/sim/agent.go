@@ -191,7 +191,7 @@ func (a *Agent) changed(quiet bool) {
 	if quiet {
 		return
 	}
-	for _, name := range []string{"crew", "readiness"} {
+	for _, name := range []string{"crew", "readiness", "copies"} {
 		if actor := l.actors[name]; actor != nil {
 			actor.Wake()
 		}
@@ -272,6 +272,11 @@ func (l *life) openHands() error {
 	readiness := &agent.Readiness{
 		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: a.w.opts.ReadyEvery, Logger: l.logger,
 	}
+	copies := &agent.Copies{
+		Site: a.site.name, Log: log, Every: a.w.opts.ReadyEvery, Clock: l.clock, Logger: l.logger,
+		Hosts: map[failover.HostID]*proxmox.PVE{structureHost(a.site.name): home, raoullHost(a.site.name): pve},
+	}
+	l.act("copies", func(now time.Time) time.Time { return copies.Step(background(), now) })
 	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
 	l.act("crew", l.crew)
 	return nil

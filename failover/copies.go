@@ -1,0 +1,238 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// ReportCopies carries what one agent sees of the copies, on its own site's
+// machines, of guests that have moved.
+type ReportCopies struct {
+	Copies SiteCopies `json:"copies"`
+}
+
+// SiteCopies is what the agent of a site sees of them. A copy that is not
+// there any more is not in it.
+type SiteCopies struct {
+	Site   SiteID `json:"site"`
+	Copies []Copy `json:"copies,omitempty"` // in the order of CopiesAt
+	AsOf   uint64 `json:"as_of,omitempty"`  // index of the State that the reader had when it began
+}
+
+// Copy is one copy of a guest as it stands on a host. Its times are the log's.
+type Copy struct {
+	Place
+	Guest   GuestID   `json:"guest"`
+	Running bool      `json:"running,omitempty"`
+	Since   time.Time `json:"since,omitzero"`   // it runs since
+	Booted  time.Time `json:"booted,omitzero"`  // its host runs since; zero: the host does not tell
+	OnBoot  bool      `json:"onboot,omitempty"` // it starts with its host
+	Unread  string    `json:"unread,omitempty"` // why nothing is known of it: its host does not answer, say
+}
+
+// Place is where a copy of a guest stands, and the epoch in which it was its
+// guest's owner; the zero Epoch is that of a home copy before anything moved.
+type Place struct {
+	Site  SiteID `json:"site"`
+	Host  HostID `json:"host"`
+	VMID  int    `json:"vmid"`
+	Epoch Epoch  `json:"epoch,omitzero"`
+}
+
+// same says whether two places are one, whatever the epoch.
+func (p Place) same(o Place) bool { return p.Site == o.Site && p.Host == o.Host && p.VMID == o.VMID }
+
+// StoredCopies is a site's newest word on its copies and where it stands in the log.
+type StoredCopies struct {
+	Copies SiteCopies `json:"copies"`
+	Stamp  Stamp      `json:"stamp"`
+}
+
+// GuestCopy is a copy, whether it is superseded, and when it was seen.
+type GuestCopy struct {
+	Copy
+	Superseded bool  `json:"superseded"`
+	Seen       Stamp `json:"seen"`
+}
+
+// Branch is what is known of the newest copy of a guest that was superseded:
+// its data and that of the copy which serves have parted.
+type Branch struct {
+	Place
+	Reason  Reason    `json:"reason"`            // CodeBranchOff, CodeBranchRan, CodeBranchBooted, CodeBranchStopped
+	At      Stamp     `json:"at"`                // of the reason
+	Since   time.Time `json:"since,omitzero"`    // the copy runs since; zero: it is off
+	LastRun time.Time `json:"last_run,omitzero"` // when it was last seen to run
+	// Stopped is when our agent had shut it down; OnBoot is how it found it, for who brings it back.
+	Stopped Stamp `json:"stopped,omitzero"`
+	OnBoot  bool  `json:"onboot,omitempty"`
+}
+
+// maxFormer bounds the places that a guest has left, its home not counted.
+const maxFormer = 8
+
+// Now is where a guest is its owner's.
+func (p Placement) Now() Place {
+	return Place{Site: p.Owner, Host: p.Host, VMID: p.VMID, Epoch: p.Epoch}
+}
+
+// HomePlace is the place of a guest's home copy, as declared.
+func (s *State) HomePlace(g GuestID) Place {
+	return Place{Site: s.Network.Home(g), Host: s.Network.Guests[g].Host, VMID: s.Network.Guests[g].ID}
+}
+
+// superseded lists the places of a guest's copies that own it no more, the one
+// that was left last first.
+func (s *State) superseded(g GuestID) []Place {
+	p := s.Guests[g]
+	if p.Epoch == (Epoch{}) {
+		return nil
+	}
+	var out []Place
+	for _, f := range slices.Backward(p.Former) {
+		if !f.same(p.Now()) {
+			out = append(out, f)
+		}
+	}
+	if home := s.HomePlace(g); !home.same(p.Now()) && !slices.ContainsFunc(out, home.same) {
+		out = append(out, home)
+	}
+	return out
+}
+
+// CopiesAt lists the copies that the agent of a site is to look at: of every
+// guest that has moved, the one that owns it and those that did.
+func (s *State) CopiesAt(site SiteID) []Copy {
+	if s.Network == nil {
+		return nil
+	}
+	var out []Copy
+	for _, g := range sortedKeys(s.Guests) {
+		old := s.superseded(g)
+		if len(old) == 0 {
+			continue
+		}
+		for _, place := range append([]Place{s.Guests[g].Now()}, old...) {
+			if place.Site == site {
+				out = append(out, Copy{Guest: g, Place: place})
+			}
+		}
+	}
+	return out
+}
+
+// CopiesOf returns the copies of a guest as their agents last saw them, the
+// owner's first. A guest that never moved has none here.
+func (s *State) CopiesOf(g GuestID) []GuestCopy {
+	var out []GuestCopy
+	now := s.Guests[g].Now()
+	for _, site := range sortedKeys(s.Copies) {
+		for _, c := range s.Copies[site].Copies.Copies {
+			if c.Guest != g {
+				continue
+			}
+			seen := GuestCopy{Copy: c, Superseded: !c.same(now), Seen: s.Copies[site].Stamp}
+			if !seen.Superseded {
+				out = slices.Insert(out, 0, seen)
+			} else {
+				out = append(out, seen)
+			}
+		}
+	}
+	return out
+}
+
+func (c ReportCopies) apply(s *State, st Stamp) error {
+	if s.Network == nil {
+		return reject(CodeNoNetwork)
+	}
+	if _, ok := s.Network.Sites[c.Copies.Site]; !ok {
+		return reject(CodeUnknownSite, "site", string(c.Copies.Site))
+	}
+	for _, seen := range c.Copies.Copies {
+		if seen.Site != c.Copies.Site {
+			return reject(CodeInvalid, "what", fmt.Sprintf("a copy at %s, told by %s", seen.Site, c.Copies.Site))
+		}
+	}
+	if len(c.Copies.Copies) == 0 {
+		delete(s.Copies, c.Copies.Site)
+		return nil
+	}
+	s.Copies[c.Copies.Site] = StoredCopies{Copies: c.Copies, Stamp: st}
+	for _, seen := range c.Copies.Copies {
+		s.branch(seen, st)
+	}
+	return nil
+}
+
+// branch draws the consequences of what was seen of the copy that was
+// superseded last. What an agent saw before it knew of that says nothing.
+func (s *State) branch(seen Copy, st Stamp) {
+	p, ok := s.Guests[seen.Guest]
+	old := s.superseded(seen.Guest)
+	if !ok || seen.Unread != "" || len(old) == 0 || !old[0].same(seen.Place) {
+		return
+	}
+	b := Branch{Place: old[0]}
+	if p.Branch != nil && p.Branch.same(old[0]) {
+		b = *p.Branch
+	}
+	b.Since = time.Time{}
+	if seen.Running {
+		b.Since, b.LastRun = seen.Since, st.At
+	}
+	code := s.branchCode(seen, b, p)
+	news := b.Reason.Code != code
+	if news {
+		b.Reason, b.At = because(code, "guest", string(seen.Guest), "site", string(seen.Site), "host", string(seen.Host), "id", fmt.Sprint(seen.VMID)), st
+	}
+	p.Branch = &b
+	s.Guests[seen.Guest] = p
+	if news {
+		s.event(st, b.Reason, Event{Guest: seen.Guest, Site: seen.Site})
+	}
+}
+
+// branchCode says what became of a superseded copy.
+func (s *State) branchCode(seen Copy, b Branch, p Placement) string {
+	switch {
+	case !seen.Running && b.Stopped.Index != 0:
+		return CodeBranchStopped
+	case !seen.Running:
+		return CodeBranchOff
+	case s.bootedSince(seen, p):
+		return CodeBranchBooted
+	}
+	return CodeBranchRan
+}
+
+// autostartWithin is how long after its host's start a guest may have started
+// and count as started with it.
+const autostartWithin = 10 * time.Minute
+
+// bootedSince says whether a superseded copy was off when its guest became
+// another site's, and started only as its host came back: it has no users but
+// of the last minutes. One whose host does not say since when it runs, one that
+// ran in a site that was cut off, and one that a person started are none.
+func (s *State) bootedSince(c Copy, p Placement) bool {
+	if p.Owned.IsZero() || c.Booted.IsZero() || !c.Booted.After(p.Owned) || !c.Since.After(p.Owned) {
+		return false
+	}
+	back := s.Reports[c.Site].Back
+	inTime := c.Since.Sub(c.Booted) <= autostartWithin
+	return inTime && back.Index != 0 && back.At.After(p.Owned) && back.At.Sub(c.Since) <= autostartWithin
+}
+
+// silentFor is how long an agent's reports stay away before the next one is its
+// coming back.
+const silentFor = time.Minute
+
+// leave remembers the place that a guest leaves for another one.
+func (s *State) leave(g GuestID, p *Placement, st Stamp) {
+	if now := p.Now(); !now.same(s.HomePlace(g)) {
+		p.Former = append(slices.Clone(p.Former), now)
+		p.Former = p.Former[max(0, len(p.Former)-maxFormer):]
+	}
+	p.Owned, p.Branch = st.At, nil
+}
