@@ -50,9 +50,8 @@ func (s *State) TokenCurrent(t Token) error {
 	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
 	}
-	p, from := s.Guests[t.Guest], run.Source
-	if t.Step == StepShutdown && (run.Admitted == 0 || p.Owner != from.Site || p.Epoch != from.Epoch) || t.Step == StepRevive && !s.mayRevive(run) {
-		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", from.Epoch.String())
+	if t.Step == StepShutdown && !s.mayShutDown(op, run) || t.Step == StepRevive && !s.mayRevive(run) {
+		return reject(CodeStaleToken, "guest", string(t.Guest), "have", s.Guests[t.Guest].Epoch.String(), "got", run.Source.Epoch.String())
 	}
 	if t.Step == StepCleanup && run.Owned() {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "owned")
@@ -128,8 +127,12 @@ func (c StepMoved) checkMove(step Step) error {
 
 // moved draws the consequences of a step's move for its guest.
 func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st Stamp) {
-	if op.Kind == KindWarm {
+	switch op.Kind {
+	case KindWarm:
 		movedWarm(run, c)
+		return
+	case KindReturn:
+		s.stoodDown(run, c, st)
 		return
 	}
 	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
@@ -326,7 +329,7 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	run := op.Guests[g]
 	step, _, left := run.Current()
 	switch {
-	case run.State != RunStuck || !left || step.ID == StepCleanup || step.ID == StepRevive || !s.stillStuckIn(op, g):
+	case op.Kind == KindReturn || run.State != RunStuck || !left || step.ID == StepCleanup || step.ID == StepRevive || !s.stillStuckIn(op, g):
 		return nil
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
@@ -370,6 +373,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	p.Parked = op.Kind == KindSwitchover
 	s.Guests[c.Token.Guest] = p
 	s.dropRevives(c.Token.Guest, st)
+	s.dropReturns(c.Token.Guest, st)
 	s.ownWarm(run)
 	s.event(st, because(CodeOwned, "guest", string(c.Token.Guest), "site", string(p.Owner), "epoch", p.Epoch.String()),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})

@@ -106,6 +106,7 @@ const (
 	CodeBranchRan     = "WWW-1361"
 	CodeBranchBooted  = "WWW-1362"
 	CodeBranchStopped = "WWW-1363"
+	CodeReturnBegun   = "WWW-1364"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

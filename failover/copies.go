@@ -64,9 +64,11 @@ type Branch struct {
 	At      Stamp     `json:"at"`                // of the reason
 	Since   time.Time `json:"since,omitzero"`    // the copy runs since; zero: it is off
 	LastRun time.Time `json:"last_run,omitzero"` // when it was last seen to run
-	// Stopped is when our agent had shut it down; OnBoot is how it found it, for who brings it back.
+	// Stopped is when our agent had shut it down. OnBoot says whether it starts with its
+	// host; after Stopped how it was found, for who brings it back.
 	Stopped Stamp `json:"stopped,omitzero"`
 	OnBoot  bool  `json:"onboot,omitempty"`
+	Op      OpID  `json:"op,omitempty"` // that shuts it down, or did
 }
 
 // maxFormer bounds the places that a guest has left, its home not counted.
@@ -161,14 +163,14 @@ func (c ReportCopies) apply(s *State, st Stamp) error {
 	}
 	s.Copies[c.Copies.Site] = StoredCopies{Copies: c.Copies, Stamp: st}
 	for _, seen := range c.Copies.Copies {
-		s.branch(seen, st)
+		s.branch(seen, c.Copies.AsOf, st)
 	}
 	return nil
 }
 
 // branch draws the consequences of what was seen of the copy that was
 // superseded last. What an agent saw before it knew of that says nothing.
-func (s *State) branch(seen Copy, st Stamp) {
+func (s *State) branch(seen Copy, asOf uint64, st Stamp) {
 	p, ok := s.Guests[seen.Guest]
 	old := s.superseded(seen.Guest)
 	if !ok || seen.Unread != "" || len(old) == 0 || !old[0].same(seen.Place) {
@@ -178,20 +180,30 @@ func (s *State) branch(seen Copy, st Stamp) {
 	if p.Branch != nil && p.Branch.same(old[0]) {
 		b = *p.Branch
 	}
+	if asOf < max(p.Epoch.Index, b.Stopped.Index) {
+		return
+	}
 	b.Since = time.Time{}
+	if b.Stopped.Index == 0 {
+		b.OnBoot = seen.OnBoot
+	}
 	if seen.Running {
 		b.Since, b.LastRun = seen.Since, st.At
 	}
 	code := s.branchCode(seen, b, p)
 	news := b.Reason.Code != code
 	if news {
-		b.Reason, b.At = because(code, "guest", string(seen.Guest), "site", string(seen.Site), "host", string(seen.Host), "id", fmt.Sprint(seen.VMID)), st
+		b.Reason, b.At = branchReason(code, seen.Guest, seen.Place), st
 	}
 	p.Branch = &b
 	s.Guests[seen.Guest] = p
 	if news {
 		s.event(st, b.Reason, Event{Guest: seen.Guest, Site: seen.Site})
 	}
+}
+
+func branchReason(code string, g GuestID, at Place) Reason {
+	return because(code, "guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID))
 }
 
 // branchCode says what became of a superseded copy.
@@ -201,7 +213,7 @@ func (s *State) branchCode(seen Copy, b Branch, p Placement) string {
 		return CodeBranchStopped
 	case !seen.Running:
 		return CodeBranchOff
-	case s.bootedSince(seen, p):
+	case b.Stopped.Index == 0 && s.bootedSince(seen, p):
 		return CodeBranchBooted
 	}
 	return CodeBranchRan

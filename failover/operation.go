@@ -12,8 +12,9 @@ const (
 	KindSwitchover OpKind = "switchover"
 	KindFailback   OpKind = "failback"
 	KindDrill      OpKind = "drill"
-	KindTidy       OpKind = "tidy" // removes what another operation left at a target that it gave up
-	KindWarm       OpKind = "warm" // restores a warm copy of a guest, or removes one
+	KindTidy       OpKind = "tidy"   // removes what another operation left at a target that it gave up
+	KindReturn     OpKind = "return" // shuts a superseded copy down that its host has started
+	KindWarm       OpKind = "warm"   // restores a warm copy of a guest, or removes one
 )
 
 // OpPhase is where an operation stands.

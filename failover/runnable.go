@@ -59,6 +59,9 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 	case StepReady:
 		return run.Admitted != 0
 	case StepShutdown:
+		if op.Kind == KindReturn {
+			return s.stillSuperseded(run)
+		}
 		return run.Admitted != 0 && (step.Status == StatusRunning || s.behind(op, run, StepShutdown) == "")
 	case StepStill:
 		return s.behind(op, run, StepStill) == ""

@@ -268,17 +268,7 @@ func (s *State) switched(run GuestRun, op Operation, c StepMoved, st Stamp) {
 
 // dropRevives ends the work of starting a guest at home again: it is another site's now.
 func (s *State) dropRevives(g GuestID, st Stamp) {
-	for _, id := range sortedKeys(s.Ops) {
-		op := s.Ops[id]
-		if !op.Guests[g].reviving() {
-			continue
-		}
-		op = op.edit()
-		run := op.Guests[g]
-		run.Steps, run.Token, run.State, run.Stuck = nil, st.Index, RunCancelled, Reason{}
-		op.Guests[g] = run
-		s.Ops[id] = op
-	}
+	s.dropRuns(g, st, func(_ Operation, run GuestRun) bool { return run.reviving() })
 }
 
 // behind returns a guest of the same operation for which a run's shutdown or last look

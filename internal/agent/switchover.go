@@ -53,7 +53,11 @@ const (
 // hand is the host that the guest leaves.
 func (j *job) hand() (Hand, *outcome) {
 	h, ok := j.w.e.Hands[j.run.Source.Host]
-	if !ok || h.PVE == nil || h.Backup == "" {
+	returns := j.op.Kind == failover.KindReturn
+	if own, _, here := j.s.Network.Target(j.w.e.Site); returns && here && own == j.run.Source.Host {
+		h, ok = Hand{PVE: j.w.e.PVE}, true // Raoull's own
+	}
+	if !ok || h.PVE == nil || h.Backup == "" && !returns {
 		return h, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s: wwwd.yaml names no token and backup storage for it (hands:)", j.run.Source.Host)}
 	}
 	return h, nil
@@ -184,10 +188,12 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 		m.phase = downConfirm // off, and would start with its host
 	case !st.Running() && known:
 		return j.now, &outcome{}
-	case !st.Running():
+	case !st.Running() && j.op.Kind != failover.KindReturn:
 		return j.fatally("guest %d does not run on %s: start it, or leave it where it is", j.run.Source.VMID, j.run.Source.Host)
 	case known:
 		m.phase = downTasks
+	case !st.Running():
+		m.phase = downTell // it may start with its host
 	default:
 		m.phase = downTell
 	}
@@ -206,8 +212,11 @@ func (j *job) downTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 		m.phase = downTasks
 		return j.trouble(err)
 	}
-	if t, ok := newestOf(tasks, "shutdown"); ok && t.Running {
+	switch t, ok := newestOf(tasks, "shutdown"); {
+	case ok && t.Running:
 		m.upid, m.phase = t.UPID, downPoll
+	case ok && !m.looked: // it may have ended since the guest was seen to run
+		m.looked, m.phase = true, downLook
 	}
 	return j.now, nil
 }

@@ -37,6 +37,7 @@ func descriptors() map[string]*prometheus.Desc {
 	add("guest_info", "Description of a guest.", "guest", "vmid", "type", "structure", "home", "priority")
 	add("guest_state", "Phase of a guest, 1 for the current one.", "guest", "state")
 	add("guest_location", "1 at the site that owns the guest.", "guest", "site")
+	add("guest_left_copy_running", "Whether the copy that the guest has left, after a move, runs beside the one that serves.", "guest", "site")
 	add("guest_away_since_timestamp_seconds", "Since when the guest is owned by another site than its home; 0 when it is not.", "guest")
 	add("guest_backup_last_timestamp_seconds", "Newest usable restore point of a guest at a site.", "guest", "site", "offsite")
 	add("guest_backup_replicas", "Sites other than the guest's home with a usable restore point.", "guest")
@@ -145,6 +146,9 @@ func (v scrape) guests(views []failover.GuestView) {
 			away = unixSeconds(g.Since)
 		}
 		v.gauge("guest_away_since_timestamp_seconds", away, name)
+		if b := v.s.Guests[g.Guest].Branch; b != nil {
+			v.gauge("guest_left_copy_running", truth(!b.Since.IsZero()), name, string(b.Site))
+		}
 		v.copies(name, g)
 		if limit := v.s.Network.Guests[g.Guest].MaxLoss.D(); limit > 0 {
 			v.gauge("guest_rpo_objective_seconds", limit.Seconds(), name)

@@ -227,6 +227,12 @@ var decisions = map[string]Message{
 		Meaning: "It had started with its host after the outage. Its disks are untouched.",
 		Impact:  "None for the users.", Look: "wwwctl guests GUEST", Do: "Nothing. Failback sets back how it starts.",
 	},
+	"WWW-1364": {
+		Severity: Info, Title: "a copy that has started with its host is shut down", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] is being shut down cleanly[ ({op})]",
+		Meaning: "Its guest is served elsewhere, and nobody but the start of its host has started this copy.",
+		Impact:  "None for the users: names point to the other copy. Its disks stay as they are.",
+		Look:    "wwwctl op show OP", Do: "Nothing.",
+	},
 	"WWW-1331": {
 		Severity: Info, Title: "waits for another guest", Text: "after {for}",
 		Meaning: "Its dependencies come first.", Impact: "Delay.", Look: "wwwctl op show OP", Do: "Nothing.",

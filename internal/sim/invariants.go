@@ -31,6 +31,7 @@ type checker struct {
 	newest   failover.Epoch                // that was given to any guest
 	admitted map[string]bool               // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
+	ranOn    map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
 	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
@@ -45,7 +46,7 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
+		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
 		parked: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
@@ -123,6 +124,7 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 		c.fail("S1", "%s is given epoch %s at %s, the newest was %s", t.Guest, epoch, want, c.newest)
 	}
 	c.newest = epoch
+	c.ranOn[t.Guest] = c.homeRuns(t.Guest)
 	if !c.admitted[fmt.Sprintf("%s %d", t.Op, run.Admitted)] {
 		c.fail("S4", "%s is owned by %s and no entry admitted it: %d", t.Guest, run.Assignment.Target, run.Admitted)
 	}

@@ -56,8 +56,45 @@ func (w *World) leaving(g failover.GuestID) (failover.GuestRun, bool) {
 	return newest.Guests[g], newest.ID != ""
 }
 
-// mayBeOff says whether a planned move may have shut a guest down at home.
+// standingDown finds the newest operation that shuts a guest's superseded copy down
+// at its site's return.
+func (w *World) standingDown(g failover.GuestID) (failover.Operation, bool) {
+	var newest failover.Operation
+	for _, op := range w.log.Last().Ops {
+		if _, has := op.Guests[g]; has && op.Kind == failover.KindReturn && op.Begun.Index > newest.Begun.Index {
+			newest = op
+		}
+	}
+	return newest, newest.ID != "" && newest.Guests[g].Source.Epoch == w.log.Last().Guests[g].Epoch
+}
+
+// stoodDown: S9, what was on when its guest became another site's has users and is left
+// alone, and so is a copy whose structure does not want it stopped; S3, another one serves.
+func (c *checker) stoodDown(s *Site, op failover.Operation, g failover.GuestID, off bool) {
+	p := c.w.log.Last().Guests[g]
+	switch {
+	case s.onReturn != "stop":
+		c.fail("S9", "the copy of %s at %s is touched at its return, and its structure keeps its hand", g, s.name)
+	case c.ranOn[g] && off:
+		c.fail("S9", "the copy of %s at %s ran through the isolation and is shut down", g, s.name)
+	case p.Owner == s.name && p.Host == structureHost(s.name) || p.Serving != p.Owner:
+		c.fail("S3", "the copy of %s at %s is shut down by %s, and %s serves", g, s.name, op.ID, p.Serving)
+	}
+}
+
+// homeRuns says whether the home copy of a guest runs.
+func (c *checker) homeRuns(g failover.GuestID) bool {
+	spec := c.w.log.Last().Network
+	home := c.w.sites[spec.Home(g)]
+	copied, ok := home.structure.Guest(spec.Guests[g].ID)
+	return ok && copied.Running && home.own
+}
+
+// mayBeOff says whether a planned move may have shut a guest down at home, or its return.
 func (w *World) mayBeOff(g failover.GuestID) bool {
+	if op, standing := w.standingDown(g); standing && op.Guests[g].Source.Found.Index != 0 {
+		return true
+	}
 	run, ok := w.leaving(g)
 	if !ok {
 		return false
@@ -87,6 +124,10 @@ func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
 	}
 	run, ok := c.w.leaving(g)
 	p := c.w.log.Last().Guests[g]
+	if op, standing := c.w.standingDown(g); standing && !strings.HasSuffix(path, "/start") {
+		c.stoodDown(s, op, g, strings.HasSuffix(path, "/shutdown"))
+		return
+	}
 	switch {
 	case !ok:
 		c.fail("S9", "%s %s: no planned move of %q has begun", req.Method, path, g)

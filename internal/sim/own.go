@@ -20,6 +20,9 @@ func (w *World) ownDown(s *Site) {
 		}
 		s.own = false
 		s.structure.PowerLoss(w.loop.Now())
+		for _, m := range s.guests {
+			delete(w.check.ranOn, guestID(s.place, m))
+		}
 		w.serving(s)
 	}
 }

@@ -44,6 +44,8 @@ func scenarios() map[string]func() sim.Scenario {
 		"answers are late":          func() sim.Scenario { return sim.Replies(lab.EffectDelay) },
 		"leaders change":            sim.LeadersChange,
 		"wakes in the past":         sim.WakesInThePast,
+		"returned, stopped":         sim.Returned,
+		"returned, left alone":      sim.LeftAlone,
 		"two sites":                 sim.TwoSites,
 		"paused":                    sim.Paused,
 		"asked":                     sim.Asked,

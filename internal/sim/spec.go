@@ -48,6 +48,7 @@ type place struct {
 	kind      network.Kind
 	structure network.StructureID
 	vlan      int
+	onReturn  string // of the structure: "stop", or "" for leave
 	guests    []member
 }
 
@@ -87,7 +88,7 @@ func places(size Size) []place {
 			{name: "outils", kind: network.VM, priority: 2, chunks: 2},
 			{name: "stages", kind: network.CT, priority: 3, chunks: 1, after: "wiki"},
 		}},
-		{name: "quai", kind: network.Brique, structure: "les-docks", vlan: 140, guests: []member{
+		{name: "quai", kind: network.Brique, structure: "les-docks", vlan: 140, onReturn: "stop", guests: []member{
 			{name: "radio", kind: network.VM, priority: 1, chunks: 1},
 			{name: "caisse", kind: network.CT, priority: 2, chunks: 1},
 			{name: "affiches", kind: network.VM, priority: 3, chunks: 1},
@@ -137,7 +138,7 @@ func Declared(ps []place, t Timing, mode network.Mode) *network.Spec {
 			continue
 		}
 		s.Structures[p.structure] = network.Structure{
-			Home: p.name, VLAN: p.vlan, Mode: mode,
+			Home: p.name, VLAN: p.vlan, Mode: mode, OnReturn: p.onReturn,
 			OffSite: network.OffSite{Policy: network.ConsentAllowed, Consent: "2026-01-01"},
 		}
 		for n, m := range p.guests {

@@ -114,6 +114,23 @@ func judging() []Mutant {
 			"\t\tif p.Phase != PhaseHome || p.Op != \"\" || p.Parked {",
 			"section 7: the return of the home site is the state diverged",
 		),
+		{
+			Name: "what-ran-on-is-shut-down", Why: "S9: a copy that ran through the isolation is left to its users",
+			Edits: []Edit{
+				{"failover/copies.go", "case b.Stopped.Index == 0 && s.bootedSince(seen, p):", "case b.Stopped.Index == 0:"},
+			},
+		},
+		{
+			Name: "a-structures-host-is-ours", Why: "R23, S9: on a structure's host nothing is stopped unless it says so; the decider asks the log's rule, the invariant its own",
+			Edits: []Edit{
+				{"failover/return.go", "return ok && (host.Owner == network.OwnerRaoull || s.Network", "return ok && (host.Owner != \"\" || s.Network"},
+			},
+		},
+		one(
+			"returns-are-not-begun", "failover/return.go",
+			"if b == nil || !d.s.standsDown(g) ||", "if b != nil || !d.s.standsDown(g) ||",
+			"section 7: what a host has started beside the copy that serves is shut down",
+		),
 	}
 }
 
