@@ -80,6 +80,11 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, "wwwd", version)
 		return exitOK
 	}
+	hangup := make(chan os.Signal, 1)
+	if verb == "" {
+		signal.Notify(hangup, syscall.SIGHUP) // before there is anything to reload it must not end the agent
+		defer signal.Stop(hangup)
+	}
 	conf, problems := config.Load(*file)
 	if len(problems) > 0 {
 		fmt.Fprint(stderr, netyaml.Format(problems))
@@ -90,7 +95,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	switch verb {
 	case "":
-		err = serve(ctx, conf, stderr, hostStops)
+		err = serve(ctx, newSettings(conf, *file, hangup), stderr, hostStops)
 	case "check":
 		fmt.Fprintf(stdout, "%s: good\n", *file)
 	case "bootstrap":

@@ -133,6 +133,13 @@ func (o *observer) again() {
 	o.version = 0
 }
 
+// pin replaces the certificates that probes expect.
+func (o *observer) pin(pins map[string]string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.opts.Pins, o.version = pins, 0
+}
+
 // aim replaces the targets, and drops the metrics of those that are gone.
 func (o *observer) aim(targets []probes.Target, now time.Time) {
 	type name struct {

@@ -38,7 +38,9 @@ func (a *testAgent) launch(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	a.stop, a.done = cancel, make(chan error, 1)
-	go func() { a.done <- serve(ctx, a.conf, a.logs, func(context.Context) bool { return false }) }()
+	go func() {
+		a.done <- serve(ctx, newSettings(a.conf, a.file, a.hangup), a.logs, func(context.Context) bool { return false })
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-a.done; err != nil {

@@ -60,16 +60,16 @@ type daemon struct {
 
 // serve runs the agent until ctx ends. Where the agent is to begin anew, it does
 // so in the same process: stepping down, a rebuilt group.
-func serve(ctx context.Context, conf *config.Config, stderr io.Writer, stops func(context.Context) bool) error {
+func serve(ctx context.Context, set *settings, stderr io.Writer, stops func(context.Context) bool) error {
 	for {
-		err := serveOnce(ctx, conf, stderr, stops)
+		err := serveOnce(ctx, set, stderr, stops)
 		again, ok := errors.AsType[*againError](err)
 		if !ok || ctx.Err() != nil {
 			return err
 		}
 		if again.do != nil {
 			if err := again.do(); err != nil {
-				newLogger(conf, stderr).Error("what was to be done between two runs failed", "why", again.why, "err", err)
+				newLogger(set, stderr).Error("what was to be done between two runs failed", "why", again.why, "err", err)
 			}
 		}
 		pause := time.NewTimer(again.pause)
@@ -81,12 +81,13 @@ func serve(ctx context.Context, conf *config.Config, stderr io.Writer, stops fun
 	}
 }
 
-func serveOnce(ctx context.Context, conf *config.Config, stderr io.Writer, stops func(context.Context) bool) error {
+func serveOnce(ctx context.Context, set *settings, stderr io.Writer, stops func(context.Context) bool) error {
+	conf := set.conf
 	d := &daemon{
 		conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry(), hostStops: stops,
 		restart: make(chan *againError, 1),
 	}
-	d.log = newLogger(conf, stderr).With("site", conf.Site)
+	d.log = newLogger(set, stderr).With("site", conf.Site)
 	if err := d.onboard(ctx); err != nil {
 		return ended(err)
 	}
@@ -97,6 +98,10 @@ func serveOnce(ctx context.Context, conf *config.Config, stderr io.Writer, stops
 			return errors.Join(err, d.close())
 		}
 	}
+	reloads, err := api.NewReloadMetrics(d.reg, time.Now())
+	if err != nil {
+		return errors.Join(err, d.close())
+	}
 	run, stop := d.lastWords(ctx)
 	defer stop()
 	g, ctx := errgroup.WithContext(run)
@@ -105,7 +110,8 @@ func serveOnce(ctx context.Context, conf *config.Config, stderr io.Writer, stops
 	d.log.Info("agent runs", "version", version, "server", d.id, "mesh", conf.Listen.Mesh)
 	notifyReady(d.log)
 	g.Go(func() error { return d.awaitRestart(ctx) })
-	err := g.Wait()
+	g.Go(func() error { return d.awaitReload(ctx, set, reloads) })
+	err = g.Wait()
 	if _, again := errors.AsType[*againError](err); !again {
 		notifyStopping()
 	}
@@ -126,13 +132,9 @@ func newBoot() string {
 	return hex.EncodeToString(b)
 }
 
-func newLogger(conf *config.Config, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(conf.Log.Level)); err != nil {
-		level = slog.LevelInfo // Load has refused anything else
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	if conf.Log.Format == "json" {
+func newLogger(set *settings, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: &set.level}
+	if set.conf.Log.Format == "json" {
 		return slog.New(slog.NewJSONHandler(w, opts))
 	}
 	return slog.New(slog.NewTextHandler(w, opts))

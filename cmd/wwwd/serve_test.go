@@ -52,7 +52,9 @@ type testAgent struct {
 	done chan error
 	logs *lockedBuffer
 
-	hostStops atomic.Bool // the machine goes down with the agent
+	file      string         // its wwwd.yaml, if it is on disk
+	hangup    chan os.Signal // as if SIGHUP came
+	hostStops atomic.Bool    // the machine goes down with the agent
 }
 
 type lockedBuffer struct {
@@ -107,14 +109,20 @@ log: {level: debug}
 	if conf == nil {
 		t.Fatalf("configuration: %v", problems)
 	}
-	return &testAgent{conf: conf, logs: &lockedBuffer{}}
+	file := filepath.Join(dir, "wwwd.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &testAgent{conf: conf, logs: &lockedBuffer{}, file: file, hangup: make(chan os.Signal)}
 }
 
 func (a *testAgent) start(t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	a.stop, a.done = cancel, make(chan error, 1)
-	go func() { a.done <- serve(ctx, a.conf, a.logs, func(context.Context) bool { return a.hostStops.Load() }) }()
+	go func() {
+		a.done <- serve(ctx, newSettings(a.conf, a.file, a.hangup), a.logs, func(context.Context) bool { return a.hostStops.Load() })
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-a.done; err != nil {

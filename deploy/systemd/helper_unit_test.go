@@ -82,7 +82,7 @@ func TestHelperUnitsAreUnderstood(t *testing.T) {
 			t.Fatal(err)
 		}
 		// verify demands that the program exists; this machine has no wwwd.
-		text := strings.ReplaceAll(string(b), "ExecStart=/usr/bin/wwwd", "ExecStart="+self)
+		text := strings.ReplaceAll(string(b), "=/usr/bin/wwwd", "="+self)
 		path := filepath.Join(dir, name)
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -68,6 +68,7 @@ func TestUnitKeepsWhatTheAgentNeeds(t *testing.T) {
 		{"SystemCallFilter", "the calls of an ordinary service", []string{"@system-service"}},
 		{"SystemCallErrorNumber", "a refused call must not kill the agent", []string{"EPERM"}},
 		{"Type", "the agent says READY=1 itself", []string{"notify"}},
+		{"ExecReload", "systemctl reload refuses a bad file, then asks the agent", []string{"check", "-HUP", "$MAINPID"}},
 		{"Restart", "a stopped agent is a vote less", []string{"always"}},
 		{"StartLimitIntervalSec", "systemd must never give up", []string{"0"}},
 	} {
@@ -129,12 +130,12 @@ func TestUnitIsUnderstood(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start := regexp.MustCompile(`(?m)^ExecStart=\S+`)
+	start := regexp.MustCompile(`(?m)^(Exec\w+=)/usr/bin/wwwd`)
 	if !start.Match(text) {
-		t.Fatal("the unit has no ExecStart=")
+		t.Fatal("the unit starts no wwwd")
 	}
 	copied := filepath.Join(t.TempDir(), unitFile)
-	if err := os.WriteFile(copied, start.ReplaceAll(text, []byte("ExecStart="+self)), 0o600); err != nil {
+	if err := os.WriteFile(copied, start.ReplaceAll(text, []byte("${1}"+self)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), analyze, "verify", "--man=no", copied).CombinedOutput()
