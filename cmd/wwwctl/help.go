@@ -104,6 +104,7 @@ func topics() map[string]string {
     9  the plan is stale: the state changed since
    10  plan, simulate --exit-code: a guest that should be saved would be left out
   130  interrupted; operations that run go on
+  check alone has the codes of a plugin: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN
 `,
 		"formatting": `  -o table   for the eye; fits the terminal, whole when piped
   -o wide    with more columns
