@@ -276,12 +276,13 @@ func (r *rig) beginWith(s *network.Spec, group string) {
 }
 
 func (r *rig) op() failover.Operation {
+	var newest failover.Operation
 	for _, op := range r.log.state.Ops {
-		if op.Kind != failover.KindTidy {
-			return op
+		if op.Kind != failover.KindTidy && op.Begun.Index >= newest.Begun.Index {
+			newest = op
 		}
 	}
-	return failover.Operation{}
+	return newest
 }
 
 func (r *rig) run() failover.GuestRun { return r.op().Guests[guest] }

@@ -339,7 +339,9 @@ func (j *job) backup(ctx context.Context) (time.Time, *outcome) {
 	return j.dumpList(ctx, h)
 }
 
-// dumpTasks looks for a backup of ours that was begun since the shutdown.
+// dumpTasks looks for a backup of ours that was begun since the shutdown. A guest whose
+// newest start is younger than its newest shutdown ran until its host crashed: no task says
+// since when it is off, and a backup found would be that of an earlier switchover.
 func (j *job) dumpTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	tasks, err := j.homeTasks(ctx, h)
@@ -349,6 +351,9 @@ func (j *job) dumpTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m.phase = dumpPost
 	off, known := newestOf(tasks, "shutdown", "stop")
 	t, ok := proxmox.FindTask(tasks, "vzdump", j.run.Source.VMID, h.PVE.TokenID(), off.UPID.Start.Add(time.Second))
+	if on, started := newestOf(tasks, "start"); started && !on.UPID.Start.Before(off.UPID.Start) {
+		known = false
+	}
 	if known && ok && (t.Running || t.OK()) {
 		m.upid, m.phase = t.UPID, dumpPoll
 	}

@@ -145,6 +145,12 @@ func (m *moveRig) begin(stop ...failover.GuestID) {
 			Storage: "pbs-moulin", Volid: "pbs-moulin:backup/vm/1101/" + m.now.UTC().Format(time.RFC3339), Namespace: "moulin", Time: m.now, Size: 1 << 18,
 		}}},
 	}})
+	m.move(stop...)
+}
+
+// move begins a switchover in a network that stands.
+func (m *moveRig) move(stop ...failover.GuestID) {
+	m.t.Helper()
 	plan := failover.PlanFor(m.log.state, failover.Loss{Site: home, ByHand: true, Planned: true, HardStop: stop}, m.now)
 	m.must(failover.BeginOp{Kind: failover.KindSwitchover, Plan: plan, Forced: true})
 }
