@@ -115,6 +115,7 @@ var commandTypes = []commandType{
 	row[failover.RevokeAgent](64, "revoke-agent", 1),
 	row[failover.RevokeOperator](65, "revoke-operator", 1),
 	row[failover.ConfirmOp](66, "confirm-op", 1),
+	row[failover.RaiseVersion](67, "raise-version", 1),
 }
 
 func row[C failover.Command](number uint16, name string, since int) commandType {
@@ -227,6 +228,12 @@ func Decode(b []byte) (Entry, error) {
 	}
 	e.Command = c
 	return e, nil
+}
+
+// tooNew is what an agent says of a log that it can read no longer.
+func tooNew(version int) error {
+	return fmt.Errorf("the network writes version %d of the log, this wwwd reads up to %d (install the newer package again): %w",
+		version, failover.CommandVersion, ErrUnknownEntry)
 }
 
 func rowOf(number uint16) (commandType, bool) {

@@ -42,8 +42,11 @@ func newFSM() *fsm {
 // let this agent decide on a state that no other has.
 func (f *fsm) Apply(l *raft.Log) any {
 	e, err := Decode(l.Data)
+	if r, ok := e.Command.(failover.RaiseVersion); ok && r.Version > failover.CommandVersion {
+		err = tooNew(r.Version)
+	}
 	if err != nil {
-		panic(fmt.Sprintf("apply entry %d: %v", l.Index, err))
+		panic(fmt.Sprintf("apply entry %d: %v", l.Index, err)) // systemd starts it again; the journal has the sentence
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

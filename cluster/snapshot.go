@@ -97,6 +97,9 @@ func readSnapshot(r io.Reader) (*failover.State, error) {
 	if err := strictJSON(body, s); err != nil {
 		return nil, fmt.Errorf("read snapshot: state: %w: %w", ErrUnknownSnapshot, err)
 	}
+	if s.MinVersion > failover.CommandVersion {
+		return nil, fmt.Errorf("read snapshot: %w: %w", tooNew(s.MinVersion), ErrUnknownSnapshot)
+	}
 	if s.Index != head.Index {
 		return nil, fmt.Errorf("read snapshot: state at index %d, header says %d", s.Index, head.Index)
 	}

@@ -20,6 +20,7 @@ const (
 	CodeUnknown     = "WWW-1116"
 	CodeExposed     = "WWW-1117"
 	CodeClosed      = "WWW-1118"
+	CodeRaised      = "WWW-1119"
 
 	CodeNoPoint      = "WWW-1201"
 	CodeNoConsent    = "WWW-1202"

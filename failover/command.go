@@ -70,6 +70,14 @@ type Report struct {
 	Observations []Observation `json:"observations,omitempty"`
 	// Exposed are ports of other sites that this observer found open and that should not be.
 	Exposed []Exposure `json:"exposed,omitempty"`
+	// Reads is the newest version of entries that this agent reads; 0 means 1.
+	Reads int `json:"reads,omitempty"`
+}
+
+// RaiseVersion lets entries of a version be written, since every member reads them. From
+// then on no agent can go back to an older release.
+type RaiseVersion struct {
+	Version int `json:"version"`
 }
 
 // ReportReadiness carries what one target could restore, and where.

@@ -246,8 +246,16 @@ func (r *Reporter) Build(in Inputs) failover.Report {
 	return failover.Report{
 		Observer: r.config.Observer, Boot: r.config.Boot, Seq: r.seq, Version: r.config.Version,
 		Unwell: slices.Clone(in.Unwell), Observations: slices.Clone(in.Observations),
-		Exposed: slices.Clone(in.Exposed),
+		Exposed: slices.Clone(in.Exposed), Reads: newerThanFirst(failover.CommandVersion),
 	}
+}
+
+// newerThanFirst leaves out what the first release reads anyway.
+func newerThanFirst(version int) int {
+	if version <= 1 {
+		return 0
+	}
+	return version
 }
 
 // Accepted takes note that a report has entered the log in a term.

@@ -146,4 +146,12 @@ var detection = map[string]Message{
 		Look:    "-",
 		Do:      "Nothing.",
 	},
+	"WWW-1119": {
+		Severity: Info, Word: "log-version", Title: "all agents are upgraded",
+		Text:    "every agent reads version {version} of the log, which is written from now on",
+		Meaning: "A release that writes something new into the log runs on every agent. Until then the group wrote what the older one reads.",
+		Impact:  "No agent can go back to the older release any more: it would stop at the first new entry.",
+		Look:    "wwwctl cluster peers",
+		Do:      "Nothing.",
+	},
 }
