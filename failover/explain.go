@@ -42,7 +42,11 @@ func Explain(s *State, v LocalView, now time.Time) Status {
 			out.Held = append(out.Held, HeldView{Domain: d, Reason: held})
 		}
 	}
+	out.Local.Returning = s.unsettled(v.Site)
 	out.Headline = e.headline(out)
+	if out.Headline == HeadIsolated {
+		out.Isolation = e.isolation()
+	}
 	out.Todo = e.todo(out)
 	out.Notices = e.notices(out)
 	return out
@@ -386,6 +390,7 @@ func ExplainGuests(s *State, now time.Time) []GuestView {
 		v.Warm, v.WarmWhy = s.warmViews(g), behind[g]
 		v.Home = homes[s.Network.Guests[g].Host]
 		v.Reach = j.reach(g)
+		v.Left = s.Guests[g].Branch
 		out = append(out, v)
 	}
 	return out

@@ -83,6 +83,24 @@ func (s *State) mayShutDown(op Operation, run GuestRun) bool {
 	return run.Admitted != 0 && p.Owner == from.Site && p.Epoch == from.Epoch
 }
 
+// unsettled counts the superseded copies at a site that we may shut down and that
+// were not looked at since its agent was heard again, or are still to be shut down.
+func (s *State) unsettled(site SiteID) int {
+	n := 0
+	seen := s.Copies[site].Stamp.Index
+	for _, c := range s.CopiesAt(site) {
+		p := s.Guests[c.Guest]
+		if c.same(p.Now()) || !s.mayStop(c.Guest, c.Place) {
+			continue
+		}
+		looked := seen > max(s.Reports[site].Back.Index, p.Epoch.Index)
+		if open := p.Branch != nil && p.Branch.Op != "" && !s.Ops[p.Branch.Op].Phase.Ended(); !looked || open || s.standsDown(c.Guest) {
+			n++
+		}
+	}
+	return n
+}
+
 // stoodDown draws the consequences of a move of the only step of a return.
 func (s *State) stoodDown(run *GuestRun, c StepMoved, st Stamp) {
 	if c.To != StatusDone {

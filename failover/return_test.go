@@ -89,7 +89,16 @@ func TestWhichCopyStandsDown(t *testing.T) {
 // starts it again is left alone.
 func TestReturnOnce(t *testing.T) {
 	l := movedLog(t, network.OwnerRaoull, "leave")
+	waits := func() int {
+		return failover.Explain(l.s, failover.LocalView{Site: "moulin", HasLeader: true}, l.now).Local.Returning
+	}
+	if n := waits(); n != 1 {
+		t.Errorf("%d copies to wait for before anybody has looked, want one", n)
+	}
 	l.homeAgain(l.booted)
+	if n := waits(); n != 1 {
+		t.Errorf("%d copies to wait for before the shutdown, want one", n)
+	}
 	asOf := l.s.Index
 	l.must(failover.BeginReturn{Guest: movedGuest})
 	if returning(l) {
@@ -105,6 +114,9 @@ func TestReturnOnce(t *testing.T) {
 	b := l.s.Guests[movedGuest].Branch
 	if b.Stopped.Index == 0 || !b.OnBoot || b.Reason.Code != failover.CodeBranchStopped {
 		t.Fatalf("branch %+v, want shut down, and that it started with its host", b)
+	}
+	if n := waits(); n != 0 {
+		t.Errorf("%d copies to wait for after the shutdown, want none", n)
 	}
 	late := failover.SiteCopies{Site: "moulin", Copies: l.s.CopiesAt("moulin"), AsOf: asOf}
 	l.booted(&late.Copies[0])

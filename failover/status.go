@@ -24,6 +24,8 @@ type Status struct {
 	Held     []HeldView  `json:"held,omitempty"` // what automation does not do, and why
 	Todo     []Reason    `json:"todo"`           // what a person has to do; empty: nothing
 	Notices  []Reason    `json:"notices,omitempty"`
+	// Isolation is what can be said without the others, when the headline is isolated.
+	Isolation *Isolation `json:"isolation,omitempty"`
 }
 
 // Headline sums the network up, worst first.
@@ -52,6 +54,8 @@ type LocalView struct {
 	LastContact time.Duration `json:"last_contact"` // since a leader was heard; 0 for the leader
 	Unwell      []string      `json:"unwell,omitempty"`
 	Reachable   []SiteID      `json:"reachable,omitempty"` // voters whose agents answer this one
+	House       *House        `json:"house,omitempty"`     // of an agent that is cut off
+	Returning   int           `json:"returning,omitempty"` // copies at its site that are not to start, or not looked at yet
 }
 
 // Quorum counts the voters.
@@ -220,6 +224,7 @@ type GuestView struct {
 	Copies    []CopyView    `json:"copies"`        // newest usable point per site
 	RPO       time.Duration `json:"rpo,omitempty"` // age of the newest usable off-site point
 	Names     []string      `json:"names,omitempty"`
+	Left      *Branch       `json:"left,omitempty"`       // the copy that it has left last
 	Reach     Reach         `json:"reach,omitzero"`       // what others see of its names, while it is away
 	Warm      []WarmView    `json:"warm,omitempty"`       // warm copies
 	WarmWhy   Reason        `json:"warm_behind,omitzero"` // why there is none that is as new as it could be

@@ -97,6 +97,7 @@ func (a *app) guestScreen(g api.Guest) string {
 	field("serving", dash(string(v.Serving)))
 	field("names", strings.Join(v.Names, ", "))
 	field("reachable", reachText(v.Reach))
+	field("left copy", a.leftCopy(v))
 	field("operation", string(g.Op))
 	if v.Ready {
 		field("ready", "yes")

@@ -155,6 +155,11 @@ func leaderless() failover.Status {
 	st := healthy()
 	st.Headline, st.At = failover.HeadIsolated, at("03:15:02")
 	st.Local = failover.LocalView{Site: "moulin", LastContact: 12*time.Minute + 56*time.Second, Unwell: []string{"no anchor answers"}}
+	st.Local.House = &failover.House{At: at("03:14:50"), Running: 4, Guests: 5, Off: []failover.GuestID{"agenda"}, Store: true, Silent: []failover.HostID{"pve-atelier"}}
+	st.Isolation = &failover.Isolation{
+		Since: at("03:02:06"), TakeOver: at("03:07:06"), Possible: true,
+		Structures: []failover.HouseRule{{Structure: "le-moulin", Isolation: "keep-local", Mode: "auto"}},
+	}
 	st.Quorum.Present = 1
 	for i := range st.Sites {
 		st.Sites[i].State, st.Sites[i].Cause, st.Sites[i].SeenBy, st.Sites[i].PublicOK = "unknown", failover.CauseUnknown, 0, "?"

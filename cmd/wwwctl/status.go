@@ -144,9 +144,8 @@ func (a *app) localView(p *page, st failover.Status) {
 		reach = strings.Join(names(st.Local.Reachable), ", ")
 	}
 	p.line("  reaches %s; %s needed to decide", reach, plural(st.Quorum.Needed, "vote"))
-	if st.Headline == failover.HeadIsolated {
-		p.line("  the others may have taken over guests of this site since then: nothing is")
-		p.line("  decided, started or stopped here; two copies of a guest may be running")
+	if st.Isolation != nil {
+		a.alone(p, st)
 	}
 }
 
@@ -224,7 +223,7 @@ func (a *app) statusTail(p *page, st failover.Status, most int) {
 func (a *app) todo(p *page, st failover.Status, most int) {
 	texts := a.sentences(st.Todo)
 	if !st.Local.HasLeader && st.Quorum.Voters > 0 {
-		texts = append(texts, "check power and links here; stop and restore nothing by hand")
+		texts = append(texts, "check power, box and links here: wwwctl sites "+string(st.Local.Site), "stop and restore nothing by hand: what differs is settled when the line is back")
 	}
 	if len(texts) == 0 {
 		p.line("%s", a.show.paint(good, "nothing to do"))
@@ -339,6 +338,9 @@ func (a *app) statusPhone(st failover.Status) string {
 		st.Quorum.Present, st.Quorum.Voters, auto, st.At.In(s.zone).Format("15:04"))
 	if !st.Local.HasLeader {
 		p.line("LOCAL view of %s, %s old", st.Local.Site, span(st.Local.LastContact))
+	}
+	if st.Isolation != nil {
+		a.alone(p, st)
 	}
 	for _, op := range running(st.Ops) {
 		p.line("%s %s %s %s", op.ID, op.Kind, domain(op.Domain), a.opState(op, st))

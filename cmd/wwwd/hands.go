@@ -26,6 +26,7 @@ import (
 type siteHands struct {
 	d        *daemon
 	doctor   *siteDoctor
+	house    atomic.Pointer[agent.House]
 	machines atomic.Pointer[agent.Machines] // in use now
 }
 
@@ -115,6 +116,11 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	}
 	g.Go(func() error { drive.Run(ctx, d.node, readiness); return nil })
 	g.Go(func() error { drive.Run(ctx, d.node, copies); return nil })
+	house := &agent.House{
+		Site: d.conf.Site, Log: d.node, Hosts: copies.Hosts, PBS: pbs, Clock: d.clock, Alone: func() bool { return !d.hasLeader() },
+	}
+	h.house.Store(house)
+	g.Go(func() error { drive.Run(ctx, d.node, house); return nil })
 	workers := drive.Crew[*agent.Worker, string]{
 		Members: executor.Workers,
 		Key:     func(w *agent.Worker) string { return w.Name() },

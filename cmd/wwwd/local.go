@@ -52,14 +52,21 @@ const leaderHeard = 4 * time.Second
 
 func (b backend) Local() failover.LocalView {
 	d := b.d
+	age, _ := d.node.LastContact()
+	_, leads := d.node.Lead()
+	v := failover.LocalView{Site: d.conf.Site, Version: version, IsLeader: leads, LastContact: age, HasLeader: d.hasLeader()}
+	v.Unwell, v.Reachable = d.probes.local()
+	if house := d.site.house.Load(); house != nil && !v.HasLeader {
+		v.House = house.View()
+	}
+	return v
+}
+
+// hasLeader says whether this agent leads or has just heard who does.
+func (d *daemon) hasLeader() bool {
 	age, heard := d.node.LastContact()
 	_, leads := d.node.Lead()
-	v := failover.LocalView{
-		Site: d.conf.Site, Version: version, IsLeader: leads, LastContact: age,
-		HasLeader: leads || heard && age < leaderHeard && d.node.LeaderAddr() != "",
-	}
-	v.Unwell, v.Reachable = d.probes.local()
-	return v
+	return leads || heard && age < leaderHeard && d.node.LeaderAddr() != ""
 }
 
 // Requests of the two verbs that only a person on this machine may use.

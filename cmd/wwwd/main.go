@@ -43,6 +43,8 @@ const usage = `wwwd is the World Wide Welsh agent of one site.
                                        have the running local agent join the group of ADDR
   wwwd member --site SITE --set voter|nonvoter|removed [--confirm SITE]
                                        have the running local agent, if it leads, change one member of the group
+  wwwd hold-guests [--config FILE]     wait, before this host starts its guests, until the agent knows which serve
+                                       elsewhere by now; two minutes at most (wwwd-hold-guests.service)
   wwwd root-helper [--rules FILE] [--socket PATH]
                                        clear what a crashed restore left, for the agent (runs as root)
   wwwd version
@@ -98,6 +100,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = serve(ctx, newSettings(conf, *file, hangup), stderr, hostStops)
 	case "check":
 		fmt.Fprintf(stdout, "%s: good\n", *file)
+	case "hold-guests":
+		hold(ctx, conf, stdout)
 	case "bootstrap":
 		err = bootstrap(ctx, conf, stdout)
 	case "join":
