@@ -224,9 +224,8 @@ func (d *daemon) runServers(ctx context.Context, g *errgroup.Group) {
 			if err != nil {
 				return fmt.Errorf("listen for metrics: %w", err)
 			}
-			mux := http.NewServeMux()
-			mux.Handle("GET /metrics", promhttp.HandlerFor(d.reg, promhttp.HandlerOpts{}))
-			return serveHTTP(ctx, &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, l)
+			metrics := promhttp.HandlerFor(d.reg, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+			return serveHTTP(ctx, api.NewPageServer(d.backend(), metrics, d.log.With("component", "page")), l)
 		})
 	}
 	if d.dns != nil {
