@@ -221,9 +221,7 @@ func (v GuestView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if r.Method == http.MethodPost && r.URL.Path == "/data" {
-			_, n := lastLine(g.Text)
-			g.Text = appendBounded(g.Text, dataLine(p.st.Now, g.OS.Name, n+1, note), textRoom(g.Disks[0].Size))
-			p.dirty = true
+			p.note(g, note)
 		}
 		name, lines = g.OS.Name, splitLines(g.Text)
 	})
@@ -232,6 +230,23 @@ func (v GuestView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	v.page(w, r, name, lines)
+}
+
+// Write has a user write a line with a note in it, as POST /data does; it says whether the guest took it.
+func (v GuestView) Write(note string) (taken bool) {
+	v.read(func(p *PVE, g *guest) {
+		if taken = p.serves(g); taken {
+			p.note(g, note)
+		}
+	})
+	return taken
+}
+
+// note appends a user's line.
+func (p *PVE) note(g *guest, note string) {
+	_, n := lastLine(g.Text)
+	g.Text = appendBounded(g.Text, dataLine(p.st.Now, g.OS.Name, n+1, note), textRoom(g.Disks[0].Size))
+	p.dirty = true
 }
 
 func (v GuestView) page(w http.ResponseWriter, r *http.Request, name string, lines []string) {

@@ -32,3 +32,20 @@ func Broken(n int, needed ...int) Scenario {
 
 // LoseTail breaks the model: the newest entries were on no disk.
 func (m *LogModel) LoseTail(n int) { m.entries = m.entries[:len(m.entries)-n] }
+
+// LostWrite is a scenario in which a guest's users were told that something is
+// written which is in no copy.
+func LostWrite() Scenario {
+	return Scenario{
+		Name: "lost write",
+		Plan: func(w *World) {
+			w.loop.In(Warm, "", func() {
+				l := w.check.ledger
+				for g, all := range l.written {
+					l.written[g] = append(all, write{note: "user-lost", site: all[0].site, host: all[0].host, vmid: all[0].vmid, at: w.loop.Now()})
+				}
+			})
+		},
+		Until: Warm + 10*time.Second,
+	}
+}

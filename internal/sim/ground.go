@@ -82,6 +82,7 @@ func NewGround(c GroundConfig) (*Ground, error) {
 	}
 	w.loop.In(5*time.Second, "", look)
 	w.loop.In(truthEvery, "", w.check.truth.follow)
+	w.loop.In(writeEvery, "", w.check.ledger.follow)
 	return g, nil
 }
 

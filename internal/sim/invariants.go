@@ -28,6 +28,7 @@ type checker struct {
 	behind   map[failover.SiteID]time.Time // since when a server in contact differs from the log
 
 	truth    *truth
+	ledger   *ledger
 	newest   failover.Epoch                // that was given to any guest
 	admitted map[string]bool               // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
@@ -46,7 +47,7 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
+		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
 		parked: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }

@@ -11,6 +11,7 @@ import (
 func (c *checker) end() {
 	c.compared = time.Time{}
 	c.world()
+	c.ledger.check()
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
 		op := state.Ops[id]

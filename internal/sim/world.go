@@ -296,6 +296,7 @@ func (w *World) boot() {
 	}
 	w.loop.In(5*time.Second, "look at the world", look)
 	w.loop.In(truthEvery, "", w.check.truth.follow)
+	w.loop.In(writeEvery, "", w.check.ledger.follow)
 	w.loop.In(time.Second, "", w.follow)
 }
 
