@@ -150,6 +150,7 @@ func (c ReportReadiness) apply(s *State, st Stamp) error {
 	}
 	s.Readiness[c.Ready.Site] = StoredReady{Ready: s.withoutOurPins(c.Ready), Stamp: st}
 	s.readWarm(c.Ready, st)
+	s.forgetLineages(c.Ready)
 	return nil
 }
 

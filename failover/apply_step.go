@@ -367,6 +367,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	op.Guests[c.Token.Guest] = run
 	s.Ops[op.ID] = op
 	p := s.Guests[c.Token.Guest]
+	s.beginLineage(run, p, st)
 	s.leave(c.Token.Guest, &p, st)
 	p.Owner, p.Epoch, p.Host, p.VMID = run.Assignment.Target, run.Epoch, run.Assignment.Host, run.VMID
 	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st

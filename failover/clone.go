@@ -23,6 +23,7 @@ func NewState() *State {
 		Holds:       map[string]NameHold{},
 		Warm:        map[GuestID]Standby{},
 		WarmSpent:   map[SiteID]WarmSpent{},
+		Lineages:    map[LineageID]Lineage{},
 		Tokens:      map[string]JoinToken{},
 		Operators:   map[string]Operator{},
 		Revoked:     map[string]Revocation{},
@@ -52,6 +53,7 @@ func (s *State) Clone() *State {
 	c.Holds = maps.Clone(s.Holds)
 	c.Warm = maps.Clone(s.Warm)
 	c.WarmSpent = maps.Clone(s.WarmSpent)
+	c.Lineages = maps.Clone(s.Lineages)
 	c.Tokens = maps.Clone(s.Tokens)
 	c.Operators = maps.Clone(s.Operators)
 	c.Revoked = maps.Clone(s.Revoked)

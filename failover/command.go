@@ -97,6 +97,7 @@ type Readiness struct {
 	Started     []int                      `json:"started,omitempty"`  // warm copies that somebody has started, ascending
 	Rate        int64                      `json:"rate,omitempty"`     // measured restore speed, bytes/s
 	Problems    []Reason                   `json:"problems,omitempty"`
+	Kept        map[SiteID]Kept            `json:"kept,omitempty"`  // by the home whose lineages they are
 	AsOf        uint64                     `json:"as_of,omitempty"` // index of the State that the reader had when it began
 }
 

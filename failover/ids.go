@@ -11,8 +11,8 @@ func (u usedIDs) take(target SiteID, id int) {
 }
 
 // idsInUse collects the ids that are taken: those that the targets' agents
-// reported, those of guests that live away, and those of runs of which
-// something may be left.
+// reported, those of guests that live away, those of lineages that are kept, and
+// those of runs of which something may be left.
 func (s *State) idsInUse() usedIDs {
 	u := usedIDs{}
 	for site, r := range s.Readiness {
@@ -28,6 +28,7 @@ func (s *State) idsInUse() usedIDs {
 			u.take(c.Site, c.VMID)
 		}
 	}
+	s.takeLineages(u)
 	for _, op := range s.Ops {
 		for _, run := range op.Guests {
 			if !run.leavesNothing(op) {

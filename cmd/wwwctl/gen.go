@@ -21,6 +21,12 @@ import (
 func genCommand(a *app, fs *flag.FlagSet) runner {
 	file := fs.String("file", "", "a network.yaml `file` instead of the network in force")
 	return func(ctx context.Context, args []string) error {
+		if len(args) > 0 && args[0] == "lineages" {
+			if err := need(args, 1, 2, ""); err != nil {
+				return err
+			}
+			return a.genLineages(ctx, *file, args[1:])
+		}
 		kinds := slices.Sorted(maps.Keys(dnsSnippets()))
 		if len(args) < 2 || args[0] != "dns" || !slices.Contains(kinds, args[1]) {
 			return usagef("wwwctl gen dns needs one of %s", strings.Join(kinds, ", "))

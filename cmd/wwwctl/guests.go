@@ -83,6 +83,22 @@ func reachText(r failover.Reach) string {
 	return text
 }
 
+// lineText says where one line of a guest's backups lies, and which copy makes it.
+func lineText(l failover.Lineage, s style) string {
+	where := "as " + l.Group + " in namespace " + l.Namespace
+	if l.Namespace == "" {
+		where = "as " + l.Group + ", and no place is declared for them"
+	}
+	text := fmt.Sprintf("of the copy on %s at %s, %s", l.Host, l.Site, where)
+	if !l.Base.Time.IsZero() {
+		text += ", begun from the backup of " + s.date(l.Base.Time)
+	}
+	if l.To.Index != 0 {
+		text += ", superseded " + s.date(l.To.At)
+	}
+	return text
+}
+
 func (a *app) guestScreen(g api.Guest) string {
 	s, v := a.show, g.Guest
 	p := &page{s: s}
@@ -114,6 +130,9 @@ func (a *app) guestScreen(g api.Guest) string {
 	}
 	if !v.WarmWhy.IsZero() {
 		field("warm copy", a.sentence(v.WarmWhy))
+	}
+	for _, l := range g.Lineages {
+		field("backups", lineText(l, s))
 	}
 	t := table{cols: cols("COPY AT", "TAKEN", ">AGE", ">SIZE", "VERIFIED", "~USABLE", "+VOLID")}
 	for _, site := range slices.Sorted(maps.Keys(g.Points)) {

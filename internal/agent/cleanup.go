@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -48,8 +47,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 		if !j.worded(cleanConfirm) {
 			return j.now, nil
 		}
-		j.call("destroy copy")
-		upid, err := j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
+		upid, err := j.destroy(ctx, "destroy copy")
 		switch proxmox.KindOf(err) {
 		case "":
 			m.upid, m.phase = upid, cleanPoll
@@ -58,7 +56,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 			m.phase = cleanLook
 			return j.soon(), nil
 		}
-		return j.trouble(err)
+		return j.refused(err, cleanConfirm)
 	case cleanPoll:
 		j.call("poll removal")
 		t, err := j.w.e.PVE.Task(ctx, m.upid)
@@ -114,60 +112,4 @@ func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is bare and no task of ours made it: left alone", j.run.VMID)}
 	}
 	return j.now, nil
-}
-
-// neverStarted goes on to next if nobody has started the copy since it was
-// restored. A start by hand makes it somebody's: it may hold what users wrote,
-// whether it runs still or not, and no backup has that (S7). The look comes
-// after the leader's word, right before the deletion: a host deletes nothing
-// that runs, so only a start and a stop between the two calls escape.
-//
-// Every start is a task, of whoever asks (API, qm and pct, startall at boot);
-// with Sys.Audit on the node the token sees all of them (docs/proxmox.md;
-// doctor asks for the privilege). All times are the node's.
-func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcome) {
-	j.call("look for starts")
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
-	if err != nil {
-		return j.trouble(err)
-	}
-	start, ok := startOf(tasks)
-	if !ok {
-		j.w.mem.phase = next
-		return j.now, nil
-	}
-	tool := j.tool()
-	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
-		"copy %d was started at %s by %s and may hold what users wrote: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
-		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth,
-		j.run.Assignment.Host, tool, j.run.VMID, tool, j.run.VMID, j.op.ID))}
-}
-
-// startOf returns a start, by whomever, of the guest that an id stands for now,
-// by the tasks of that id.
-func startOf(tasks []proxmox.TaskStatus) (proxmox.TaskStatus, bool) {
-	began := lifeBegan(tasks)
-	i := slices.IndexFunc(tasks, func(t proxmox.TaskStatus) bool {
-		return (t.UPID.Type == "qmstart" || t.UPID.Type == "vzstart") && !t.UPID.Start.Before(began)
-	})
-	if i < 0 {
-		return proxmox.TaskStatus{}, false
-	}
-	return tasks[i], true
-}
-
-// lifeBegan says since when an id has stood for the guest that it stands for
-// now, by the tasks of that id: a restore that ended well proves that the id
-// was free before (nothing is ever forced over a guest), a removal that it was
-// after. Zero, when neither is known, makes every start count.
-func lifeBegan(tasks []proxmox.TaskStatus) (began time.Time) {
-	for _, t := range tasks {
-		switch t.UPID.Type {
-		case "qmrestore", "vzrestore", "qmdestroy", "vzdestroy":
-			if !t.Running && t.OK() && t.UPID.Start.After(began) {
-				began = t.UPID.Start
-			}
-		}
-	}
-	return began
 }

@@ -63,7 +63,7 @@ func (r *doctorRound) readJobs(ctx context.Context) error {
 	r.facts.Store.JobsRead = true
 	for _, j := range jobs {
 		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
-			ID: j.ID, Remote: j.Remote, RemoteStore: j.RemoteStore, NS: j.NS, Pull: j.Direction == "pull",
+			ID: j.ID, Remote: j.Remote, RemoteStore: j.RemoteStore, RemoteNS: j.RemoteNS, NS: j.NS, Pull: j.Direction == "pull",
 			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished,
 		})
 	}

@@ -136,6 +136,8 @@ type memory struct {
 	silent   time.Time // since when the machines cannot be reached; zero = they can
 	silentIn string    // phase in which that began
 
+	proof proof // that the copy may be deleted
+
 	beside []int // running guests of the range that are still to be looked at before a start; nil: not listed yet
 
 	stub     bool   // what stands under our id is the rest of a restore: bare, or locked by it

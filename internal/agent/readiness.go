@@ -40,7 +40,10 @@ type Readiness struct {
 	queue   []func(context.Context) error
 	round   failover.Readiness
 	entries map[string]proxmox.StorageEntry
-	archive map[string]archived // by volid
+	archive map[string]archived              // by volid
+	kept    map[failover.SiteID]map[int]bool // by home: ids of which backups are kept
+	unkept  map[failover.SiteID]bool         // of which not all was read
+	before  map[failover.SiteID]failover.Kept
 	begun   time.Time
 	told    *failover.Readiness
 	toldAt  time.Time
@@ -165,6 +168,7 @@ func (r *Readiness) readEntries(ctx context.Context, s *failover.State, host net
 			r.queue = append(r.queue, func(ctx context.Context) error { return r.readPoints(ctx, s, site, e) })
 		}
 	}
+	r.planKept(s, host)
 	return nil
 }
 
@@ -323,6 +327,7 @@ func (r *Readiness) finish(ctx context.Context, s *failover.State, now time.Time
 		return now.Add(min(r.Every, 5*time.Second))
 	}
 	r.fill()
+	r.round.Kept = r.keptIDs()
 	slices.Sort(r.round.Started)
 	r.round.Started = slices.Compact(r.round.Started)
 	ready := r.round
@@ -384,6 +389,9 @@ func normal(r failover.Readiness) failover.Readiness {
 	}
 	if len(r.Problems) == 0 {
 		r.Problems = nil
+	}
+	if len(r.Kept) == 0 {
+		r.Kept = nil
 	}
 	points := map[failover.GuestID][]failover.RestorePoint{}
 	for g, ps := range r.Points {

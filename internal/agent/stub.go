@@ -179,8 +179,7 @@ func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
 		if j.now.Sub(m.confirmed) > confirmAge {
 			return j.confirm(ctx, restoreStubRun)
 		}
-		j.call("destroy stub")
-		upid, err := j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
+		upid, err := j.destroy(ctx, "destroy stub")
 		if err != nil {
 			return j.now, m.failing
 		}

@@ -113,6 +113,8 @@ type Guest struct {
 	Guest  failover.GuestView                          `json:"guest"`
 	Points map[failover.SiteID][]failover.RestorePoint `json:"points,omitempty"` // newest first
 	Op     failover.OpID                               `json:"op,omitempty"`
+	// Lineages are the lines of its backups, of a guest that has moved; oldest first.
+	Lineages []failover.Lineage `json:"lineages,omitempty"`
 }
 
 // Plan is what would happen, and whether a person has to confirm it by name.

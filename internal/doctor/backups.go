@@ -170,8 +170,6 @@ func (in Input) syncJobs(r *result) {
 		default:
 			r.add(found(Backups, CodeSyncFailed, site, subject, "job", j.ID, "remote", j.Remote, "why", j.LastState, "time", j.LastEnd.UTC().Format("2006-01-02 15:04")))
 		}
-		if j.RemoveVanished {
-			r.add(found(Backups, CodeRemoveVanished, site, subject, "job", j.ID, "remote", j.Remote))
-		}
+		in.lineageJob(r, j)
 	}
 }

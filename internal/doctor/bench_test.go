@@ -23,10 +23,11 @@ func brique(host network.HostID, first int, sources ...network.SiteID) network.S
 		Owner: network.OwnerRaoull, PVE: &network.PVE{URL: "https://10.0.0.1:8006", Node: string(host)},
 		PBS:     &network.PBS{URL: "https://10.0.0.1:8007", Datastore: "backups"},
 		Restore: &network.Restore{Storage: "local-zfs", Bridge: "vmbr0", IDs: network.IDRange{First: first, Last: first + 99}},
-		Sources: map[network.SiteID][]string{},
+		Sources: map[network.SiteID][]string{}, Lineages: map[network.SiteID]network.LineageStorages{},
 	}
 	for _, s := range sources {
 		h.Sources[s] = []string{"pbs-" + string(s)}
+		h.Lineages[s] = network.LineageStorages{Away: "pbs-away-" + string(s), Sealed: "pbs-sealed-" + string(s)}
 	}
 	return network.Site{Kind: network.Brique, Hosts: map[network.HostID]network.Host{host: h}}
 }
@@ -70,8 +71,10 @@ func goodFacts(spec *network.Spec) *doctor.Facts {
 		Ended: now, Node: "pve-quai", Token: "wwwd@pve!agent", Release: "9.2.1", Permissions: map[string]map[string]bool{},
 		Disk: doctor.Disk{Dir: "/var/lib/www", Device: "/dev/mapper/x", Encrypted: doctor.EncryptedYes},
 		Entries: map[string]doctor.Entry{
-			"local-zfs":  {ID: "local-zfs", Type: "zfspool", Content: []string{"images", "rootdir"}},
-			"pbs-moulin": {ID: "pbs-moulin", Type: "pbs", Datastore: "backups", Namespace: "moulin", Key: key},
+			"local-zfs":         {ID: "local-zfs", Type: "zfspool", Content: []string{"images", "rootdir"}},
+			"pbs-away-moulin":   {ID: "pbs-away-moulin", Type: "pbs", Datastore: "backups", Namespace: "away/moulin", Key: key},
+			"pbs-sealed-moulin": {ID: "pbs-sealed-moulin", Type: "pbs", Datastore: "backups", Namespace: "sealed/moulin", Key: key},
+			"pbs-moulin":        {ID: "pbs-moulin", Type: "pbs", Datastore: "backups", Namespace: "moulin", Key: key},
 		},
 		Residents: map[doctor.Kind][]doctor.Resident{"vm": {{Kind: "vm", ID: 1201, Name: "quais"}}, "ct": {}},
 		Jobs:      []doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", RemoteStore: "backups", NS: "moulin", LastState: "OK", Pull: true}},

@@ -54,6 +54,12 @@ const (
 	CodeHA           = "WWW-2149"
 	CodeFirewall     = "WWW-2186"
 
+	CodeNoLineage      = "WWW-2187" // no entries for the backups of a home's guests that run here
+	CodeLineageNS      = "WWW-2188" // an entry of another namespace
+	CodeLineageMixed   = "WWW-2189" // a job brings one line of backups into another
+	CodeLineageDropped = "WWW-2196" // a job deletes sealed branches
+	CodeLineageIDs     = "WWW-2197" // the same id may be used twice in a namespace
+
 	CodeUndeclared       = "WWW-2150"
 	CodeAbsent           = "WWW-2151"
 	CodeForeignInRange   = "WWW-2152"

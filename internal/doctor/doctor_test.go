@@ -242,6 +242,29 @@ func TestChecks(t *testing.T) {
 		{"sync failed", func(b *bench) { b.facts.Jobs[0].LastState = "connection refused" }, []string{"ERROR WWW-2135 sync job pull-moulin"}},
 		{"sync never ran", func(b *bench) { b.facts.Jobs[0].LastState = "" }, []string{"WARNING WWW-2136 sync job pull-moulin"}},
 		{"sync deletes", func(b *bench) { b.facts.Jobs[0].RemoveVanished = true }, []string{"WARNING WWW-2137 sync job pull-moulin"}},
+		{"no entries for later lines", func(b *bench) { b.declare(func(h *network.Host) { h.Lineages = nil }) }, []string{"WARNING WWW-2187 site moulin"}},
+		{"entry of another namespace", func(b *bench) {
+			b.entry("pbs-away-moulin", func(e *doctor.Entry) { e.Namespace = "sealed/moulin" })
+		}, []string{"ERROR WWW-2188 storage pbs-away-moulin"}},
+		{"a source's entry of a later line", func(b *bench) {
+			b.entry("pbs-moulin", func(e *doctor.Entry) { e.Namespace = "away/moulin" })
+			b.facts.Jobs[0].NS, b.facts.Jobs[0].RemoteNS = "away/moulin", "away/moulin"
+		}, []string{"ERROR WWW-2188 storage pbs-moulin"}},
+		{"later lines are pulled", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", RemoteNS: "away/moulin", LastState: "OK", Pull: true})
+		}, nil},
+		{"home's backups are pulled among later ones", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", LastState: "OK", Pull: true})
+		}, []string{"ERROR WWW-2189 sync job pull-away"}},
+		{"later ones among home's", func(b *bench) { b.facts.Jobs[0].RemoteNS = "sealed/moulin" }, []string{"ERROR WWW-2189 sync job pull-moulin"}},
+		{"sync deletes sealed branches", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, RemoveVanished: true})
+		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"sync of everything deletes", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", LastState: "OK", Pull: true, RemoveVanished: true})
+		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"ids of another site", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.Last = 92000 }) }, []string{"ERROR WWW-2197 ids 91000-92000"}},
+		{"ids of home's guests", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.First = 1102 }) }, []string{"ERROR WWW-2197 ids 1102-91099"}},
 		{"readiness old", func(b *bench) { b.now = now.Add(31 * time.Minute) }, []string{"ERROR WWW-2106 site halle", "ERROR WWW-2106 site moulin", "ERROR WWW-2106 site quai"}},
 		{"readiness never told", func(b *bench) { delete(b.state.Readiness, "moulin") }, []string{"ERROR WWW-2106 site moulin"}},
 		// Guests.

@@ -71,6 +71,9 @@ func (in Input) category(c Category) result {
 		r := in.replicas()
 		if in.Facts != nil {
 			in.syncJobs(&r)
+			if h, why := in.target(); why == nil && in.Facts.Entries != nil {
+				h.lineages(&r)
+			}
 		}
 		return r
 	}

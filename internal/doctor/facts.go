@@ -186,9 +186,9 @@ type Stranger struct {
 
 // SyncJob is a sync job of this site's datastore.
 type SyncJob struct {
-	ID, Remote, RemoteStore, NS, LastState string
-	LastEnd                                time.Time
-	RemoveVanished, Pull                   bool
+	ID, Remote, RemoteStore, RemoteNS, NS, LastState string
+	LastEnd                                          time.Time
+	RemoveVanished, Pull                             bool
 }
 
 // subject names what a finding about a guest's or a line's backups is about.

@@ -153,6 +153,7 @@ func (p *PVE) GuestConfig(ctx context.Context, kind Kind, id int) (GuestConfig, 
 
 // SetConfig changes keys of a guest's config and deletes others, in one synchronous call. With a digest (of
 // GuestConfig) the change is made only if nobody else changed the config meanwhile, else the error is of kind Changed.
+// Disks are neither set nor deleted by it.
 func (p *PVE) SetConfig(ctx context.Context, kind Kind, id int, set map[string]string, del []string, digest string) error {
 	op := guestOp("change config of", kind, id)
 	if err := checkGuest(op, kind, id); err != nil {
@@ -163,10 +164,13 @@ func (p *PVE) SetConfig(ctx context.Context, kind Kind, id int, set map[string]s
 	}
 	params := make(map[string]any, len(set)+2)
 	for _, key := range slices.Sorted(maps.Keys(set)) {
-		if key == "delete" || key == "digest" || key == "skiplock" || key == "force" || slices.Contains(del, key) {
+		if data(key) || key == "delete" || key == "digest" || key == "skiplock" || key == "force" || slices.Contains(del, key) {
 			return requestError(op, "key %q cannot be set here", key)
 		}
 		params[key] = set[key]
+	}
+	if i := slices.IndexFunc(del, data); i >= 0 {
+		return requestError(op, "key %q cannot be deleted here", del[i])
 	}
 	if len(del) > 0 {
 		params["delete"] = strings.Join(del, ",")
@@ -176,6 +180,11 @@ func (p *PVE) SetConfig(ctx context.Context, kind Kind, id int, set map[string]s
 	}
 	_, err := p.do(ctx, call{op: op, method: http.MethodPut, path: p.guestPath(kind, id, "/config"), write: true}, params)
 	return err // the answer of a success is null
+}
+
+// data says whether a key of a config is a disk or a mount point: to change one can cost what lies on it.
+func data(key string) bool {
+	return vmDiskKey.MatchString(key) || ctDiskKey.MatchString(key) || strings.HasPrefix(key, "unused")
 }
 
 // Start starts a guest. A VM that runs already fails in its task, a container at once (kind Running).

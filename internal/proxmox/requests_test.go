@@ -22,39 +22,37 @@ func TestRequests(t *testing.T) {
 	restoreCT := `"cores":"2",` + marker + `,%s"hostname":"nextcloud","memory":"4096","net0":"name=eth0,hwaddr=BC:24:11:00:00:02,bridge=vmbr9,tag=120,ip=dhcp,type=veth","onboot":0,"ostemplate":"pbs-quai:backup/ct/101/2026-03-01T02:00:00Z","pool":"dr","restore":1,"storage":"local-zfs","tags":"www;www-op-12","vmid":9002}`
 	snap := `"backup-id":"100","backup-time":1772330400,"backup-type":"vm",`
 	want := map[string]string{
-		"Version":            "GET /version",
-		"NodeStatus":         "GET " + node + "/status",
-		"Storages":           "GET /storage",
-		"StorageStatus":      "GET " + node + "/storage/local-zfs/status",
-		"Backups":            "GET " + node + "/storage/pbs-quai/content?content=backup&vmid=100",
-		"ExtractConfig":      "GET " + node + "/vzdump/extractconfig?volume=pbs-quai%3Abackup%2Fvm%2F100%2F2026-03-01T02%3A00%3A00Z",
-		"Permissions":        "GET /access/permissions?path=%2Fvms%2F100",
-		"Bridges":            "GET " + node + "/network?type=any_bridge",
-		"Machines":           "GET " + node + "/capabilities/qemu/machines",
-		"CPUModels":          "GET " + node + "/capabilities/qemu/cpu",
-		"HAResources":        "GET /cluster/ha/resources",
-		"PBS Permissions":    "GET /access/permissions?path=%2Fdatastore%2Fbackups",
-		"AgentPing":          "POST " + node + "/qemu/9001/agent/ping",
-		"Interfaces vm":      "GET " + node + "/qemu/9001/agent/network-get-interfaces",
-		"Interfaces ct":      "GET " + node + "/lxc/9001/interfaces",
-		"Restore vm":         "POST " + node + "/qemu {" + fmt.Sprintf(restoreVM, ""),
-		"Restore ct":         "POST " + node + "/lxc {" + fmt.Sprintf(restoreCT, ""),
-		"RestoreOverStub vm": "POST " + node + "/qemu {" + fmt.Sprintf(restoreVM, `"force":1,`),
-		"RestoreOverStub ct": "POST " + node + "/lxc {" + fmt.Sprintf(restoreCT, `"force":1,`),
-		"Task":               "GET " + node + "/tasks/" + upid + "/status",
-		"TaskLog":            "GET " + node + "/tasks/" + upid + "/log?limit=200&start=500",
-		"Tasks":              "GET " + node + "/tasks?limit=100&since=1772330400&source=active&typefilter=qmrestore&vmid=9001",
-		"CancelTask":         "DELETE " + node + "/tasks/" + upid,
-		"PBS Version":        "GET /version",
-		"PBS Status":         "GET /admin/datastore/backups/status",
-		"PBS Namespaces":     "GET /admin/datastore/backups/namespace",
-		"PBS Snapshots":      "GET /admin/datastore/backups/snapshots?backup-id=100&backup-type=vm&ns=moulin",
-		"PBS Protect":        "PUT /admin/datastore/backups/protected {" + snap + `"ns":"moulin","protected":true}`,
-		"PBS Unprotect":      "PUT /admin/datastore/backups/protected {" + snap + `"ns":"moulin","protected":false}`,
-		"PBS Verify":         "POST /admin/datastore/backups/verify {" + snap + `"ignore-verified":false,"ns":"moulin"}`,
-		"PBS Task":           "GET /nodes/localhost/tasks/" + pbsU + "/status",
-		"PBS RunSync":        "POST /admin/sync/pull-moulin/run {}",
-		"PBS SyncJobs":       "GET /admin/sync?store=backups&sync-direction=all",
+		"Version":         "GET /version",
+		"NodeStatus":      "GET " + node + "/status",
+		"Storages":        "GET /storage",
+		"StorageStatus":   "GET " + node + "/storage/local-zfs/status",
+		"Backups":         "GET " + node + "/storage/pbs-quai/content?content=backup&vmid=100",
+		"ExtractConfig":   "GET " + node + "/vzdump/extractconfig?volume=pbs-quai%3Abackup%2Fvm%2F100%2F2026-03-01T02%3A00%3A00Z",
+		"Permissions":     "GET /access/permissions?path=%2Fvms%2F100",
+		"Bridges":         "GET " + node + "/network?type=any_bridge",
+		"Machines":        "GET " + node + "/capabilities/qemu/machines",
+		"CPUModels":       "GET " + node + "/capabilities/qemu/cpu",
+		"HAResources":     "GET /cluster/ha/resources",
+		"PBS Permissions": "GET /access/permissions?path=%2Fdatastore%2Fbackups",
+		"AgentPing":       "POST " + node + "/qemu/9001/agent/ping",
+		"Interfaces vm":   "GET " + node + "/qemu/9001/agent/network-get-interfaces",
+		"Interfaces ct":   "GET " + node + "/lxc/9001/interfaces",
+		"Restore vm":      "POST " + node + "/qemu {" + fmt.Sprintf(restoreVM, ""),
+		"Restore ct":      "POST " + node + "/lxc {" + fmt.Sprintf(restoreCT, ""),
+		"Task":            "GET " + node + "/tasks/" + upid + "/status",
+		"TaskLog":         "GET " + node + "/tasks/" + upid + "/log?limit=200&start=500",
+		"Tasks":           "GET " + node + "/tasks?limit=100&since=1772330400&source=active&typefilter=qmrestore&vmid=9001",
+		"CancelTask":      "DELETE " + node + "/tasks/" + upid,
+		"PBS Version":     "GET /version",
+		"PBS Status":      "GET /admin/datastore/backups/status",
+		"PBS Namespaces":  "GET /admin/datastore/backups/namespace",
+		"PBS Snapshots":   "GET /admin/datastore/backups/snapshots?backup-id=100&backup-type=vm&ns=moulin",
+		"PBS Protect":     "PUT /admin/datastore/backups/protected {" + snap + `"ns":"moulin","protected":true}`,
+		"PBS Unprotect":   "PUT /admin/datastore/backups/protected {" + snap + `"ns":"moulin","protected":false}`,
+		"PBS Verify":      "POST /admin/datastore/backups/verify {" + snap + `"ignore-verified":false,"ns":"moulin"}`,
+		"PBS Task":        "GET /nodes/localhost/tasks/" + pbsU + "/status",
+		"PBS RunSync":     "POST /admin/sync/pull-moulin/run {}",
+		"PBS SyncJobs":    "GET /admin/sync?store=backups&sync-direction=all",
 	}
 	for kind, segment := range map[string]string{"vm": "qemu", "ct": "lxc"} {
 		guest := node + "/" + segment + "/9001"
@@ -126,9 +124,8 @@ func TestRestoreRefusesBeforeAnyRequest(t *testing.T) {
 		rec := &proxmoxtest.Recorder{Next: handler(500, "")}
 		pve, _ := clients(t, rec)
 		_, err := pve.Restore(t.Context(), r)
-		_, errOver := pve.RestoreOverStub(t.Context(), r)
-		if proxmox.KindOf(err) != proxmox.BadRequest || proxmox.KindOf(errOver) != proxmox.BadRequest || len(rec.Requests()) != 0 {
-			t.Errorf("%s: got %v, %v and %d requests, want kind bad request and none", name, err, errOver, len(rec.Requests()))
+		if proxmox.KindOf(err) != proxmox.BadRequest || len(rec.Requests()) != 0 {
+			t.Errorf("%s: got %v and %d requests, want kind bad request and none", name, err, len(rec.Requests()))
 		}
 	}
 }

@@ -41,28 +41,13 @@ var (
 
 // Restore starts the restore of a guest, stopped and with onboot=0, under a VMID that must be free (else Exists).
 // The task's type is qmrestore or vzrestore. The task's success does not say that the guest can start. A VM restore
-// that failed leaves a bare config, which only Destroy or RestoreOverStub removes; a container cleans up behind itself.
+// that failed leaves a bare config, which only Destroy removes; a container cleans up behind itself. The parameter
+// force would restore over a guest that exists, whose disks are freed before the copy begins: it is never sent.
 func (p *PVE) Restore(ctx context.Context, r RestoreRequest) (UPID, error) {
 	params, err := r.params()
 	if err != nil {
 		return UPID{}, err
 	}
-	return p.restore(ctx, r, params)
-}
-
-// RestoreOverStub is Restore over an existing guest of the same kind (force=1). It frees that guest's disks before the
-// copy begins, so it is only for a stub that is proven to be the dead rest of our own failed restore: bare config,
-// no lock, and our own ended task for this VMID as the last thing that happened to it.
-func (p *PVE) RestoreOverStub(ctx context.Context, r RestoreRequest) (UPID, error) {
-	params, err := r.params()
-	if err != nil {
-		return UPID{}, err
-	}
-	params["force"] = 1
-	return p.restore(ctx, r, params)
-}
-
-func (p *PVE) restore(ctx context.Context, r RestoreRequest, params map[string]any) (UPID, error) {
 	u, err := p.task(ctx, call{op: r.op(), method: http.MethodPost, path: p.nodePath("/" + r.Kind.segment()), write: true}, params)
 	if e, ok := err.(*Error); ok && e.Kind == Forbidden && e.Privilege == "" && e.PrivPath == "" {
 		// PVE says the bare text when VM.Allocate is missing on the guest and on the pool.

@@ -165,8 +165,6 @@ func restoreCases() []Case {
 	return []Case{
 		{Name: "Restore vm", Write: true, Answer: answer, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Restore(c, RestoreVM())) }},
 		{Name: "Restore ct", Write: true, Answer: answer, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Restore(c, RestoreCT())) }},
-		{Name: "RestoreOverStub vm", Write: true, Answer: answer, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.RestoreOverStub(c, RestoreVM())) }},
-		{Name: "RestoreOverStub ct", Write: true, Answer: answer, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.RestoreOverStub(c, RestoreCT())) }},
 	}
 }
 

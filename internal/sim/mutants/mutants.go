@@ -230,8 +230,8 @@ func hands() []Mutant {
 		),
 		one(
 			"force", "internal/proxmox/restore.go",
-			"\treturn p.restore(ctx, r, params)\n}\n\n// RestoreOverStub",
-			"\tparams[\"force\"] = 1\n\treturn p.restore(ctx, r, params)\n}\n\n// RestoreOverStub",
+			"\tu, err := p.task(ctx, call{op: r.op(), method: http.MethodPost",
+			"\tparams[\"force\"] = 1\n\tu, err := p.task(ctx, call{op: r.op(), method: http.MethodPost",
 			"S7: never force over a copy that is not ours and dead",
 		),
 		one(
@@ -253,7 +253,7 @@ func hands() []Mutant {
 			"the done-check looks at the world",
 		),
 		one(
-			"a-copy-that-ran-is-deleted", "internal/agent/cleanup.go",
+			"a-copy-that-ran-is-deleted", "internal/agent/gate.go",
 			"\tif i < 0 {\n",
 			"\tif i < len(tasks) {\n",
 			"S7: what users may have written into is left to a person",

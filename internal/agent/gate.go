@@ -1,0 +1,115 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// The gate: destroy is the only way to a call of Proxmox that takes data away, and
+// internal/archtest holds it. It demands the proof that the copy never ran with users,
+// so that no backup of it can be missing (S7).
+
+// proof says that a copy may be deleted. It is good for one attempt at one step, and for
+// as long as the leader's word.
+type proof struct {
+	token   failover.Token
+	attempt int
+	id      int
+	at      time.Time // of the look; zero: there is none
+}
+
+// errUnproven ends an attempt to delete what nothing proves to be ours to delete.
+var errUnproven = errors.New("nothing proves that the copy never ran")
+
+// destroy deletes the copy of this run.
+func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
+	m := &j.w.mem
+	p := m.proof
+	m.proof = proof{}
+	switch age := j.now.Sub(p.at); {
+	case p.token != j.w.token || p.attempt != j.w.attempt || p.id != j.run.VMID || age < 0 || age > confirmAge:
+		return proxmox.UPID{}, errUnproven
+	case j.now.Sub(m.confirmed) > confirmAge:
+		return proxmox.UPID{}, errUnproven
+	}
+	if err := j.w.e.Log.State().NeverCounted(j.w.token); err != nil {
+		return proxmox.UPID{}, err
+	}
+	j.call(what)
+	return j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
+}
+
+// refused is what follows an error of destroy: proving it anew, or a person.
+func (j *job) refused(err error, prove string) (time.Time, *outcome) {
+	if errors.Is(err, errUnproven) {
+		j.w.mem.phase = prove
+		return j.now, nil
+	}
+	if r, ok := errors.AsType[*failover.RejectedError](err); ok {
+		return j.fatally("copy %d is not deleted: %s", j.run.VMID, r)
+	}
+	return j.trouble(err)
+}
+
+// neverStarted goes on to next if nobody has started the copy since it was
+// restored, and remembers that as the proof that destroy demands. A start by hand
+// makes it somebody's: it may hold what users wrote,
+// whether it runs still or not, and no backup has that (S7). The look comes
+// after the leader's word, right before the deletion: a host deletes nothing
+// that runs, so only a start and a stop between the two calls escape.
+//
+// Every start is a task, of whoever asks (API, qm and pct, startall at boot);
+// with Sys.Audit on the node the token sees all of them (docs/proxmox.md;
+// doctor asks for the privilege). All times are the node's.
+func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcome) {
+	j.call("look for starts")
+	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
+	if err != nil {
+		return j.trouble(err)
+	}
+	start, ok := startOf(tasks)
+	if !ok {
+		j.w.mem.phase, j.w.mem.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.run.VMID, at: j.now}
+		return j.now, nil
+	}
+	tool := j.tool()
+	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
+		"copy %d was started at %s by %s and may hold what users wrote: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
+		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth,
+		j.run.Assignment.Host, tool, j.run.VMID, tool, j.run.VMID, j.op.ID))}
+}
+
+// startOf returns a start, by whomever, of the guest that an id stands for now,
+// by the tasks of that id.
+func startOf(tasks []proxmox.TaskStatus) (proxmox.TaskStatus, bool) {
+	began := lifeBegan(tasks)
+	i := slices.IndexFunc(tasks, func(t proxmox.TaskStatus) bool {
+		return (t.UPID.Type == "qmstart" || t.UPID.Type == "vzstart") && !t.UPID.Start.Before(began)
+	})
+	if i < 0 {
+		return proxmox.TaskStatus{}, false
+	}
+	return tasks[i], true
+}
+
+// lifeBegan says since when an id has stood for the guest that it stands for
+// now, by the tasks of that id: a restore that ended well proves that the id
+// was free before (nothing is ever forced over a guest), a removal that it was
+// after. Zero, when neither is known, makes every start count.
+func lifeBegan(tasks []proxmox.TaskStatus) (began time.Time) {
+	for _, t := range tasks {
+		switch t.UPID.Type {
+		case "qmrestore", "vzrestore", "qmdestroy", "vzdestroy":
+			if !t.Running && t.OK() && t.UPID.Start.After(began) {
+				began = t.UPID.Start
+			}
+		}
+	}
+	return began
+}
