@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/prometheus/client_golang/prometheus"
@@ -79,11 +80,11 @@ func TestRulesFireAndHold(t *testing.T) { promtool(t, "test", "rules", testsFile
 // collected keeps the one collector that an agent registers.
 type collected struct {
 	prometheus.Registerer
-	c prometheus.Collector
+	c []prometheus.Collector
 }
 
 func (r *collected) Register(c prometheus.Collector) error {
-	r.c = c
+	r.c = append(r.c, c)
 	return nil
 }
 
@@ -94,8 +95,13 @@ func exported(t *testing.T) map[string][]string {
 	if err := api.RegisterMetrics(&reg, nil); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := api.NewReloadMetrics(&reg, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
 	ch := make(chan *prometheus.Desc, 256)
-	reg.c.Describe(ch)
+	for _, c := range reg.c {
+		c.Describe(ch)
+	}
 	close(ch)
 	// Desc tells what it is only as text.
 	text := regexp.MustCompile(`fqName: "([a-z_]+)".*variableLabels: \{([a-z,_]*)\}`)
