@@ -70,9 +70,12 @@ lint: ## gofumpt, go vet, staticcheck, import arrows and purity
 fmt: ## format the sources
 	$(GO) tool gofumpt -l -w .
 
-.PHONY: deb deb-test
+.PHONY: deb deb-test install-test
 deb: build ## dist/*.deb, with man pages and completions (dpkg-deb)
 	deploy/deb/build.sh "$(VERSION)"
+
+install-test: ## docs/install.md typed on three Debian machines with systemd, watched, upgraded under load (root, debootstrap)
+	deploy/deb/install-test.sh
 
 deb-test: deb ## lintian; install, upgrade, remove and purge in a chroot (root, debootstrap)
 	deploy/deb/test.sh

@@ -1,9 +1,10 @@
 #!/bin/sh
-# Builds dist/www-agent_VERSION_ARCH.deb from bin/ with dpkg-deb alone.
+# Builds dist/www-agent_VERSION_ARCH.deb from bin/ (or BIN) with dpkg-deb alone.
 # Usage: deploy/deb/build.sh VERSION
 set -eu
 cd "$(dirname "$0")/../.."
 version=${1#v}
+bin=${BIN:-bin}
 case $version in
   [0-9]*) ;;
   *) version=0.1.0~$(printf %s "$version" | tr -c 'A-Za-z0-9.+~\n' '.') ;;
@@ -20,7 +21,7 @@ man=$root/usr/share/man
 
 install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$doc/examples/prometheus" "$doc/examples/proxmox" "$man/man1" "$man/man5" "$man/man8" \
   "$root/usr/share/bash-completion/completions" "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
-install -m 755 bin/wwwd bin/wwwctl "$root/usr/bin/"
+install -m 755 "$bin/wwwd" "$bin/wwwctl" "$root/usr/bin/"
 strip --strip-unneeded "$root/usr/bin/wwwd" "$root/usr/bin/wwwctl" 2>/dev/null || true
 install -m 644 deploy/systemd/*.service deploy/systemd/*.socket "$root/lib/systemd/system/"
 install -m 644 deploy/examples/* "$doc/examples/"
@@ -30,9 +31,9 @@ install -m 644 README.md docs/*.md "$doc/"
 
 # Pages and completions say what --help says.
 page() { gzip -9n >"$man/man$2/$1.$2.gz"; }
-bin/wwwctl __man | page wwwctl 1
-for command in $(bin/wwwctl __complete ''); do
-  bin/wwwctl __man "$command" | page "wwwctl-$command" 1
+"$bin/wwwctl" __man | page wwwctl 1
+for command in $("$bin/wwwctl" __complete ''); do
+  "$bin/wwwctl" __man "$command" | page "wwwctl-$command" 1
 done
 # wrap NAME SECTION SUMMARY: a page around text that is shown as it stands
 wrap() {
@@ -41,12 +42,12 @@ wrap() {
   sed -e 's/\\/\\e/g' -e 's/-/\\-/g' -e "s/^\\([.']\\)/\\\\\\&\\1/"
   printf '.fi\n.SH SEE ALSO\n.BR wwwctl (1)\n'
 }
-bin/wwwd --help 2>&1 | wrap wwwd 8 'the World Wide Welsh agent of one site' | page wwwd 8
+"$bin/wwwd" --help 2>&1 | wrap wwwd 8 'the World Wide Welsh agent of one site' | page wwwd 8
 wrap network.yaml 5 'the declared network, by example' <deploy/examples/network.yaml | page network.yaml 5
 wrap wwwd.yaml 5 'the local file of one agent, by example' <deploy/examples/wwwd.yaml | page wwwd.yaml 5
-bin/wwwctl completion bash >"$root/usr/share/bash-completion/completions/wwwctl"
-bin/wwwctl completion zsh >"$root/usr/share/zsh/vendor-completions/_wwwctl"
-bin/wwwctl completion fish >"$root/usr/share/fish/vendor_completions.d/wwwctl.fish"
+"$bin/wwwctl" completion bash >"$root/usr/share/bash-completion/completions/wwwctl"
+"$bin/wwwctl" completion zsh >"$root/usr/share/zsh/vendor-completions/_wwwctl"
+"$bin/wwwctl" completion fish >"$root/usr/share/fish/vendor_completions.d/wwwctl.fish"
 
 cp LICENSE "$doc/copyright"
 install -d "$root/usr/share/lintian/overrides"
