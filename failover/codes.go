@@ -102,6 +102,8 @@ const (
 	CodeNoProof      = "WWW-1341"
 	CodeAwayLong     = "WWW-1345"
 	CodeUnreached    = "WWW-1346"
+	CodeCertEnds     = "WWW-1347"
+	CodeCertRefused  = "WWW-1348"
 
 	CodeBranchOff     = "WWW-1360"
 	CodeBranchRan     = "WWW-1361"

@@ -10,7 +10,7 @@ import (
 // it, asked as its members ask: through the public entry, by the real name. A copy that passed its
 // check from inside is restored; only this says that it is reachable (R47).
 type Reach struct {
-	From   []SiteID `json:"from,omitempty"`   // they get an answer for every name
+	From   []SiteID `json:"from,omitempty"`   // they get an answer for every name, with a certificate that is valid for it
 	Not    []SiteID `json:"not,omitempty"`    // they ask and do not
 	Why    string   `json:"why,omitempty"`    // what one of those is told
 	Needed int      `json:"needed,omitempty"` // how many must; 0: nobody asks, or there is no name
@@ -46,7 +46,7 @@ func (j judge) reach(g GuestID) Reach {
 					continue
 				}
 				asked++
-				if o.Seen == SeenUp {
+				if o.Seen == SeenUp && !refuses(guest, o.Certificate) {
 					answered++
 				} else if out.Why == "" {
 					out.Why = fmt.Sprintf("%s: %s", name, o.saw())
@@ -66,7 +66,10 @@ func (j judge) reach(g GuestID) Reach {
 
 // saw is what an observation says, in words.
 func (o Observation) saw() string {
-	if o.Note != "" {
+	switch {
+	case o.Seen == SeenUp && o.Certificate.Wrong != "":
+		return "certificate " + o.Certificate.Wrong
+	case o.Note != "":
 		return o.Note
 	}
 	return string(o.Seen)

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // TestReach: a guest that was brought back counts as reachable when two other sites get an answer
@@ -22,6 +23,8 @@ func TestReach(t *testing.T) {
 	up := failover.Observation{Site: "quai", Target: name, Path: failover.PathPublic, Seen: failover.SeenUp, For: time.Minute}
 	broken := saw(up, failover.SeenRefused)
 	broken.Note = "HTTP 503"
+	refused := up
+	refused.Certificate = failover.Certificate{Wrong: "is for another name", Until: start.Add(time.Hour)}
 	elsewhere := up
 	elsewhere.Site = "moulin"
 	overMesh := up
@@ -29,23 +32,30 @@ func TestReach(t *testing.T) {
 	for what, tt := range map[string]struct {
 		sees map[failover.SiteID]failover.Observation
 		sick failover.SiteID
+		any  bool
 		from []failover.SiteID
 		not  []failover.SiteID
 		why  string
 		done bool
 	}{
-		"nobody has asked yet":           {},
-		"one sees it":                    {sees: map[failover.SiteID]failover.Observation{"halle": up}, from: []failover.SiteID{"halle"}},
-		"two see it":                     {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": up}, from: []failover.SiteID{"halle", "temoin"}, done: true},
-		"its own site does not count":    {sees: map[failover.SiteID]failover.Observation{"halle": up, "quai": up}, from: []failover.SiteID{"halle"}},
-		"one is told that it is broken":  {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": broken}, from: []failover.SiteID{"halle"}, not: []failover.SiteID{"temoin"}, why: "nuage.moulin.assos.example: HTTP 503"},
-		"one of two is sick":             {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": up}, sick: "temoin", from: []failover.SiteID{"halle"}},
-		"they saw it where it was":       {sees: map[failover.SiteID]failover.Observation{"halle": elsewhere, "temoin": elsewhere}},
-		"the mesh is not the public way": {sees: map[failover.SiteID]failover.Observation{"halle": overMesh, "temoin": overMesh}},
+		"nobody has asked yet":             {},
+		"one sees it":                      {sees: map[failover.SiteID]failover.Observation{"halle": up}, from: []failover.SiteID{"halle"}},
+		"two see it":                       {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": up}, from: []failover.SiteID{"halle", "temoin"}, done: true},
+		"its own site does not count":      {sees: map[failover.SiteID]failover.Observation{"halle": up, "quai": up}, from: []failover.SiteID{"halle"}},
+		"one is told that it is broken":    {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": broken}, from: []failover.SiteID{"halle"}, not: []failover.SiteID{"temoin"}, why: "nuage.moulin.assos.example: HTTP 503"},
+		"one is shown a wrong certificate": {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": refused}, from: []failover.SiteID{"halle"}, not: []failover.SiteID{"temoin"}, why: "nuage.moulin.assos.example: certificate is for another name"},
+		"any certificate will do":          {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": refused}, any: true, from: []failover.SiteID{"halle", "temoin"}, done: true},
+		"one of two is sick":               {sees: map[failover.SiteID]failover.Observation{"halle": up, "temoin": up}, sick: "temoin", from: []failover.SiteID{"halle"}},
+		"they saw it where it was":         {sees: map[failover.SiteID]failover.Observation{"halle": elsewhere, "temoin": elsewhere}},
+		"the mesh is not the public way":   {sees: map[failover.SiteID]failover.Observation{"halle": overMesh, "temoin": overMesh}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			l := newLog(t)
 			spec := fiveSites()
+			if g := spec.Guests[guest]; tt.any {
+				g.Certificate = network.AnyCertificate
+				spec.Guests[guest] = g
+			}
 			l.boot(spec.WithDefaults())
 			p := l.s.Guests[guest]
 			p.Owner, p.Serving, p.Host, p.Phase, p.Since.At = "quai", "quai", "raoull-quai", failover.PhaseAway, l.now

@@ -153,6 +153,8 @@ type Observation struct {
 	Seen   Seen          `json:"seen"`
 	For    time.Duration `json:"for"` // how long so, by the observer's monotonic clock
 	Note   string        `json:"note,omitempty"`
+	// Certificate is what was shown for a public name; zero where none was judged. No verdict uses it.
+	Certificate Certificate `json:"certificate,omitzero"`
 }
 
 // StoredReport is an observer's newest report and where it stands in the log.

@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
 )
 
 // maxBody is how much of an answer is searched for the marker, and maxHeader
@@ -30,16 +32,21 @@ func (p prober) http(ctx context.Context, t Target) Result {
 		return unknown(err.Error())
 	}
 	return p.talk(ctx, "tcp", t, func(conn net.Conn) (Result, error) {
+		var shown failover.Certificate
 		if req.URL.Scheme == "https" {
-			if conn, err = p.handshake(ctx, conn, t); err != nil {
+			secure, err := p.handshake(ctx, conn, t)
+			if err != nil {
 				return Result{}, err
 			}
+			conn, shown = secure, p.judgeCertificate(secure.ConnectionState(), t)
 		}
 		resp, err := roundTrip(conn, req)
 		if err != nil {
 			return Result{}, err
 		}
-		return judgeHTTP(t.Expect, resp)
+		r, err := judgeHTTP(t.Expect, resp)
+		r.Certificate = shown
+		return r, err
 	})
 }
 

@@ -48,6 +48,9 @@ type Target struct {
 	// Expect depends on the kind. http: a three-digit status, or a marker in the body, or both with a space between.
 	// banner: a substring. dns: the zone whose SOA must come with authority; empty: the root's, any answer will do.
 	Expect string
+	// Public asks an http target for the certificate that a member's browser would accept. Another one is told beside
+	// the answer (Result.Certificate) and leaves the answer what it is.
+	Public bool
 	// Pin is the SHA-256 fingerprint of the leaf certificate, hexadecimal with or without colons.
 	Pin string
 	// From is the source address; the zero Addr leaves it to the kernel.
@@ -64,6 +67,8 @@ type Result struct {
 	Note   string        // why, for people: one short line of printable text
 	RTT    time.Duration // until the answer; zero without one, or without Config.Now
 	Locked bool          // Dropbear answered: the host waits for its passphrase
+	// Certificate is what was shown to a target of Public; zero if none was judged.
+	Certificate failover.Certificate
 }
 
 // Func asks one target once. It returns within the deadline of ctx, which it
@@ -92,6 +97,8 @@ type Config struct {
 	Tunnel Func
 	// Roots are the authorities that a target's certificate must come from; a nil func or pool asks for none.
 	Roots func(Target) *x509.CertPool
+	// PublicRoots are the authorities that members' browsers trust; nil: the certificates of Public targets are not judged.
+	PublicRoots *x509.CertPool
 	// Now is the clock for round-trip times and certificate dates; required.
 	Now func() time.Time
 }

@@ -319,6 +319,45 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// TestPublicCertificate: a certificate that a browser would refuse is told beside the answer and
+// never instead of it: that the service answers is what keeps it from being moved.
+func TestPublicCertificate(t *testing.T) {
+	ca, other := newAuthority(t), newAuthority(t)
+	cert := ca.issue("", "nuage.example")
+	leaf, err := x509.ParseCertificate(cert.Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := leaf.NotAfter.UTC()
+	addr := serveHTTP(t, &tls.Config{Certificates: []tls.Certificate{cert}}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusOK)
+	}))
+	later := func() time.Time { return time.Now().Add(48 * time.Hour) }
+	public := probes.Target{Kind: probes.KindHTTP, Addr: addr, ServerName: "nuage.example", Public: true}
+	another, indifferent := public, public
+	another.ServerName, indifferent.Public = "wiki.example", false
+	for name, tc := range map[string]struct {
+		conf   probes.Config
+		target probes.Target
+		want   failover.Certificate
+	}{
+		"valid":             {probes.Config{PublicRoots: ca.pool()}, public, failover.Certificate{Until: until}},
+		"another name":      {probes.Config{PublicRoots: ca.pool()}, another, failover.Certificate{Wrong: "is for another name", Until: until}},
+		"another authority": {probes.Config{PublicRoots: other.pool()}, public, failover.Certificate{Wrong: "is of an unknown authority", Until: until}},
+		"expired":           {probes.Config{PublicRoots: ca.pool(), Now: later}, public, failover.Certificate{Wrong: "has expired, or its time has not come", Until: until}},
+		"no authorities":    {probes.Config{}, public, failover.Certificate{}},
+		"not a public name": {probes.Config{PublicRoots: other.pool()}, indifferent, failover.Certificate{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := ask(t, tc.conf, tc.target, ample)
+			check(t, got, u, "HTTP 200")
+			if got.Certificate != tc.want {
+				t.Errorf("certificate %+v, want %+v", got.Certificate, tc.want)
+			}
+		})
+	}
+}
+
 func TestAgent(t *testing.T) {
 	ca, other := newAuthority(t), newAuthority(t)
 	self := ca.issue("www://assos/quai/1")

@@ -34,9 +34,10 @@ type Prober struct {
 	spread float64       // jitter of the probe under way
 	slow   time.Duration // the interval in force
 	result Result
-	whole  time.Time     // when the target's own question was last answered with up
-	late   time.Duration // worst since TakeLate
-	slowly time.Duration // how long answers took at most, forgotten by and by
+	cert   failover.Certificate // of the newest answer
+	whole  time.Time            // when the target's own question was last answered with up
+	late   time.Duration        // worst since TakeLate
+	slowly time.Duration        // how long answers took at most, forgotten by and by
 }
 
 // newProber schedules the first probe within one interval after now.
@@ -136,6 +137,9 @@ func (p *Prober) fold(question Target, r Result, now time.Time) (trouble bool) {
 		p.whole = now
 	}
 	p.result = r
+	if r.Seen.Alive() {
+		p.cert = r.Certificate
+	}
 	p.slowly = max(r.RTT, p.slowly-p.slowly/50)
 	at := now.Sub(p.start)
 	p.window.Add(r.Seen, r.Note, at)
@@ -229,10 +233,14 @@ func (p *Prober) Observe(now time.Time) failover.Observation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	seen, lasted, note := p.window.Observe(now.Sub(p.start))
-	return failover.Observation{
+	o := failover.Observation{
 		Site: p.target.Site, Target: p.target.Name, Path: p.target.Path,
 		Seen: seen, For: lasted, Note: note,
 	}
+	if seen.Alive() {
+		o.Certificate = p.cert
+	}
+	return o
 }
 
 // Last returns the newest result; the zero Result before the first probe.

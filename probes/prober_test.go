@@ -149,6 +149,40 @@ func TestProberSeesSilenceAndReturn(t *testing.T) {
 }
 
 // A probe may take longer than its interval; that is neither a gap nor a delay of ours.
+// TestProberTellsTheCertificateOfTheNewestAnswer: a lost probe says nothing of it, and what has gone
+// silent shows none.
+func TestProberTellsTheCertificateOfTheNewestAnswer(t *testing.T) {
+	shown, answers := failover.Certificate{Wrong: "is for another name"}, true
+	conf := newWorld().config()
+	conf.Probe = func(context.Context, probes.Target) probes.Result {
+		if !answers {
+			return probes.Result{Seen: d}
+		}
+		return probes.Result{Seen: u, Certificate: shown}
+	}
+	s := probes.NewSet(conf)
+	s.Update([]probes.Target{target("name:nuage")}, began)
+	now := began
+	for _, step := range []struct {
+		what    string
+		answers bool
+		shown   failover.Certificate
+		lasts   time.Duration
+		want    failover.Certificate
+	}{
+		{"refused", true, shown, 3 * time.Second, shown},
+		{"two probes are lost", false, shown, 2 * time.Second, shown},
+		{"renewed", true, failover.Certificate{Until: began}, 3 * time.Second, failover.Certificate{Until: began}},
+		{"silent", false, shown, 9 * time.Second, failover.Certificate{}},
+	} {
+		answers, shown = step.answers, step.shown
+		now = run(s.Steppers(), now, step.lasts)
+		if got := s.Observations(now)[0].Certificate; got != step.want {
+			t.Errorf("%s: certificate %+v, want %+v", step.what, got, step.want)
+		}
+	}
+}
+
 func TestProberWithATimeoutAboveItsInterval(t *testing.T) {
 	w := newWorld()
 	s := probes.NewSet(w.config())

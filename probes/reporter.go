@@ -195,7 +195,7 @@ func (r *Reporter) differs(in Inputs) bool {
 		if keyOf(told) != keyOf(o) { // the targets are not what they were
 			told, ok = r.told[keyOf(o)]
 		}
-		if !ok || told.Seen != o.Seen {
+		if !ok || told.Seen != o.Seen || told.Certificate != o.Certificate {
 			return true
 		}
 	}

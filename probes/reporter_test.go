@@ -47,6 +47,8 @@ func TestReporterIsDue(t *testing.T) {
 	term.Term = 4
 	unwell := inputs(observed("agent", u, 1))
 	unwell.Unwell = []string{"uplink"}
+	refused := observed("name:nuage", u, 1)
+	refused.Certificate.Wrong = "is for another name"
 	for _, tc := range []struct {
 		name   string
 		before probes.Inputs
@@ -60,6 +62,7 @@ func TestReporterIsDue(t *testing.T) {
 		{"a new target", inputs(observed("agent", u, 1)), same(inputs(observed("agent", u, 1), observed("router", x, 0))), 250 * time.Millisecond},
 		{"a target less", inputs(observed("agent", u, 1)), same(inputs()), 250 * time.Millisecond},
 		{"another target", inputs(observed("agent", u, 1)), same(inputs(observed("router", u, 1))), 250 * time.Millisecond},
+		{"another certificate", inputs(observed("name:nuage", u, 1)), same(inputs(refused)), 250 * time.Millisecond},
 		{"unwell", inputs(observed("agent", u, 1)), same(unwell), 250 * time.Millisecond},
 		{"well again", unwell, same(inputs(observed("agent", u, 1))), 250 * time.Millisecond},
 		{"a longer sighting is no news", inputs(observed("agent", u, 1)), growing(observed("agent", u, 1)), time.Minute},

@@ -263,7 +263,7 @@ func (b *builder) public(id network.SiteID, site network.Site) {
 	}
 	b.add(id, failover.PathPublic, entry, Target{Name: "entry", Kind: KindTLS, ServerName: first})
 	for _, name := range slices.Compact(names) {
-		b.add(id, failover.PathPublic, entry, Target{Name: "name:" + name, Kind: KindHTTP, ServerName: name, URL: "/"})
+		b.add(id, failover.PathPublic, entry, Target{Name: "name:" + name, Kind: KindHTTP, ServerName: name, URL: "/", Public: true})
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"net"
 	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
 )
 
 // errCertificate is wrapped by a handshake that met another certificate than
@@ -70,15 +72,52 @@ func (p prober) verify(s tls.ConnectionState, t Target) error {
 	if roots == nil {
 		return nil
 	}
+	if err := p.chain(s, t, roots); err != nil {
+		return fmt.Errorf("%w: %w", errCertificate, err)
+	}
+	return nil
+}
+
+// chain verifies what was shown, for the target's name and as of now.
+func (p prober) chain(s tls.ConnectionState, t Target, roots *x509.CertPool) error {
 	between := x509.NewCertPool()
 	for _, c := range s.PeerCertificates[1:] {
 		between.AddCert(c)
 	}
 	opts := x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: p.Now(), DNSName: t.ServerName}
-	if _, err := leaf.Verify(opts); err != nil {
-		return fmt.Errorf("%w: %w", errCertificate, err)
+	_, err := s.PeerCertificates[0].Verify(opts)
+	return err
+}
+
+// judgeCertificate says what a member's browser makes of what was shown.
+func (p prober) judgeCertificate(s tls.ConnectionState, t Target) failover.Certificate {
+	if !t.Public || p.PublicRoots == nil {
+		return failover.Certificate{}
 	}
-	return nil
+	out := failover.Certificate{Until: s.PeerCertificates[0].NotAfter.UTC()}
+	if err := p.chain(s, t, p.PublicRoots); err != nil {
+		out.Wrong = objection(err)
+	}
+	return out
+}
+
+// objection puts an error of the verification in words that stay the same from probe to probe: a
+// change is reported at once.
+func objection(err error) string {
+	var (
+		invalid   x509.CertificateInvalidError
+		name      x509.HostnameError
+		authority x509.UnknownAuthorityError
+	)
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "has expired, or its time has not come"
+	case errors.As(err, &name):
+		return "is for another name"
+	case errors.As(err, &authority):
+		return "is of an unknown authority"
+	}
+	return "is not valid"
 }
 
 // normalPin brings a fingerprint, as Proxmox shows it (AA:BB:…), to plain

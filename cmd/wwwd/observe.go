@@ -63,6 +63,7 @@ func (d *daemon) openProbes(context.Context) error {
 	keep := &probes.Keeper{}
 	ask := probes.New(probes.Config{
 		Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now, Keep: keep, Packets: metrics.Packets, Tunnel: t.probe,
+		PublicRoots: publicRoots(d.conf.PublicCAFile, d.log),
 	})
 	conf := probes.SetConfig{
 		Probe: counted(ask, metrics), Misses: probes.DefaultMisses, Start: d.start,

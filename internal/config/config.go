@@ -70,6 +70,8 @@ type Config struct {
 	// ProbeFingerprints pin the certificates that probes expect of other
 	// machines. A host without an entry is probed without pinning.
 	ProbeFingerprints map[network.HostID]Fingerprints `json:"probe_fingerprints,omitempty"`
+	// PublicCAFile holds authorities (PEM) that members' browsers trust beside the system's.
+	PublicCAFile string `json:"public_ca_file,omitempty"`
 	// ReadyEvery is how often restore points and capacity are read; default 1m.
 	ReadyEvery network.Duration `json:"ready_every,omitempty"`
 	Log        Log              `json:"log,omitzero"`

@@ -38,6 +38,7 @@ func (c *Config) CheckFiles() []network.Problem {
 		{"router.password_file", c.Router.PasswordFile, true, network.Warning, "make a user on the router (/user/add group=ww-ro) and write its password into the file, one line"},
 		{"router.ca_file", c.Router.CAFile, false, network.Warning, "export the router's authority (/certificate/export-certificate ww-ca) and copy it there"},
 		{"pve.ca_file", c.PVE.CAFile, false, network.Warning, "copy the authority's certificate there: cp /etc/pve/pve-root-ca.pem " + c.PVE.CAFile},
+		{"public_ca_file", c.PublicCAFile, false, network.Warning, "copy the authority of the public certificates there, or remove public_ca_file"},
 		{"pbs.ca_file", c.PBS.CAFile, false, network.Warning, "remove ca_file and write fingerprint: (proxmox-backup-manager cert info)"},
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Fences)) {

@@ -241,6 +241,7 @@ func (k *checker) keys(c *Config) {
 		}
 		k.absolute(path+".secret_file", key.SecretFile)
 	}
+	k.absolute("public_ca_file", c.PublicCAFile)
 	for _, host := range slices.Sorted(maps.Keys(c.ProbeFingerprints)) {
 		path := "probe_fingerprints." + string(host)
 		if !network.IsLabel(string(host)) {

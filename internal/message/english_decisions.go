@@ -313,6 +313,22 @@ var decisions = map[string]Message{
 		Look:    "wwwctl guests GUEST · wwwctl sites SITE · wwwctl dns verify",
 		Do:      "Look at the reverse proxy of the site, its certificate for the name, and the forwards of the box or router.",
 	},
+	"WWW-1347": {
+		Severity: Warning, Word: "certificate-ends", Title: "a public certificate ends soon",
+		Text:    "the certificate of {name} at {site} ends in {days} days[; {more} more names there]",
+		Meaning: "Two other sites, which ask as members do, are shown a certificate that nobody has renewed.",
+		Impact:  "From that day on browsers refuse the name. Nothing is moved for it.",
+		Look:    "wwwctl sites SITE",
+		Do:      "Renew it on the reverse proxy of the site. It may have ended up without the way to renew: the DNS challenge works at every site, the HTTP challenge only where the name leads.",
+	},
+	"WWW-1348": {
+		Severity: Warning, Word: "certificate-refused", Title: "members' browsers refuse a certificate",
+		Text:    "the certificate of {name} at {site} {why}[; {more} more names there]",
+		Meaning: "Two other sites get an answer for the name, with a certificate that is not valid for it.",
+		Impact:  "Members are shown a warning instead of the service. Nothing is moved for it.",
+		Look:    "wwwctl sites SITE",
+		Do:      "Look at the reverse proxy of the site. If members know it so: certificate: any at the guest in network.yaml, or the authority in public_ca_file: of each wwwd.yaml.",
+	},
 	"WWW-1345": {
 		Severity: Warning, Word: "away-long", Title: "guests have been away from home for long",
 		Text:    "{guests} guests run away from home, {guest} at {site} for {days} days",

@@ -170,6 +170,11 @@ func TestValidate(t *testing.T) {
 		{"bridge", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Bridge = "vmbr0,tag=1" }, "sites.a.hosts.raoull1.restore.bridge WWW-0108"},
 		{"parallel", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Parallel = -1 }, "sites.a.hosts.raoull1.restore.parallel WWW-0115"},
 		{"budget of warm copies", func(s *network.Spec) { s.Sites["a"].Hosts["raoull1"].Restore.Warm.Budget = -1 }, "sites.a.hosts.raoull1.restore.warm.budget WWW-0115"},
+		{"certificate", func(s *network.Spec) {
+			g := s.Guests["db"]
+			g.Certificate = "none"
+			s.Guests["db"] = g
+		}, "guests.db.certificate WWW-0110"},
 		{"standby of a structure", func(s *network.Spec) {
 			v := s.Structures["sb"]
 			v.Standby = "hot"

@@ -273,11 +273,20 @@ type Guest struct {
 	Prefer    []SiteID    `json:"prefer,omitempty"`
 	ApartFrom []GuestID   `json:"apart_from,omitempty"` // not beside these when it is away, if another target can take it
 	Names     []string    `json:"names,omitempty"`      // public names, FQDN without the final dot
-	Check     *Check      `json:"check,omitempty"`
-	Commit    Duration    `json:"commit,omitempty"` // overrides the structure's
-	Memory    Bytes       `json:"memory,omitempty"` // planning figure until a backup has told
-	Disk      Bytes       `json:"disk,omitempty"`
+	// Certificate says what is asked of the certificate that others see for the names: nothing ("any"), or that it is
+	// valid for them ("" or "valid").
+	Certificate string   `json:"certificate,omitempty"`
+	Check       *Check   `json:"check,omitempty"`
+	Commit      Duration `json:"commit,omitempty"` // overrides the structure's
+	Memory      Bytes    `json:"memory,omitempty"` // planning figure until a backup has told
+	Disk        Bytes    `json:"disk,omitempty"`
 }
+
+// What Guest.Certificate may be.
+const (
+	ValidCertificate = "valid"
+	AnyCertificate   = "any"
+)
 
 // Check is how a guest proves from inside its site that it serves.
 // "{address}" in URL stands for the guest's first address as Proxmox reports it.

@@ -74,6 +74,9 @@ func (c *checker) guest(id GuestID, g Guest) {
 	}
 	c.guestOrder(path, id, g)
 	c.names(path, string(id), g.Names)
+	if g.Certificate != "" {
+		c.oneOf(path+".certificate", g.Certificate, ValidCertificate, AnyCertificate)
+	}
 	if g.Check != nil {
 		c.check(path+".check", *g.Check)
 	}

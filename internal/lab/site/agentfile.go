@@ -39,6 +39,7 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 		return "", err
 	}
 	line("probe_fingerprints:\n%s", pins)
+	line("public_ca_file: %q", EntryCA(dir))
 	line("ready_every: 2s")
 	line("log: {level: info, format: text}")
 	if !l.Routed { // refused on addresses that others can reach
