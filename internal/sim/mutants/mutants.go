@@ -123,7 +123,7 @@ func judging() []Mutant {
 		{
 			Name: "a-structures-host-is-ours", Why: "R23, S9: on a structure's host nothing is stopped unless it says so; the decider asks the log's rule, the invariant its own",
 			Edits: []Edit{
-				{"failover/return.go", "return ok && (host.Owner == network.OwnerRaoull || s.Network", "return ok && (host.Owner != \"\" || s.Network"},
+				{"failover/return.go", "return ok && (host.Owner == network.OwnerRaoull || s.Network", "return ok && (host.Owner == network.OwnerRaoull || host.Owner != \"\" || s.Network"},
 			},
 		},
 		one(
