@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -41,7 +40,7 @@ type lineage struct{ entry, ns, key string }
 // lineagesOf are the places that a host has to have, those of away guests first.
 func lineagesOf(host network.Host, site network.SiteID) (out []lineage) {
 	for _, kind := range []string{"away", "sealed"} {
-		for _, home := range slices.Sorted(maps.Keys(host.Sources)) {
+		for _, home := range network.SortedKeys(host.Sources) {
 			if home == site || len(host.Sources[home]) == 0 {
 				continue
 			}

@@ -2,12 +2,11 @@ package agent
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
 )
 
@@ -71,7 +70,7 @@ func (h *House) Step(ctx context.Context, now time.Time) time.Time {
 func (h *House) begin(s *failover.State, now time.Time) {
 	h.begun, h.round = now, failover.House{NoStore: h.PBS == nil}
 	want := s.HouseGuests(h.Site)
-	for _, host := range slices.Sorted(maps.Keys(want)) {
+	for _, host := range network.SortedKeys(want) {
 		pve := h.Hosts[host]
 		if pve == nil {
 			h.round.Unknown = append(h.round.Unknown, host)

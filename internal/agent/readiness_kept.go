@@ -2,8 +2,6 @@ package agent
 
 import (
 	"context"
-	"maps"
-	"slices"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/network"
@@ -15,7 +13,7 @@ import (
 // land in the same group (S8).
 func (r *Readiness) planKept(s *failover.State, host network.Host) {
 	r.kept, r.unkept = map[failover.SiteID]map[int]bool{}, map[failover.SiteID]bool{}
-	for _, home := range slices.Sorted(maps.Keys(host.Lineages)) {
+	for _, home := range network.SortedKeys(host.Lineages) {
 		r.kept[home] = map[int]bool{}
 		for _, name := range []string{host.Lineages[home].Away, host.Lineages[home].Sealed} {
 			e, ok := r.entries[name]
@@ -55,7 +53,7 @@ func (r *Readiness) keptIDs() map[failover.SiteID]failover.Kept {
 				ids[id] = true
 			}
 		}
-		out[home] = failover.Kept{IDs: slices.Sorted(maps.Keys(ids)), Read: !r.unkept[home]}
+		out[home] = failover.Kept{IDs: network.SortedKeys(ids), Read: !r.unkept[home]}
 	}
 	return out
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // live are the keys that a running agent takes over. All others are wired once: a
@@ -25,7 +27,7 @@ func (c *Config) Take(next *Config) (taken *Config, now, later []string, err err
 	}
 	all := maps.Clone(was)
 	maps.Copy(all, will)
-	for _, key := range slices.Sorted(maps.Keys(all)) {
+	for _, key := range network.SortedKeys(all) {
 		switch {
 		case was[key] == will[key]:
 		case slices.Contains(live, key):

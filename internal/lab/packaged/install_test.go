@@ -232,7 +232,7 @@ func (g *group) upgrade(next string) {
 			}
 		}
 	}()
-	before := g.epoch()
+	before := g.networkVersion()
 	g.bring(next)
 	for _, b := range blocks(g.t) {
 		if b.after != "upgrade" {
@@ -260,13 +260,13 @@ func (g *group) upgrade(next string) {
 	} else {
 		g.t.Logf("%d pauses were set and ended while the agents were upgraded", n)
 	}
-	if after := g.epoch(); after != before {
+	if after := g.networkVersion(); after != before {
 		g.t.Errorf("declared network: version %s before the upgrade, %s after", before, after)
 	}
 }
 
-// epoch returns the version of the declared network, as every agent has it.
-func (g *group) epoch() string {
+// networkVersion returns the version of the declared network, as every agent has it.
+func (g *group) networkVersion() string {
 	g.t.Helper()
 	var seen []string
 	for _, m := range g.machines {
