@@ -105,7 +105,7 @@ contract: ## every call of our client and answer of our lab against the vendor's
 
 alerts: ## check the Prometheus rules (needs promtool)
 	promtool check rules deploy/prometheus/alerts.yaml
-	promtool test rules deploy/prometheus/alerts_test.yaml
+	promtool test rules deploy/prometheus/alerts_test.yaml deploy/prometheus/alerts_days_test.yaml
 
 bench-dns: ## the embedded DNS server beside Knot and NSD, 10 000 records (needs knot, nsd)
 	$(GO) test -run '^$$' -bench Queries -benchtime 3s ./dnsctl

@@ -17,10 +17,11 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/api"
 )
 
-const (
-	rulesFile = "alerts.yaml"
-	testsFile = "alerts_test.yaml"
-)
+const rulesFile = "alerts.yaml"
+
+// testFiles hold the unit tests of the rules: those that end within hours, and those
+// that last for days and are evaluated less often.
+var testFiles = []string{"alerts_test.yaml", "alerts_days_test.yaml"}
 
 type rule struct {
 	Alert       string            `yaml:"alert"`
@@ -75,7 +76,11 @@ func promtool(t *testing.T, args ...string) {
 
 func TestPromtoolAcceptsTheRules(t *testing.T) { promtool(t, "check", "rules", rulesFile) }
 
-func TestRulesFireAndHold(t *testing.T) { promtool(t, "test", "rules", testsFile) }
+func TestRulesFireAndHold(t *testing.T) {
+	for _, file := range testFiles {
+		t.Run(file, func(t *testing.T) { promtool(t, "test", "rules", file) })
+	}
+}
 
 // collected keeps the one collector that an agent registers.
 type collected struct {
@@ -141,6 +146,9 @@ func TestRulesUseExportedMetrics(t *testing.T) {
 	}
 }
 
+// runbook is where runbook_url leads. Forges make the anchor of a heading of its letters in lower case.
+const runbook = "https://github.com/raoull/worldwidewelsh/blob/main/docs/runbook.md"
+
 func TestRulesTellWhatToDo(t *testing.T) {
 	severities := []string{"critical", "warning", "info", "none"}
 	template := regexp.MustCompile(`\{\{\s*\$labels\.([a-z_]+)\s*\}\}`)
@@ -156,6 +164,9 @@ func TestRulesTellWhatToDo(t *testing.T) {
 			if !strings.Contains(description, want) {
 				t.Errorf("%s: the description lacks %q: it tells what wwwd does by itself and what to type next", r.Alert, want)
 			}
+		}
+		if got, want := r.Annotations["runbook_url"], runbook+"#"+strings.ToLower(r.Alert); got != want {
+			t.Errorf("%s: runbook_url %q, want %q", r.Alert, got, want)
 		}
 		for _, m := range template.FindAllStringSubmatch(summary+description, -1) {
 			if !resultHas(r.Expr, m[1]) {
@@ -177,15 +188,19 @@ func resultHas(expr, label string) bool {
 
 // TestEveryRuleIsTried demands that the unit tests name each alert.
 func TestEveryRuleIsTried(t *testing.T) {
-	b, err := os.ReadFile(testsFile)
-	if err != nil {
-		t.Fatal(err)
+	var b []byte
+	for _, file := range testFiles {
+		more, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b = append(b, more...)
 	}
 	for _, r := range readRules(t) {
 		fires := strings.Contains(string(b), `ALERTS{alertname="`+r.Alert+`", alertstate="firing"`) ||
 			strings.Contains(string(b), "alertname: "+r.Alert)
 		if !fires {
-			t.Errorf("no case of %s shows %s firing", testsFile, r.Alert)
+			t.Errorf("no case of %v shows %s firing", testFiles, r.Alert)
 		}
 	}
 }
