@@ -97,8 +97,9 @@ type Config struct {
 	Tunnel Func
 	// Roots are the authorities that a target's certificate must come from; a nil func or pool asks for none.
 	Roots func(Target) *x509.CertPool
-	// PublicRoots are the authorities that members' browsers trust; nil: the certificates of Public targets are not judged.
-	PublicRoots *x509.CertPool
+	// PublicRoots are the authorities that members' browsers trust, asked at each probe; a nil func or pool: the
+	// certificates of Public targets are not judged.
+	PublicRoots func() *x509.CertPool
 	// Now is the clock for round-trip times and certificate dates; required.
 	Now func() time.Time
 }

@@ -341,12 +341,12 @@ func TestPublicCertificate(t *testing.T) {
 		target probes.Target
 		want   failover.Certificate
 	}{
-		"valid":             {probes.Config{PublicRoots: ca.pool()}, public, failover.Certificate{Until: until}},
-		"another name":      {probes.Config{PublicRoots: ca.pool()}, another, failover.Certificate{Wrong: "is for another name", Until: until}},
-		"another authority": {probes.Config{PublicRoots: other.pool()}, public, failover.Certificate{Wrong: "is of an unknown authority", Until: until}},
-		"expired":           {probes.Config{PublicRoots: ca.pool(), Now: later}, public, failover.Certificate{Wrong: "has expired, or its time has not come", Until: until}},
+		"valid":             {probes.Config{PublicRoots: ca.pool}, public, failover.Certificate{Until: until}},
+		"another name":      {probes.Config{PublicRoots: ca.pool}, another, failover.Certificate{Wrong: "is for another name", Until: until}},
+		"another authority": {probes.Config{PublicRoots: other.pool}, public, failover.Certificate{Wrong: "is of an unknown authority", Until: until}},
+		"expired":           {probes.Config{PublicRoots: ca.pool, Now: later}, public, failover.Certificate{Wrong: "has expired, or its time has not come", Until: until}},
 		"no authorities":    {probes.Config{}, public, failover.Certificate{}},
-		"not a public name": {probes.Config{PublicRoots: other.pool()}, indifferent, failover.Certificate{}},
+		"not a public name": {probes.Config{PublicRoots: other.pool}, indifferent, failover.Certificate{}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := ask(t, tc.conf, tc.target, ample)

@@ -94,8 +94,12 @@ func (p prober) judgeCertificate(s tls.ConnectionState, t Target) failover.Certi
 	if !t.Public || p.PublicRoots == nil {
 		return failover.Certificate{}
 	}
+	roots := p.PublicRoots()
+	if roots == nil {
+		return failover.Certificate{}
+	}
 	out := failover.Certificate{Until: s.PeerCertificates[0].NotAfter.UTC()}
-	if err := p.chain(s, t, p.PublicRoots); err != nil {
+	if err := p.chain(s, t, roots); err != nil {
 		out.Wrong = objection(err)
 	}
 	return out

@@ -57,6 +57,19 @@ func (a *app) checkFails(err error) error {
 	return &exitError{code: int(checkUnknown)}
 }
 
+// isCheck says whether the first word among the arguments that is a command is check:
+// asked when they could not be read as flags.
+func isCheck(args []string) bool {
+	for _, word := range args {
+		for _, c := range commands() {
+			if c.name == word {
+				return word == "check"
+			}
+		}
+	}
+	return false
+}
+
 // checkParse is for arguments that could not be read.
 func (a *app) checkParse(err error, usage func()) error {
 	if errors.Is(err, flag.ErrHelp) {
@@ -76,7 +89,7 @@ func checkOf(st failover.Status) gauge {
 	switch {
 	case st.Counts.Stuck > 0:
 		return checkCritical
-	case st.Headline != failover.HeadHealthy, len(st.Todo) > 0, st.Counts.Ready < st.Counts.Protected:
+	case st.Headline != failover.HeadHealthy, len(st.Todo) > 0, st.Counts.Ready < st.Counts.Protected, st.Counts.Unprotected > 0:
 		return checkWarning
 	}
 	return checkOK
@@ -89,6 +102,9 @@ func (a *app) checkWords(st failover.Status) string {
 		return out + fmt.Sprintf(", seen from %s: no leader", st.Local.Site)
 	}
 	out += fmt.Sprintf(", %d/%d guests ready", st.Counts.Ready, st.Counts.Protected)
+	if n := st.Counts.Unprotected; n > 0 {
+		out += fmt.Sprintf(", %d unprotected", n)
+	}
 	if n := len(st.Todo); n > 0 {
 		out += fmt.Sprintf(", %d to do: %s %s", n, st.Todo[0].Code, message.Text(a.lang(), st.Todo[0].Code, st.Todo[0].Args))
 	}
@@ -113,9 +129,9 @@ func perfdata(st failover.Status) string {
 		}
 		rpo = max(rpo, v.OffsiteRPO)
 	}
-	out := fmt.Sprintf(" | sites_lost=%d;;0;0;%d quorum_margin=%d;;0: guests_ready=%d;%d:;;0;%d guests_away=%d;0;;0 guests_stuck=%d;;0;0",
+	out := fmt.Sprintf(" | sites_lost=%d;;0;0;%d quorum_margin=%d;;0: guests_ready=%d;%d:;;0;%d guests_away=%d;0;;0 guests_stuck=%d;;0;0 guests_unprotected=%d;0;;0",
 		lost, len(st.Sites), st.Quorum.Present-st.Quorum.Needed,
-		st.Counts.Ready, st.Counts.Protected, st.Counts.Protected, st.Counts.Away, st.Counts.Stuck)
+		st.Counts.Ready, st.Counts.Protected, st.Counts.Protected, st.Counts.Away, st.Counts.Stuck, st.Counts.Unprotected)
 	if rpo > 0 {
 		out += fmt.Sprintf(" rpo_max=%.0fs", rpo.Seconds())
 	}

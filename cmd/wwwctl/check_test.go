@@ -30,6 +30,9 @@ func TestCheckIsAPlugin(t *testing.T) {
 		"no agent": wwwctl(t.Context(), socket+".none", "check"),
 		"usage":    wwwctl(t.Context(), socket, "check something"),
 		"flag":     wwwctl(t.Context(), socket, "check --nonsense"),
+		"before":   wwwctl(t.Context(), socket, "--nonsense check"),
+		"value":    wwwctl(t.Context(), socket, "--timeout 0s check"),
+		"language": wwwctl(t.Context(), socket, "check --lang xx"),
 	} {
 		if got.code != 3 || !pluginLine.MatchString(got.out) || !strings.HasPrefix(got.out, "WWW UNKNOWN - ") {
 			t.Errorf("%s: %+v", name, got)
@@ -52,6 +55,7 @@ func TestCheckSeverity(t *testing.T) {
 	}{
 		{"healthy", status(failover.HeadHealthy, nil), checkOK},
 		{"not ready", status(failover.HeadHealthy, func(s *failover.Status) { s.Counts.Ready = 3 }), checkWarning},
+		{"unprotected", status(failover.HeadHealthy, func(s *failover.Status) { s.Counts = failover.Counts{Unprotected: 2} }), checkWarning},
 		{"something to do", status(failover.HeadHealthy, func(s *failover.Status) { s.Todo = []failover.Reason{{Code: "WWW-2006"}} }), checkWarning},
 		{"taken care of", status(failover.HeadFailover, nil), checkWarning},
 		{"away", status(failover.HeadAway, nil), checkWarning},

@@ -99,7 +99,13 @@ func commands() []command {
 func (a *app) dispatch(ctx context.Context, args []string) error {
 	a.g = defaultGlobals(a.con)
 	fs := a.flagSet("wwwctl")
+	if isCheck(args) { // its first line is what monitoring reads
+		fs.Usage = func() {}
+	}
 	if err := a.parse(fs, args); err != nil {
+		if isCheck(args) {
+			return a.checkParse(err, func() { a.printHelp(a.con.Out) })
+		}
 		return err
 	}
 	if fs.NArg() == 0 {
@@ -140,6 +146,9 @@ func (a *app) runCommand(ctx context.Context, c command, rest []string) error {
 		return err
 	}
 	if err := a.ready(); err != nil {
+		if c.name == "check" {
+			return a.checkFails(err)
+		}
 		return err
 	}
 	defer func() {

@@ -2,13 +2,16 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,6 +34,7 @@ type observer struct {
 	uplink  *probes.Uplink
 	guests  *guestAddresses
 	opts    probes.Options
+	roots   atomic.Pointer[x509.CertPool] // that members' browsers trust
 
 	mu      sync.Mutex
 	health  *probes.Health
@@ -60,10 +64,11 @@ func (d *daemon) openProbes(context.Context) error {
 	if err := api.RegisterTunnels(d.reg, t.metrics); err != nil {
 		return err
 	}
-	keep := &probes.Keeper{}
+	keep, o := &probes.Keeper{}, &observer{}
+	o.trust(d.conf.PublicCAFile, d.log)
 	ask := probes.New(probes.Config{
 		Dial: probes.NetDial, AgentTLS: d.tls.Client(), Now: time.Now, Keep: keep, Packets: metrics.Packets, Tunnel: t.probe,
-		PublicRoots: publicRoots(d.conf.PublicCAFile, d.log),
+		PublicRoots: o.roots.Load,
 	})
 	conf := probes.SetConfig{
 		Probe: counted(ask, metrics), Misses: probes.DefaultMisses, Start: d.start,
@@ -71,11 +76,10 @@ func (d *daemon) openProbes(context.Context) error {
 	}
 	adaptive := conf
 	adaptive.Rest = probes.DefaultRest
-	d.probes = &observer{
-		d: d, keep: keep, tunnels: t, metrics: metrics, closed: probes.NewClosed(conf),
-		set: probes.NewSet(adaptive), uplink: probes.NewUplink(conf), health: probes.NewHealth(d.conf.Lab.StartupGrace.D()),
-		opts: probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins(), Tunnels: t.names()},
-	}
+	o.d, o.keep, o.tunnels, o.metrics, o.closed = d, keep, t, metrics, probes.NewClosed(conf)
+	o.set, o.uplink, o.health = probes.NewSet(adaptive), probes.NewUplink(conf), probes.NewHealth(d.conf.Lab.StartupGrace.D())
+	o.opts = probes.Options{From: map[failover.Path][]netip.Addr{}, Pins: d.conf.Pins(), Tunnels: t.names()}
+	d.probes = o
 	d.probes.guests = &guestAddresses{
 		state: d.node.State, site: d.conf.Site, interfaces: d.site.interfaces, changed: d.probes.again,
 	}
@@ -140,6 +144,9 @@ func (o *observer) pin(pins map[string]string) {
 	defer o.mu.Unlock()
 	o.opts.Pins, o.version = pins, 0
 }
+
+// trust reads the authorities that members' browsers trust: at the next probe they count.
+func (o *observer) trust(file string, log *slog.Logger) { o.roots.Store(publicRoots(file, log)) }
 
 // aim replaces the targets, and drops the metrics of those that are gone.
 func (o *observer) aim(targets []probes.Target, now time.Time) {

@@ -70,5 +70,6 @@ func (d *daemon) reload(s *settings) bool {
 	s.conf = taken
 	s.setLevel()
 	d.probes.pin(taken.Pins())
+	d.probes.trust(taken.PublicCAFile, d.log)
 	return true
 }
