@@ -8,17 +8,8 @@ import (
 )
 
 func (c ApplyNetwork) apply(s *State, st Stamp) error {
-	if c.Spec == nil {
-		return reject(CodeInvalid, "what", "no network")
-	}
-	if c.IfVersion != s.NetworkVersion {
-		return reject(CodeStaleNetwork, "have", fmt.Sprint(s.NetworkVersion), "got", fmt.Sprint(c.IfVersion))
-	}
-	if err := s.mayReplace(c.Spec); err != nil {
+	if err := s.MayApply(c); err != nil {
 		return err
-	}
-	if what := s.losesWarm(c.Spec); what != "" {
-		return reject(CodeStaleWarm, "what", what)
 	}
 	former := map[string]*Former{}
 	for name := range c.Spec.Zones {

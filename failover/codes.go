@@ -172,6 +172,8 @@ const (
 	CodeStillRuns    = "WWW-2020"
 	CodeSourceDown   = "WWW-2021"
 	CodeStaleWarm    = "WWW-2025"
+	CodeDropsVoter   = "WWW-2026"
+	CodeDropsReplica = "WWW-2027"
 	CodeBadToken     = "WWW-2030"
 	CodeSiteTaken    = "WWW-2031"
 	CodeUnconfirmed  = "WWW-2032"

@@ -57,6 +57,8 @@ type RemoveMember struct {
 type ApplyNetwork struct {
 	Spec      *network.Spec `json:"spec"`
 	IfVersion uint64        `json:"if_version"`
+	// Confirmed are sites that a person has named because the last copies of guests there are given up.
+	Confirmed []SiteID `json:"confirmed,omitempty"`
 }
 
 // Report carries everything that one agent sees. Boot and Seq order the

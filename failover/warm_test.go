@@ -454,6 +454,7 @@ func TestDeclarationDecidesOnWarmCopies(t *testing.T) {
 			delete(spec.Guests, g)
 		}
 		delete(spec.Structures, "le-quai")
+		n.must(failover.RemoveMember{Site: "quai"})
 		if err := n.apply(failover.ApplyNetwork{Spec: spec.WithDefaults(), IfVersion: n.s.NetworkVersion}); err != nil {
 			t.Fatalf("a site that is gone for good cannot be given up: %v", err)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,10 +30,10 @@ func (a *app) askYes(ctx context.Context, question string) error {
 }
 
 // askName asks a severe question: the name has to be typed, or given with
-// --confirm; -y is not enough.
+// --confirm (several with commas); -y is not enough.
 func (a *app) askName(ctx context.Context, name string) error {
 	if a.g.confirm != "" {
-		if a.g.confirm != name {
+		if !slices.Contains(strings.Split(a.g.confirm, ","), name) {
 			return fail(exitUnconfirmed, "WWW-3008", "why", fmt.Sprintf("--confirm=%s is not %s", a.g.confirm, name))
 		}
 		return nil

@@ -3,13 +3,17 @@ package main
 import (
 	"context"
 	_ "embed" // the example
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/message"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
 )
@@ -20,7 +24,7 @@ var example string
 func configCommand(a *app, fs *flag.FlagSet) runner {
 	exitCode := fs.Bool("exit-code", false, "diff: exit 1 when there is a difference")
 	return func(ctx context.Context, args []string) error {
-		verbs := []string{"check", "diff", "apply", "show", "example"}
+		verbs := []string{"check", "diff", "apply", "show", "example", "schema"}
 		if len(args) == 0 || !slices.Contains(verbs, args[0]) {
 			return usagef("wwwctl config needs one of %v", verbs)
 		}
@@ -31,6 +35,8 @@ func configCommand(a *app, fs *flag.FlagSet) runner {
 		case "example":
 			a.printf("%s", example)
 			return need(rest, 0, 0, "")
+		case "schema":
+			return a.configSchema(rest)
 		}
 		if err := need(rest, 1, 1, "the file (- for standard input)"); err != nil {
 			return err
@@ -48,6 +54,28 @@ func configCommand(a *app, fs *flag.FlagSet) runner {
 		}
 		return a.configApply(ctx, spec)
 	}
+}
+
+// configSchema writes the JSON Schema of a file, for editors.
+func (a *app) configSchema(rest []string) error {
+	if err := need(rest, 0, 1, ""); err != nil {
+		return err
+	}
+	files := map[string]any{"network.yaml": network.Spec{}, "wwwd.yaml": config.Config{}}
+	name := "network.yaml"
+	if len(rest) > 0 {
+		name = rest[0]
+	}
+	into, ok := files[name]
+	if !ok {
+		return usagef("wwwctl config schema knows network.yaml and wwwd.yaml, not %q", name)
+	}
+	b, err := netyaml.Schema(name, into)
+	if err != nil {
+		return err
+	}
+	a.printf("%s", b)
+	return nil
 }
 
 // maxNetworkFile bounds what is read of a file; the agent takes no more either.
@@ -73,14 +101,14 @@ func (a *app) readNetwork(file string) (*network.Spec, error) {
 	}
 	spec, problems := netyaml.Parse(file, b)
 	fmt.Fprint(a.con.Err, netyaml.Format(problems))
-	errors := 0
+	wrong := 0
 	for _, p := range problems {
 		if p.Severity == network.Error {
-			errors++
+			wrong++
 		}
 	}
-	if errors > 0 || spec == nil {
-		return nil, fail(exitFailure, "WWW-3015", "errors", fmt.Sprint(errors), "warnings", fmt.Sprint(len(problems)-errors))
+	if wrong > 0 || spec == nil {
+		return nil, fail(exitFailure, "WWW-3015", "errors", fmt.Sprint(wrong), "warnings", fmt.Sprint(len(problems)-wrong))
 	}
 	return spec, nil
 }
@@ -174,9 +202,7 @@ func (a *app) configApply(ctx context.Context, spec *network.Spec) error {
 			return err
 		}
 	}
-	done, err := request(ctx, a, func(ctx context.Context) (api.Applied, error) {
-		return a.client.ApplyNetwork(ctx, api.ApplyRequest{Spec: spec, IfVersion: version, DryRun: a.g.dryRun})
-	})
+	done, err := a.applyNamed(ctx, api.ApplyRequest{Spec: spec, IfVersion: version, DryRun: a.g.dryRun})
 	if err != nil {
 		return err
 	}
@@ -189,4 +215,25 @@ func (a *app) configApply(ctx context.Context, spec *network.Spec) error {
 	}
 	a.printf("applied: version %d\n", done.Version)
 	return nil
+}
+
+// applyNamed asks for the name of each site whose copies of guests would be given up,
+// one after the other: the log refuses until all are named.
+func (a *app) applyNamed(ctx context.Context, req api.ApplyRequest) (api.Applied, error) {
+	for {
+		done, err := request(ctx, a, func(ctx context.Context) (api.Applied, error) { return a.client.ApplyNetwork(ctx, req) })
+		e, ok := errors.AsType[*api.Error](err)
+		if !ok || e.Code != failover.CodeDropsReplica || a.g.dryRun && a.g.confirm == "" {
+			return done, err
+		}
+		site := failover.SiteID(e.Args["site"])
+		if slices.Contains(req.Confirm, site) {
+			return done, err
+		}
+		a.say("%s", message.Clean(e.Message))
+		if err := a.askName(ctx, string(site)); err != nil {
+			return done, err
+		}
+		req.Confirm = append(req.Confirm, site)
+	}
 }

@@ -113,7 +113,7 @@ func (a *app) flagSet(name string) *flag.FlagSet {
 	for _, n := range []string{"y", "yes"} {
 		fs.BoolVar(&g.yes, n, g.yes, "answer yes to a moderate question")
 	}
-	fs.StringVar(&g.confirm, "confirm", g.confirm, "`name`, for a severe question")
+	fs.StringVar(&g.confirm, "confirm", g.confirm, "`name`, for a severe question (several: with commas)")
 	fs.BoolVar(&g.noInput, "no-input", g.noInput, "never ask")
 	fs.Usage = func() { a.printHelp(a.con.Out) }
 	return fs

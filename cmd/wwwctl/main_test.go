@@ -303,6 +303,41 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
+// The last copies of guests are given up only for the name of each site that holds
+// them, typed or given; a version that is no longer the shown one is refused.
+func TestConfigApplyAsksForTheLastCopies(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "network.yaml")
+	text := strings.ReplaceAll(string(apitest.NetworkYAML), "moulin: [pbs-moulin]", "moulin: [pbs-elsewhere]")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		line, typed string
+		code        int
+		says        string
+	}{
+		{"config apply -y " + file, "", exitUnconfirmed, "fabrique holds copies of"},
+		{"config apply -y -n " + file, "", exitUnconfirmed, "--confirm=fabrique"},
+		{"config apply -y --confirm=fabrique " + file, "", exitUnconfirmed, "is not quai"},
+		{"config apply -y " + file, "quai\n", exitUnconfirmed, "is not fabrique"},
+		{"config apply -y --confirm=fabrique,quai " + file, "", exitOK, ""},
+	} {
+		b := newBackend(t)
+		before := b.State().NetworkVersion
+		var set []setting
+		if tt.typed != "" {
+			set = append(set, input(tt.typed))
+		}
+		got := wwwctl(t.Context(), agentOf(t, b), tt.line, set...)
+		if got.code != tt.code || !strings.Contains(got.errOut, tt.says) {
+			t.Errorf("wwwctl %s: exit %d, want %d and %q\n%s", tt.line, got.code, tt.code, tt.says, got.errOut)
+		}
+		if applied := b.State().NetworkVersion != before; applied != (tt.code == exitOK) {
+			t.Errorf("wwwctl %s: applied %v", tt.line, applied)
+		}
+	}
+}
+
 func TestConfig(t *testing.T) {
 	b := apitest.Empty()
 	socket := agentOf(t, b)
@@ -340,6 +375,9 @@ func TestConfig(t *testing.T) {
 		{"config apply -y " + file, exitOK, "nothing to apply"},
 		{"config diff --exit-code " + file, exitOK, ""},
 		{"config apply", exitUsage, "file"},
+		{"config schema", exitOK, ""},
+		{"config schema wwwd.yaml", exitOK, ""},
+		{"config schema other.yaml", exitUsage, "wwwd.yaml"},
 		{"config show x", exitUsage, "too many"},
 	} {
 		if got := wwwctl(t.Context(), socket, tt.line); got.code != tt.code || !strings.Contains(got.errOut, tt.says) {

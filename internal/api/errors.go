@@ -91,7 +91,7 @@ func (e *Error) Is(target error) bool {
 	case ErrStalePlan:
 		return e.Code == failover.CodeStalePlan
 	case ErrStillAlive:
-		return e.Code == CodeStillAlive
+		return e.Code == CodeStillAlive || e.Code == failover.CodeDropsReplica
 	case ErrRefused:
 		return e.Status == http.StatusUnprocessableEntity || e.Status == http.StatusPreconditionRequired
 	case ErrBadRequest:
@@ -124,6 +124,9 @@ func asError(err error) *Error {
 
 // refusedFor is the log's word, or a rule's, that a request does not fit.
 func refusedFor(r failover.Reason) *Error {
+	if r.Code == failover.CodeDropsReplica {
+		return &Error{Status: http.StatusPreconditionRequired, Code: r.Code, Args: r.Args}
+	}
 	return &Error{Status: http.StatusUnprocessableEntity, Code: r.Code, Args: r.Args}
 }
 

@@ -193,6 +193,8 @@ type ApplyRequest struct {
 	Spec      *network.Spec `json:"spec"`
 	IfVersion uint64        `json:"if_version"` // the version that the caller compared with
 	DryRun    bool          `json:"dry_run,omitempty"`
+	// Confirm are the sites that were named because the last copies of guests there are given up.
+	Confirm []failover.SiteID `json:"confirm,omitempty"`
 }
 
 // Applied is the answer to an ApplyRequest.

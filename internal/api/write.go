@@ -301,15 +301,14 @@ func (h *handler) applyNetwork(r *http.Request) (any, error) {
 	if out.Changes == nil {
 		out.Changes = []network.Change{}
 	}
-	if req.IfVersion != s.NetworkVersion {
-		return nil, refusedFor(failover.Reason{
-			Code: failover.CodeStaleNetwork, Args: args("have", fmt.Sprint(s.NetworkVersion), "got", fmt.Sprint(req.IfVersion)),
-		})
+	cmd := failover.ApplyNetwork{Spec: spec, IfVersion: req.IfVersion, Confirmed: req.Confirm}
+	if err := s.MayApply(cmd); err != nil {
+		return nil, err
 	}
 	if req.DryRun {
 		return out, nil
 	}
-	st, err := h.Backend.Propose(r.Context(), failover.ApplyNetwork{Spec: spec, IfVersion: req.IfVersion})
+	st, err := h.Backend.Propose(r.Context(), cmd)
 	if err != nil {
 		return nil, err
 	}
