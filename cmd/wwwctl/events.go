@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -71,40 +70,36 @@ func (a *app) eventLines(events []failover.Event) []string {
 }
 
 // followEvents prints the newest events, then each new one, until Ctrl-C. With
-// -o json there is one JSON object per line.
+// -o json there is one JSON object per line. An agent that restarts is waited for.
 func (a *app) followEvents(ctx context.Context, q api.EventQuery) error {
-	first := true
+	list, err := request(ctx, a, func(ctx context.Context) (api.EventList, error) { return a.client.Events(ctx, q) })
+	if err != nil {
+		return err
+	}
+	if err := a.printEvents(list.Items); err != nil {
+		return err
+	}
+	q.Since = fmt.Sprint(list.Index)
 	for {
-		list, err := request(ctx, a, func(ctx context.Context) (api.EventList, error) { return a.client.Events(ctx, q) })
+		err := a.client.Follow(ctx, &q, func(e failover.Event) error { return a.printEvents([]failover.Event{e}) })
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil && (first || !errors.Is(err, api.ErrNoAgent)):
+		case !errors.Is(err, api.ErrNoAgent):
 			return err
-		case err == nil:
-			if err := a.printEvents(list); err != nil {
-				return err
-			}
-			if n := len(list.Items); n > 0 {
-				q.Since, q.Limit = fmt.Sprint(list.Items[n-1].Stamp.Index), api.MaxEvents
-			} else if first {
-				q.Since, q.Limit = fmt.Sprint(list.Index), api.MaxEvents
-			}
-			first = false
-		}
-		if !pauseFor(ctx, max(followEvery, time.Duration(a.g.watch))) {
+		case !pauseFor(ctx, followEvery):
 			return nil
 		}
 	}
 }
 
-func (a *app) printEvents(list api.EventList) error {
+func (a *app) printEvents(events []failover.Event) error {
 	if a.structured() != "json" {
-		a.lines(a.eventLines(list.Items))
+		a.lines(a.eventLines(events))
 		return nil
 	}
-	for _, e := range list.Items {
-		b, err := api.Marshal("Event", e)
+	for _, e := range events {
+		b, err := api.Marshal(api.KindEvent, e)
 		if err != nil {
 			return fmt.Errorf("write json: %w", err)
 		}

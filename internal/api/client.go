@@ -351,12 +351,17 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, paylo
 	case resp.StatusCode == http.StatusOK:
 		return body, nil
 	}
+	return nil, c.refusal(resp, body)
+}
+
+// refusal reads an answer that is an error.
+func (c *Client) refusal(resp *http.Response, body []byte) error {
 	var e errorBody
 	if err := Unmarshal(body, KindError, &e); err != nil || e.Error.Code == "" {
-		return nil, c.failure(CodeBadAnswer, fmt.Errorf("status %s without an error in JSON", resp.Status))
+		return c.failure(CodeBadAnswer, fmt.Errorf("status %s without an error in JSON", resp.Status))
 	}
 	e.Error.Status = resp.StatusCode
-	return nil, &e.Error
+	return &e.Error
 }
 
 // broken tells a request that was surely not sent from one whose outcome is

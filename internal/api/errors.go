@@ -32,6 +32,7 @@ const (
 	CodeNoAuthority = "WWW-3031" // only voters hold the key
 	CodeTakesVote   = "WWW-3032"
 	CodeNotNow      = "WWW-3033"
+	CodeTooMany     = "WWW-3037"
 )
 
 // Error is a refusal or failure as the API tells it. Use errors.AsType to get

@@ -31,7 +31,7 @@ func NewJoinServer(redeemer Redeemer, log *slog.Logger) *http.Server {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()
 		default:
-			h.refuse(w, r, &Error{Status: http.StatusTooManyRequests, Code: CodeNotNow, Args: args("why", "too many agents join at once; try again")})
+			h.refuse(w, r, &Error{Status: http.StatusTooManyRequests, Code: CodeTooMany, Args: args("wait", "a few seconds")})
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxJoinBody)

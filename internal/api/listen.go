@@ -18,6 +18,7 @@ import (
 // guests; the times cut slow clients off.
 const (
 	MaxBody       = 4 << 20
+	maxSmallBody  = 64 << 10 // of everything but a network
 	headerTimeout = 5 * time.Second
 	readTimeout   = 30 * time.Second
 	writeTimeout  = 60 * time.Second

@@ -59,23 +59,25 @@ type Options struct {
 	Doctor  Examiner // nil: the doctor knows State only
 	Zones   Zones    // nil: nobody can ask the DNS servers
 	Access  Access   // nil: the routes of tokens, certificates and members answer 404
+	Rates   Rates    // what is not set: DefaultRates
 	Log     *slog.Logger
 }
 
 // NewHandler returns the routes of the API. Who calls is taken from the
 // request's context (WithActor); the servers of this package put it there.
 func NewHandler(o Options) http.Handler {
-	h := &handler{Options: o}
+	h := &handler{Options: o, callers: newCallers(o.Rates)}
 	mux := http.NewServeMux()
 	for _, r := range h.routes() {
 		mux.HandleFunc(r.pattern, r.serve)
 	}
 	mux.HandleFunc("/", h.notFound)
-	return h.guard(h.methods(mux))
+	return h.guard(h.limited(h.methods(mux)))
 }
 
 type handler struct {
 	Options
+	callers *callers
 }
 
 type route struct {
@@ -98,6 +100,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/ops/{op}", h.read(KindOp, h.op)},
 		{"GET /v1/ops/{op}/report", h.read(KindIncident, h.incident)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
+		{"GET /v1/events/stream", h.stream},
 		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
@@ -134,9 +137,18 @@ func (h *handler) guard(next http.Handler) http.Handler {
 				h.refuse(w, r, errInternal)
 			}
 		}()
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit(r.URL.Path))
 		next.ServeHTTP(w, r)
 	})
+}
+
+// bodyLimit is what a request may hold: a whole network only where one is declared,
+// by a person or in a command that another agent forwards.
+func bodyLimit(path string) int64 {
+	if path == "/v1/network" || path == "/v1/raft/propose" {
+		return MaxBody
+	}
+	return maxSmallBody
 }
 
 // methods answers in JSON where the mux would answer in plain text that the

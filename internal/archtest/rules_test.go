@@ -71,6 +71,7 @@ var foreign = map[string]arrow{
 	"github.com/itchyny/gojq":             {[]string{"cmd/wwwctl"}, "filters of the CLI's output"},
 	"golang.org/x/term":                   {[]string{"cmd"}, "a terminal belongs to a program"},
 	"golang.org/x/sync":                   {[]string{everything}, "errgroup"},
+	"golang.org/x/time":                   {[]string{"internal/api"}, "how much a caller may ask for"},
 	"golang.org/x/sys":                    {[]string{everything}, "system calls"},
 	"golang.zx2c4.com/wireguard":          {[]string{"internal/mesh", "probes"}, "WireGuard"},
 }

@@ -89,6 +89,7 @@ var commandLine = map[string]Message{
 	"WWW-3033": failed("not possible now", "{why}", "wwwctl cluster peers · wwwctl status"),
 	"WWW-3034": failed("this machine is not ready", "{problems} of the checks failed: nothing was changed", "Do what stands after each, then repeat."),
 	"WWW-3035": failed("belongs to a network already", "this agent is {site} of network {network} already", "To begin anew: stop wwwd, move /var/lib/www aside, start it."),
+	"WWW-3037": failed("too many requests", "this caller asks for more than the agent answers", "Try again in {wait}; with a script: ask less often, or follow wwwctl events --follow."),
 	"WWW-3036": failed("login file cannot be used", "{why}", "Have another made where an agent runs: wwwctl operator admit NAME --role ROLE."),
 	"WWW-3019": failed("confirmation by the leader failed", "the leader does not confirm this effect[: {why}]", "Nothing: the agent tries again."),
 	"WWW-3020": failed("operation was cancelled", "{op} was cancelled[: {why}]", "wwwctl op show {op}"),
