@@ -23,17 +23,23 @@ import (
 // credentials issues a certificate for the server of a data directory.
 func credentials(t *testing.T, ca *cluster.CA, site failover.SiteID, dir, host string, revoked func(*x509.Certificate) error) *cluster.TLS {
 	t.Helper()
+	return credentialsAt(t, time.Now, ca, site, dir, host, revoked)
+}
+
+// credentialsAt are those of an agent whose clock is now: its certificate begins then.
+func credentialsAt(t *testing.T, now func() time.Time, ca *cluster.CA, site failover.SiteID, dir, host string, revoked func(*x509.Certificate) error) *cluster.TLS {
+	t.Helper()
 	id, err := cluster.ServerID(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := ca.Issue(site, id, []netip.Addr{netip.MustParseAddr(host)}, time.Now(), 90*24*time.Hour)
+	pair, err := ca.Issue(site, id, []netip.Addr{netip.MustParseAddr(host)}, now(), 90*24*time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
 	creds, err := cluster.NewTLS(cluster.TLSConfig{
 		Self: cluster.Identity{Network: ca.Network(), Site: site, ServerID: id},
-		Pair: pair, CA: ca.CertPEM(), Now: time.Now, Revoked: revoked,
+		Pair: pair, CA: ca.CertPEM(), Now: now, Revoked: revoked,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -164,7 +170,10 @@ func TestOnePortForRaftAndAPI(t *testing.T) {
 }
 
 func TestStrangersAreRefused(t *testing.T) {
-	ca := newCA(t, "assos")
+	ca, err := cluster.NewCA("assos", time.Now().Add(-100*24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
 	revoked := errors.New("revoked on Tuesday")
 	server := credentials(t, ca, "moulin", t.TempDir(), "127.0.0.1", func(c *x509.Certificate) error {
 		if c.Subject.CommonName == "thief" {
@@ -175,10 +184,13 @@ func TestStrangersAreRefused(t *testing.T) {
 	port := openMeshPort(t, server)
 	friend := credentials(t, ca, "quai", t.TempDir(), "127.0.0.1", nil)
 
+	shifted := func(d time.Duration) func() time.Time { return func() time.Time { return time.Now().Add(d) } }
 	t.Run("by the one who listens", func(t *testing.T) {
 		for name, creds := range map[string]*cluster.TLS{
 			"another CA of the same name": credentials(t, newCA(t, "assos"), "quai", t.TempDir(), "127.0.0.1", nil),
 			"a revoked certificate":       credentials(t, ca, "thief", t.TempDir(), "127.0.0.1", nil),
+			"an expired certificate":      credentialsAt(t, shifted(-91*24*time.Hour), ca, "quai", t.TempDir(), "127.0.0.1", nil),
+			"one whose time has not come": credentialsAt(t, shifted(24*time.Hour), ca, "quai", t.TempDir(), "127.0.0.1", nil),
 		} {
 			if got, err := callRaft(t, creds, port.addr); err == nil {
 				t.Errorf("raft with %s: %q", name, got)

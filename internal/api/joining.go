@@ -15,6 +15,9 @@ const joinsAtOnce = 4
 // maxJoinBody holds a request for a certificate many times over.
 const maxJoinBody = 16 << 10
 
+// joinRoute is the only route for callers without a certificate.
+const joinRoute = "POST /v1/join"
+
 // Redeemer checks tokens and signs.
 type Redeemer interface {
 	Redeem(ctx context.Context, req RedeemRequest, addr netip.AddrPort, token JoinToken) (Redeemed, error)
@@ -26,7 +29,7 @@ func NewJoinServer(redeemer Redeemer, log *slog.Logger) *http.Server {
 	h := &handler{Options: Options{Log: log}}
 	slots := make(chan struct{}, joinsAtOnce)
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/join", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc(joinRoute, func(w http.ResponseWriter, r *http.Request) {
 		select {
 		case slots <- struct{}{}:
 			defer func() { <-slots }()

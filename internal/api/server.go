@@ -101,6 +101,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/ops/{op}/report", h.read(KindIncident, h.incident)},
 		{"GET /v1/events", h.read(KindEvents, h.events)},
 		{"GET /v1/events/stream", h.stream},
+		{"GET /v1/openapi.yaml", h.description},
 		{"GET /v1/doctor", h.read(KindDoctor, h.doctor)},
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
