@@ -31,7 +31,7 @@ func (fakeAccess) AdmitOperator(_ context.Context, name string, role failover.Ro
 }
 func (fakeAccess) SetMember(context.Context, failover.SiteID, string) error     { return nil }
 func (fakeAccess) SetMemberHere(context.Context, failover.SiteID, string) error { return nil }
-func (fakeAccess) StepDown(context.Context) (failover.SiteID, error) { return "moulin", nil }
+func (fakeAccess) StepDown(context.Context) (failover.SiteID, error)            { return "moulin", nil }
 
 func (fakeAccess) Snapshot() ([]byte, error) { return []byte("state"), nil }
 
