@@ -116,6 +116,7 @@ var commandTypes = []commandType{
 	row[failover.RevokeOperator](65, "revoke-operator", 1),
 	row[failover.ConfirmOp](66, "confirm-op", 1),
 	row[failover.RaiseVersion](67, "raise-version", 1),
+	row[failover.Told](70, "told", 1),
 }
 
 func row[C failover.Command](number uint16, name string, since int) commandType {

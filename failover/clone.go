@@ -28,6 +28,7 @@ func NewState() *State {
 		Operators:   map[string]Operator{},
 		Revoked:     map[string]Revocation{},
 		Unconfirmed: map[OpID]bool{},
+		Told:        map[string]Notice{},
 	}
 }
 
@@ -58,6 +59,7 @@ func (s *State) Clone() *State {
 	c.Operators = maps.Clone(s.Operators)
 	c.Revoked = maps.Clone(s.Revoked)
 	c.Unconfirmed = maps.Clone(s.Unconfirmed)
+	c.Told = maps.Clone(s.Told)
 	return &c
 }
 

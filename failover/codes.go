@@ -150,6 +150,15 @@ const (
 	CodeNameHeld     = "WWW-1503"
 	CodeNameReleased = "WWW-1504"
 
+	CodeTold         = "WWW-1901"
+	CodeToldOver     = "WWW-1902"
+	CodeChannelFails = "WWW-1903"
+	CodePartial      = "WWW-1904"
+	CodeQuorumEdge   = "WWW-1905"
+	CodeZoneBehind   = "WWW-1906"
+	CodeDigest       = "WWW-1907"
+	CodeTest         = "WWW-1908"
+
 	CodeStaleToken   = "WWW-2001"
 	CodeWrongStep    = "WWW-2002"
 	CodeUnknownOp    = "WWW-2003"

@@ -349,6 +349,7 @@ func (e explainer) notices(st Status) []Reason {
 	for _, id := range sortedKeys(e.s.Readiness) {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}
+	out = append(out, e.channels()...)
 	out = append(out, e.unreached()...)
 	out = append(out, e.certificates()...)
 	out = append(out, e.awayReminder()...)

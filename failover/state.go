@@ -92,9 +92,10 @@ type State struct {
 	Revoked   map[string]Revocation   `json:"revoked,omitempty"`   // key: AgentKey, OperatorKey
 	// Unconfirmed are the operations that were open when the log was rebuilt:
 	// nothing of them moves until a person has looked.
-	Unconfirmed map[OpID]bool `json:"unconfirmed,omitempty"`
-	Events      []Event       `json:"events,omitempty"` // oldest first, at most MaxEvents
-	Seen        []SeenID      `json:"seen,omitempty"`   // recent proposal ids, oldest first
+	Unconfirmed map[OpID]bool     `json:"unconfirmed,omitempty"`
+	Told        map[string]Notice `json:"told,omitempty"`   // what people know and is not over, by what it is about
+	Events      []Event           `json:"events,omitempty"` // oldest first, at most MaxEvents
+	Seen        []SeenID          `json:"seen,omitempty"`   // recent proposal ids, oldest first
 
 	eventTail, seenTail *tail // of the two lists
 }

@@ -55,6 +55,7 @@ type LocalView struct {
 	Unwell      []string      `json:"unwell,omitempty"`
 	Reachable   []SiteID      `json:"reachable,omitempty"` // voters whose agents answer this one
 	House       *House        `json:"house,omitempty"`     // of an agent that is cut off
+	Channels    []ChannelView `json:"channels,omitempty"`  // by which it tells people
 	Returning   int           `json:"returning,omitempty"` // copies at its site that are not to start, or not looked at yet
 }
 

@@ -76,6 +76,7 @@ func commands() []command {
 		{"dns", "{show|plan|verify|hold|release} [NAME|SITE|ZONE]", "public names, where they go, and whether the servers say so", dnsCommand},
 		{"doctor", "[CATEGORY]", "what would go wrong in a disaster, before it happens", doctorCommand},
 		{"check", "", "one line and an exit code for Nagios and Icinga", checkCommand},
+		{"alert", "{test}", "try the ways by which this agent tells people", alertCommand},
 		{"config", "{check|diff|apply|show|example|schema} [FILE]", "the declared network", configCommand},
 		{"gen", "dns {bind|knot|powerdns|nsd|registrar} [ZONE] | lineages [SITE]", "configuration snippets for your own servers", genCommand},
 		{"init", "--site NAME", "begin a network, on its first site", initCommand},

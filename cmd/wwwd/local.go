@@ -56,6 +56,7 @@ func (b backend) Local() failover.LocalView {
 	_, leads := d.node.Lead()
 	v := failover.LocalView{Site: d.conf.Site, Version: version, IsLeader: leads, LastContact: age, HasLeader: d.hasLeader()}
 	v.Unwell, v.Reachable = d.probes.local()
+	v.Channels = d.tell.views()
 	if house := d.site.house.Load(); house != nil && !v.HasLeader {
 		v.House = house.View()
 	}
@@ -101,6 +102,7 @@ func (d *daemon) localRoutes(next http.Handler) http.Handler {
 		return fmt.Sprintf("%s left the group; its certificate is refused from now on. Stop it: systemctl disable --now wwwd", d.conf.Site), err
 	})
 	verb(mux, "POST /v1/cluster/recover", d.rebuild)
+	verb(mux, "POST /v1/alert/test", d.tell.test)
 	return mux
 }
 

@@ -71,5 +71,9 @@ func (d *daemon) reload(s *settings) bool {
 	s.setLevel()
 	d.probes.pin(taken.Pins())
 	d.probes.trust(taken.PublicCAFile, d.log)
+	if err := d.tell.take(taken.Notify); err != nil {
+		d.log.Error("channels not reloaded", "err", err)
+		return false
+	}
 	return true
 }

@@ -50,6 +50,7 @@ type daemon struct {
 	sign   map[string]dnsctl.Exchanger // by the key's name in wwwd.yaml
 	ask    dnsctl.Exchanger            // of DNS servers and resolvers, from the mesh address
 	reg    *prometheus.Registry
+	tell   *teller
 
 	authority authority
 	opened    atomic.Pointer[cluster.Node] // node, for those who may ask before there is one
@@ -92,7 +93,7 @@ func serveOnce(ctx context.Context, set *settings, stderr io.Writer, stops func(
 		return ended(err)
 	}
 	for _, step := range []func(context.Context) error{
-		d.openMesh, d.openNode, d.openHands, d.openDNS, d.openProbes, d.openMetrics,
+		d.openMesh, d.openNode, d.openHands, d.openDNS, d.openProbes, d.openTelling, d.openMetrics,
 	} {
 		if err := step(ctx); err != nil {
 			return errors.Join(err, d.close())
@@ -265,6 +266,7 @@ func (d *daemon) runSteppers(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return d.publish(ctx) })
 	d.probes.run(ctx, g)
 	d.site.run(ctx, g)
+	d.tell.run(ctx, g)
 	g.Go(func() error { return watchdog(ctx, d) })
 }
 

@@ -103,6 +103,9 @@ func exported(t *testing.T) map[string][]string {
 	if _, err := api.NewReloadMetrics(&reg, time.Time{}); err != nil {
 		t.Fatal(err)
 	}
+	if err := api.RegisterChannels(&reg, nil); err != nil {
+		t.Fatal(err)
+	}
 	ch := make(chan *prometheus.Desc, 256)
 	for _, c := range reg.c {
 		c.Describe(ch)

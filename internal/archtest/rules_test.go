@@ -41,7 +41,7 @@ var arrows = map[string]arrow{
 	"internal/config": {
 		[]string{
 			"internal/network", "internal/network/netyaml", "internal/message", "cluster", "probes", "dnsctl",
-			"internal/agent", "internal/api", "internal/proxmox", "internal/mesh",
+			"internal/agent", "internal/api", "internal/proxmox", "internal/mesh", "internal/notify",
 		},
 		"it composes every package's Config",
 	},

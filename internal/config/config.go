@@ -20,6 +20,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/network/netyaml"
+	"github.com/raoull/worldwidewelsh/internal/notify"
 )
 
 // Where an agent and its client look when nothing else is said.
@@ -72,6 +73,8 @@ type Config struct {
 	ProbeFingerprints map[network.HostID]Fingerprints `json:"probe_fingerprints,omitempty"`
 	// PublicCAFile holds authorities (PEM) that members' browsers trust beside the system's.
 	PublicCAFile string `json:"public_ca_file,omitempty"`
+	// Notify are the ways by which this agent tells people what must not be missed.
+	Notify notify.Config `json:"notify,omitzero"`
 	// ReadyEvery is how often restore points and capacity are read; default 1m.
 	ReadyEvery network.Duration `json:"ready_every,omitempty"`
 	Log        Log              `json:"log,omitzero"`

@@ -53,6 +53,27 @@ func TestExample(t *testing.T) {
 	}
 }
 
+// TestExampleOfChannels: what the example shows in comments can be taken as it stands.
+func TestExampleOfChannels(t *testing.T) {
+	b, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(b), "# notify:\n")
+	section, _, ended := strings.Cut(section, "\n\n")
+	if !found || !ended {
+		t.Fatal("the example has no section notify:")
+	}
+	text := minimal + "notify:\n" + strings.ReplaceAll("\n"+section, "\n# ", "\n")
+	c, problems := config.Parse("wwwd.yaml", []byte(text))
+	if c == nil || len(problems) > 0 {
+		t.Fatalf("problems:\n%s%s", netyaml.Format(problems), text)
+	}
+	if len(c.Notify.Channels) != 7 || len(c.Notify.DeadMan) != 1 {
+		t.Errorf("%d channels and %d switches, want 7 and 1", len(c.Notify.Channels), len(c.Notify.DeadMan))
+	}
+}
+
 func TestDefaults(t *testing.T) {
 	c, problems := config.Parse("wwwd.yaml", []byte(minimal))
 	if len(problems) > 0 {
@@ -106,6 +127,8 @@ func TestRefused(t *testing.T) {
 		{"hands", minimal + "hands: {Host: {token_file: /t, backup: pbs}, h: {ca_file: x}, i: {token_file: /t}}\n"},
 		{"fences", minimal + "fences: {Plug: {command: [plug]}, a: {}, b: {command: [/p], port: ether3}, c: {port: ether3}, d: {command: [/p], router: {url: \"https://10.66.1.1\"}}, e: {port: ether3, router: {url: \"http://10.66.1.1\"}}}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
+		{"notify-keys", minimal + "notify: {digest: noon, timezone: Mars/Phobos, channels: {Mail: {type: pigeon}, a: {type: smtp, tls: none, server: mail.example:25, room: x, user: u}, b: {type: ntfy, url: \"http://ntfy.example/t\", least: loud, quiet: night}, c: {type: matrix, url: \"https://m.example\", url_file: x}}}\n"},
+		{"notify-more", minimal + "notify: {dead_man: {o: {every: 1s}}, channels: {a: {type: exec, command: [tell]}, b: {type: webhook, url: \"https://h.example\", body: '{{.Nothing}}'}, c: {type: freemobile, user: \"1\"}, d: {type: sendmail, from: -x, to: [\"a, b\"]}, e: {type: smtp, server: mail}}}\n"},
 		{"level", minimal + "log: {level: loud, format: xml}\n"},
 		{"ready", minimal + "ready_every: 1ms\n"},
 		{"lab", minimal + "lab: {startup_grace: 1s}\n"},

@@ -71,6 +71,7 @@ func (c *Config) CheckFiles() []network.Problem {
 			namedFile{path + ".ca_file", c.Hands[host].CAFile, false, network.Warning, "copy that host's /etc/pve/pve-root-ca.pem there"},
 		)
 	}
+	files = append(files, notifyFiles(c.Notify)...)
 	var out []network.Problem
 	for _, f := range files {
 		if p, bad := f.check(); bad {

@@ -12,7 +12,7 @@ import (
 
 // live are the keys that a running agent takes over. All others are wired once: a
 // listener, a certificate, a client of Proxmox.
-var live = []string{"log.level", "probe_fingerprints", "public_ca_file"}
+var live = []string{"log.level", "probe_fingerprints", "public_ca_file", "notify"}
 
 // Take returns the configuration in which a running agent goes on once its file says
 // next: the keys that it takes over at once, and those that wait for a restart.
@@ -37,7 +37,7 @@ func (c *Config) Take(next *Config) (taken *Config, now, later []string, err err
 		}
 	}
 	out := *c
-	out.Log.Level, out.ProbeFingerprints, out.PublicCAFile = next.Log.Level, next.ProbeFingerprints, next.PublicCAFile
+	out.Log.Level, out.ProbeFingerprints, out.PublicCAFile, out.Notify = next.Log.Level, next.ProbeFingerprints, next.PublicCAFile, next.Notify
 	return &out, now, later, nil
 }
 

@@ -30,6 +30,7 @@ func TestTakeTellsWhatNeedsARestart(t *testing.T) {
 		{"a pin", "probe_fingerprints: {pve-a: {pve: \"" + pin + "\"}}\n", []string{"probe_fingerprints"}, nil},
 		{"an authority", "public_ca_file: /etc/www/public-ca.pem\n", []string{"public_ca_file"}, nil},
 		{"level and format", "log: {level: warn, format: json}\n", []string{"log.level"}, []string{"log.format"}},
+		{"a channel", "notify: {channels: {root: {type: sendmail, from: a@b.example, to: [root]}}}\n", []string{"notify"}, nil},
 		{"a socket", "socket: /run/www/other.sock\n", nil, []string{"socket"}},
 		{"a hand", "hands: {pve-a: {token_file: /etc/www/secrets/a, backup: x}}\n", nil, []string{"hands.pve-a"}},
 	} {

@@ -65,6 +65,7 @@ func (c *Config) Validate() []network.Problem {
 	}
 	k.keys(c)
 	k.fences(c.Fences)
+	k.notify(c.Notify)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
 		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)
 	}

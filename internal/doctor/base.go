@@ -12,6 +12,7 @@ func (in Input) base() result {
 	for _, why := range in.Local.Unwell {
 		r.add(found(Base, CodeUnwell, in.Local.Site, "agent of "+string(in.Local.Site), "why", why))
 	}
+	in.channels(&r)
 	if in.Facts == nil {
 		r.add(found(Base, CodeNotYet, in.Local.Site, ""))
 		return r
@@ -29,4 +30,17 @@ func (in Input) base() result {
 		r.add(found(Base, CodeClockOff, in.Local.Site, "clock", "offset", round(f.ClockOff.Abs())))
 	}
 	return r
+}
+
+// channels checks the ways by which this agent tells people.
+func (in Input) channels(r *result) {
+	r.checked += len(in.Local.Channels)
+	if len(in.Local.Channels) == 0 {
+		r.add(found(Base, CodeNoChannel, in.Local.Site, "notify"))
+	}
+	for _, c := range in.Local.Channels {
+		if c.Failing != "" {
+			r.add(found(Base, CodeChannelOut, in.Local.Site, "channel "+c.Name, "channel", c.Name, "why", c.Failing, "waiting", itoa(c.Waiting)))
+		}
+	}
 }

@@ -33,7 +33,7 @@ func brique(host network.HostID, first int, sources ...network.SiteID) network.S
 }
 
 func newBench() *bench {
-	b := &bench{state: failover.NewState(), now: now, local: failover.LocalView{Site: "quai", HasLeader: true}}
+	b := &bench{state: failover.NewState(), now: now, local: failover.LocalView{Site: "quai", HasLeader: true, Channels: []failover.ChannelView{{Name: "mail"}}}}
 	spec := network.Spec{
 		Network: "test",
 		Zones:   map[string]network.Zone{"test.example": {Backend: "embedded", TTL: network.Duration(time.Minute)}},

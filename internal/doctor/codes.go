@@ -92,4 +92,6 @@ const (
 	CodeDiskUnknown = "WWW-2403"
 	CodeClockOff    = "WWW-2404"
 	CodeUnwell      = "WWW-2406"
+	CodeChannelOut  = "WWW-2407" // a way of telling people does not deliver
+	CodeNoChannel   = "WWW-2408" // there is none
 )

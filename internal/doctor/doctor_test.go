@@ -313,6 +313,8 @@ func TestChecks(t *testing.T) {
 		{"disk not known", func(b *bench) { b.facts.Disk.Encrypted, b.facts.Disk.Why = doctor.EncryptedUnknown, "ZFS" }, []string{"INFO WWW-2403 /var/lib/www"}},
 		{"clock", func(b *bench) { b.facts.ClockOff = -7 * time.Second }, []string{"WARNING WWW-2404 clock"}},
 		{"unwell", func(b *bench) { b.local.Unwell = []string{"uplink"} }, []string{"WARNING WWW-2406 agent of quai"}},
+		{"a channel that fails", func(b *bench) { b.local.Channels[0].Failing = "HTTP 402" }, []string{"ERROR WWW-2407 channel mail"}},
+		{"no channel", func(b *bench) { b.local.Channels = nil }, []string{"INFO WWW-2408 notify"}},
 		// DNS and agreement.
 		{"long ttl", func(b *bench) {
 			b.state.Network.Zones["test.example"] = network.Zone{Backend: "embedded", TTL: network.Duration(301 * time.Second)}

@@ -257,6 +257,12 @@ var machine = map[string]Message{
 	"WWW-2404": finding(Warning, "clock is off", "this machine's clock and the network's differ by {offset}",
 		"The network's time is that of its leader.", "Ages of backups and times on screens are wrong; decisions do not depend on it.",
 		"timedatectl", "chronyc tracking"),
+	"WWW-2407": finding(Error, "a channel does not deliver", "channel {channel} does not deliver: {why}[ ({waiting} messages wait)]",
+		"The last attempt to send a message by this channel has failed.", "Whoever is reached by it alone is not told of a loss by this agent.",
+		"journalctl -u wwwd", "Correct notify: in wwwd.yaml, then systemctl reload wwwd and wwwctl alert test --channel {channel}"),
+	"WWW-2408": finding(Info, "no channel is declared", "this agent has no way to tell people",
+		"The section notify: of its wwwd.yaml is empty.", "If this agent leads, another one tells people a minute later, if it has a channel.",
+		"docs/notify.md", "Write notify: into wwwd.yaml, then systemctl reload wwwd and wwwctl alert test"),
 	"WWW-2406": finding(Warning, "agent is unwell", "does not count as an observer: {why}",
 		"An agent whose own uplink, disk or clock is bad judges nobody.", "One vote less for proving a loss.", "journalctl -u wwwd", "wwwctl cluster peers"),
 }

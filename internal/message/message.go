@@ -60,6 +60,7 @@ var areas = map[string]map[string]Message{
 	"14": operators,
 	"15": publication,
 	"16": warm,
+	"19": telling,
 	"20": rejections,
 	"21": preflight,
 	"24": machine,
