@@ -27,7 +27,7 @@ var destructive = []string{"Destroy"}
 var deleters = map[string]string{
 	"Destroy":    "a guest",
 	"CancelTask": "no data: it ends a task",
-	"do":         "whatever its caller says",
+	"send":       "whatever its caller says",
 }
 
 // risky are names of parameters with which Proxmox takes away what is not named by the

@@ -133,10 +133,10 @@ func newRoute[T any](method, path, params string, handle func(T, *call) (any, er
 
 // find returns the route of a request and the values of its path's variables.
 func find[T any](routes []route[T], method, escapedPath string) (*route[T], map[string]string) {
-	segments := strings.Split(strings.TrimPrefix(escapedPath, "/"), "/")
+	path := strings.TrimPrefix(escapedPath, "/")
 	for i := range routes {
-		if r := &routes[i]; r.Method == method {
-			if vars, ok := matchPath(r.segments, segments); ok {
+		if r := &routes[i]; r.Method == method && matches(r.segments, path) {
+			if vars, ok := pathVars(r.segments, path); ok {
 				return r, vars
 			}
 		}
@@ -144,26 +144,41 @@ func find[T any](routes []route[T], method, escapedPath string) (*route[T], map[
 	return nil, nil
 }
 
-// matchPath matches a template; its last variable may hold slashes when it is a volume, as PVE's does.
-func matchPath(template, path []string) (map[string]string, bool) {
-	last := template[len(template)-1]
-	if last == "{volume}" && len(path) > len(template) {
-		path = append(slices.Clone(path[:len(template)-1]), strings.Join(path[len(template)-1:], "/"))
+// matches says whether a path has the form of a template, whose last variable may hold slashes when it is a volume,
+// as PVE's does.
+func matches(template []string, path string) bool {
+	for i, t := range template {
+		segment, rest, more := cutSegment(template, i, path)
+		if more == (i == len(template)-1) || !strings.HasPrefix(t, "{") && t != segment {
+			return false
+		}
+		path = rest
 	}
-	if len(template) != len(path) {
-		return nil, false
+	return true
+}
+
+// cutSegment takes from a path what stands for a template's segment, and says whether there is more.
+func cutSegment(template []string, i int, path string) (segment, rest string, more bool) {
+	if i == len(template)-1 && template[i] == "{volume}" {
+		return path, "", false
 	}
+	return strings.Cut(path, "/")
+}
+
+// pathVars reads the variables out of a path that matches; none may be empty.
+func pathVars(template []string, path string) (map[string]string, bool) {
 	vars := map[string]string{}
 	for i, t := range template {
-		if name, isVar := strings.CutPrefix(t, "{"); isVar {
-			v, err := url.PathUnescape(path[i])
-			if err != nil || v == "" {
-				return nil, false
-			}
-			vars[strings.TrimSuffix(name, "}")] = v
-		} else if t != path[i] {
+		segment, rest, _ := cutSegment(template, i, path)
+		path = rest
+		if !strings.HasPrefix(t, "{") {
+			continue
+		}
+		v, err := url.PathUnescape(segment)
+		if err != nil || v == "" {
 			return nil, false
 		}
+		vars[strings.Trim(t, "{}")] = v
 	}
 	return vars, true
 }
@@ -176,7 +191,7 @@ func RequestParams(r *http.Request) (url.Values, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse query: %w", err)
 	}
-	if r.Body == nil {
+	if r.Body == nil || r.Body == http.NoBody {
 		return args, nil
 	}
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))

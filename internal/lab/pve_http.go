@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -106,11 +105,13 @@ func (p *PVE) answer(r *http.Request, serve func() (any, *call, error)) *answer 
 }
 
 func writeJSON(a *answer, v any) {
-	if err := json.NewEncoder(&a.body).Encode(v); err != nil {
+	b, err := appendJSON(a.body.AvailableBuffer(), v)
+	if err != nil {
 		// Only maps, slices and scalars are ever given: this is a mistake of the lab itself.
-		a.body.Reset()
 		a.WriteReason(http.StatusInternalServerError, "encode answer: "+err.Error())
+		return
 	}
+	a.body.Write(append(b, '\n'))
 }
 
 // pveError writes an error: the reason phrase carries the first line of the text, the body all of it

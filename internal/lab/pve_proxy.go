@@ -54,7 +54,7 @@ func cutLong(a *answer) {
 // peer returns the other node that a request is for.
 func (p *PVE) peer(r *http.Request) (Peer, bool) {
 	rest, ok := strings.CutPrefix(strings.TrimPrefix(r.URL.EscapedPath(), apiPrefix), "/nodes/")
-	if !ok {
+	if !ok || len(p.cfg.Peers) == 0 {
 		return Peer{}, false
 	}
 	name, _, _ := strings.Cut(rest, "/")

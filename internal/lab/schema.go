@@ -218,16 +218,16 @@ func (s *Schema) Find(method, path string) (string, bool) {
 
 func (s *Schema) find(method, path string) (*operation, map[string]string) {
 	path, _, _ = strings.Cut(strings.TrimPrefix(path, apiPrefix), "?")
-	segments := strings.Split(strings.Trim(path, "/"), "/")
+	path = strings.Trim(path, "/")
 	var best *operation
 	var bestVars map[string]string
 	for _, key := range s.names {
 		op := s.ops[key]
-		if op.method != method {
+		if op.method != method || !matches(op.segments, path) {
 			continue
 		}
 		// The template with the fewest variables wins: /status/current before /status/{x}.
-		if vars, ok := matchPath(op.segments, segments); ok && (best == nil || len(vars) < len(bestVars)) {
+		if vars, ok := pathVars(op.segments, path); ok && (best == nil || len(vars) < len(bestVars)) {
 			best, bestVars = op, vars
 		}
 	}

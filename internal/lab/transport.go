@@ -41,11 +41,10 @@ type Hint struct {
 
 // TakeHint reads the hint out of an answer's header and removes it.
 func TakeHint(h http.Header) Hint {
-	d, err := time.ParseDuration(h.Get(hintDelay))
-	if err != nil {
-		d = 0 // no such header: the answer comes at once
+	hint := Hint{Reply: Reply(h.Get(hintReply)), Crash: h.Get(hintCrash)}
+	if text := h.Get(hintDelay); text != "" {
+		hint.Delay, _ = time.ParseDuration(text) // what put has written
 	}
-	hint := Hint{Delay: d, Reply: Reply(h.Get(hintReply)), Crash: h.Get(hintCrash)}
 	for _, name := range []string{hintDelay, hintReply, hintCrash} {
 		h.Del(name)
 	}
@@ -53,10 +52,11 @@ func TakeHint(h http.Header) Hint {
 }
 
 func (h Hint) put(to http.Header) {
-	for name, v := range map[string]string{hintReply: string(h.Reply), hintCrash: h.Crash} {
-		if v != "" {
-			to.Set(name, v)
-		}
+	if h.Reply != ReplyArrives {
+		to.Set(hintReply, string(h.Reply))
+	}
+	if h.Crash != "" {
+		to.Set(hintCrash, h.Crash)
 	}
 	if h.Delay > 0 {
 		to.Set(hintDelay, h.Delay.String())
@@ -106,6 +106,10 @@ func (a *answer) WriteReason(status int, reason string) {
 func (a *answer) send(w http.ResponseWriter) {
 	if a.status == 0 {
 		a.status = http.StatusOK
+	}
+	if next, ok := w.(*answer); ok && next.status == 0 && len(next.header) == 0 {
+		*next = *a // in memory, and untouched
+		return
 	}
 	if rw, ok := w.(reasonWriter); ok {
 		maps.Copy(w.Header(), a.header)
@@ -175,7 +179,7 @@ func (t inProcess) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, err
 	}
-	r := req.Clone(req.Context())
+	r := req.WithContext(req.Context()) // a copy; handlers leave the header as it is
 	r.RequestURI = req.URL.RequestURI()
 	r.Body = body
 	r.RemoteAddr = "127.0.0.1:0"

@@ -49,16 +49,23 @@ func (b *PBS) Datastore() string { return b.store }
 
 // do makes c's one call. params is the JSON body; for GET parameters stand in c.path.
 func (b *PBS) do(ctx context.Context, c call, params map[string]any) (json.RawMessage, error) {
+	x := &exchange{call: c}
+	err := b.send(ctx, x, params)
+	return x.data, err
+}
+
+// send makes the one call of an exchange.
+func (b *PBS) send(ctx context.Context, x *exchange, params map[string]any) error {
 	var body []byte
 	if params != nil {
 		var err error
 		if body, err = json.Marshal(params); err != nil {
-			return nil, requestError(c.op, "%s", err)
+			return requestError(x.op, "%s", err)
 		}
 	}
-	req, err := http.NewRequestWithContext(context.WithValue(ctx, callKey{}, c), c.method, b.base+c.path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, exchangeKey{}, x), x.method, b.base+x.path, bytes.NewReader(body))
 	if err != nil {
-		return nil, requestError(c.op, "%s", err)
+		return requestError(x.op, "%s", err)
 	}
 	req.Header.Set("User-Agent", "wwwd")
 	req.Header.Set("Accept", "application/json")
@@ -67,23 +74,15 @@ func (b *PBS) do(ctx context.Context, c call, params map[string]any) (json.RawMe
 	}
 	res, err := b.client.Do(req)
 	if err != nil {
-		return nil, outcome(c, err)
+		return outcome(x.call, err)
 	}
-	defer func() { _ = res.Body.Close() }()
-	answer, ok := res.Body.(*envelope)
-	if !ok {
-		return nil, c.bad("not read by this client's transport")
-	}
-	return answer.data, nil
+	_ = res.Body.Close() // the exchange has what was in it
+	return nil
 }
 
 func (b *PBS) get(ctx context.Context, op, path string, query url.Values, v any) (call, error) {
-	c := call{op: op, method: http.MethodGet, path: withQuery(path, query)}
-	data, err := b.do(ctx, c, nil)
-	if err != nil {
-		return c, err
-	}
-	return c, decode(c, data, v)
+	x := &exchange{call: call{op: op, method: http.MethodGet, path: withQuery(path, query)}, into: v}
+	return x.call, x.read(b.send(ctx, x, nil))
 }
 
 func withQuery(path string, query url.Values) string {

@@ -92,34 +92,36 @@ func (p *PVE) Node() string { return p.node }
 // do makes c's one call. params is the JSON body of POST and PUT; for GET and DELETE parameters stand in c.path,
 // because PVE refuses a body there and go-proxmox's own query helpers turn integers into floats.
 func (p *PVE) do(ctx context.Context, c call, params map[string]any) (json.RawMessage, error) {
-	ctx = context.WithValue(ctx, callKey{}, c)
+	x := &exchange{call: c}
+	err := p.send(ctx, x, params)
+	return x.data, err
+}
+
+// send makes the one call of an exchange.
+func (p *PVE) send(ctx context.Context, x *exchange, params map[string]any) error {
+	ctx = context.WithValue(ctx, exchangeKey{}, x)
 	var body any
 	if len(params) > 0 { // a nil map inside an interface would be sent as "null"
 		body = params
 	}
-	var data json.RawMessage
-	var err error
-	switch c.method {
+	var err error // go-proxmox gets nothing to decode: the exchange has the answer
+	switch x.method {
 	case http.MethodPost:
-		err = p.api.Post(ctx, c.path, body, &data)
+		err = p.api.Post(ctx, x.path, body, nil)
 	case http.MethodPut:
-		err = p.api.Put(ctx, c.path, body, &data)
+		err = p.api.Put(ctx, x.path, body, nil)
 	case http.MethodDelete:
-		err = p.api.Delete(ctx, c.path, &data)
+		err = p.api.Delete(ctx, x.path, nil)
 	default:
-		err = p.api.Get(ctx, c.path, &data)
+		err = p.api.Get(ctx, x.path, nil)
 	}
-	return data, outcome(c, err)
+	return outcome(x.call, err)
 }
 
 // get makes a read below /nodes/NODE and decodes its data into v.
 func (p *PVE) get(ctx context.Context, op, path string, v any) (call, error) {
-	c := call{op: op, method: http.MethodGet, path: path}
-	data, err := p.do(ctx, c, nil)
-	if err != nil {
-		return c, err
-	}
-	return c, decode(c, data, v)
+	x := &exchange{call: call{op: op, method: http.MethodGet, path: path}, into: v}
+	return x.call, x.read(p.send(ctx, x, nil))
 }
 
 func (p *PVE) nodePath(rest string) string { return "/nodes/" + url.PathEscape(p.node) + rest }

@@ -92,7 +92,15 @@ type call struct {
 	write  bool   // doing it twice is not the same as doing it once
 }
 
-type callKey struct{}
+type exchangeKey struct{}
+
+// exchange is a call on its way through the HTTP client: what is asked, and what was answered.
+type exchange struct {
+	call
+	into    any             // where the answer's data is wanted, unless as it is
+	data    json.RawMessage // of the answer
+	decoded bool            // into holds it
+}
 
 func (c call) fail(kind ErrorKind, message string, cause error) *Error {
 	return &Error{Op: c.op, Method: c.method, Path: c.path, Kind: kind, Message: message, Err: cause}
@@ -126,7 +134,11 @@ func (t *authTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (t *authTransport) roundTrip(r *http.Request) (*http.Response, error) {
-	c, _ := r.Context().Value(callKey{}).(call)
+	x, ok := r.Context().Value(exchangeKey{}).(*exchange)
+	if !ok {
+		x = &exchange{}
+	}
+	c := x.call
 	if err := context.Cause(r.Context()); err != nil {
 		return nil, c.fail(Unreachable, "not sent: "+err.Error(), r.Context().Err())
 	}
@@ -135,16 +147,18 @@ func (t *authTransport) roundTrip(r *http.Request) (*http.Response, error) {
 		GetConn: func(string) { dialling.Store(true) },
 		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
 	})
-	out := r.Clone(ctx)
+	out := r.WithContext(ctx)
+	out.Header = r.Header.Clone()
 	out.Header.Set("Authorization", t.scheme+t.secret.Reveal())
 	res, err := t.next.RoundTrip(out)
 	if err != nil {
 		return nil, t.noAnswer(c, err, dialling.Load() && !connected.Load())
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	_ = res.Body.Close()
+	body, err := readAnswer(res)
 	// Nobody has a reason to send the secret back; if somebody does, it must reach neither error nor note nor log.
-	body = bytes.ReplaceAll(body, []byte(t.secret.Reveal()), []byte(hidden))
+	if secret := []byte(t.secret.Reveal()); bytes.Contains(body, secret) {
+		body = bytes.ReplaceAll(body, secret, []byte(hidden))
+	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
 		return nil, t.statusError(c, res, body)
 	}
@@ -156,13 +170,37 @@ func (t *authTransport) roundTrip(r *http.Request) (*http.Response, error) {
 		e.Err = err
 		return nil, e
 	}
-	data, err := t.checkEnvelope(c, body)
-	if err != nil {
-		return nil, err
+	if x.decoded = decodeAtOnce(body, x.into); !x.decoded {
+		if x.data, err = t.checkEnvelope(c, body); err != nil {
+			return nil, err
+		}
 	}
-	res.Body = &envelope{Reader: bytes.NewReader(body), data: data}
-	res.ContentLength = int64(len(body))
+	res.Body, res.ContentLength = http.NoBody, 0 // the exchange has it
 	return res, nil
+}
+
+// readAnswer reads a body up to the limit and closes it.
+func readAnswer(res *http.Response) ([]byte, error) {
+	defer func() { _ = res.Body.Close() }()
+	var b bytes.Buffer
+	if n := res.ContentLength; n > 0 && n <= maxAnswer {
+		b.Grow(int(n) + bytes.MinRead) // with room to see the end
+	}
+	_, err := b.ReadFrom(io.LimitReader(res.Body, maxAnswer+1))
+	return b.Bytes(), err
+}
+
+// decodeAtOnce decodes the data of an answer that begins with it, as nearly all do, without taking it out first. It
+// says whether it could: what is amiss is for the longer way to tell.
+func decodeAtOnce(body []byte, into any) bool {
+	rest, ok := bytes.CutPrefix(body, []byte(`{"data":`))
+	if !ok || into == nil || len(body) > maxAnswer || isNull(rest[:min(len(rest), len("null"))]) {
+		return false
+	}
+	answer := struct {
+		Data any `json:"data"`
+	}{into}
+	return json.Unmarshal(body, &answer) == nil && answer.Data != nil
 }
 
 // noAnswer makes the error of a request without an answer. unsent says that the transport never had a connection.
@@ -214,15 +252,6 @@ func (t *authTransport) statusError(c call, res *http.Response, body []byte) *Er
 	}
 	return e
 }
-
-// envelope is the body of an answer that is known to be an object with "data".
-type envelope struct {
-	*bytes.Reader
-	data json.RawMessage
-}
-
-// Close implements io.Closer.
-func (*envelope) Close() error { return nil }
 
 // checkEnvelope demands what every success of PVE and PBS has: a JSON object with "data", which it returns.
 func (t *authTransport) checkEnvelope(c call, body []byte) (json.RawMessage, error) {

@@ -115,6 +115,14 @@ func scalar(b []byte) (text string, ok bool, err error) {
 	return string(b), true, nil
 }
 
+// read is the end of an exchange that wanted data: nil once into holds it.
+func (x *exchange) read(err error) error {
+	if err != nil || x.decoded {
+		return err
+	}
+	return decode(x.call, x.data, x.into)
+}
+
 // decode fills v (a struct, slice or map of wire types) from the data of an answer. Data must be there: PVE sends []
 // for an empty list, so null is never an answer to a read.
 func decode(c call, data json.RawMessage, v any) error {

@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -62,8 +63,12 @@ type trace struct {
 const keptLines = 40
 
 func (t *trace) add(at time.Time, line string) {
+	var numbers [48]byte
+	b := append(strconv.AppendUint(numbers[:0], t.hash, 10), ' ')
+	b = append(strconv.AppendInt(b, at.UnixNano(), 10), ' ')
 	h := fnv.New64a()
-	fmt.Fprintf(h, "%d %d %s", t.hash, at.UnixNano(), line)
+	h.Write(b)
+	_, _ = io.WriteString(h, line) // no hash fails
 	t.hash = h.Sum64()
 }
 
