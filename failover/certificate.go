@@ -78,7 +78,7 @@ func (j judge) certificate(site SiteID, name string) Certificate {
 		if observer == site || !j.counts(j.s.Reports[observer]) {
 			continue
 		}
-		for _, o := range j.seen[site][observer] {
+		for _, o := range j.said(site, observer) {
 			if o.Target == "name:"+name && o.Path == PathPublic && o.Certificate != (Certificate{}) {
 				seen = append(seen, o.Certificate)
 			}

@@ -23,7 +23,10 @@ func checkLineages(prev, next *State) error {
 	}
 	for _, g := range sortedKeys(next.Guests) {
 		p := next.Guests[g]
-		if l, ok := next.Lineages[LineageOf(g, p)]; p.Epoch != prev.Guests[g].Epoch && p.Epoch.Index == next.Index && (!ok || l.VMID != p.VMID || l.Site != p.Owner || l.To.Index != 0) {
+		if p.Epoch == prev.Guests[g].Epoch || p.Epoch.Index != next.Index {
+			continue
+		}
+		if l, ok := next.Lineages[LineageOf(g, p)]; !ok || l.VMID != p.VMID || l.Site != p.Owner || l.To.Index != 0 {
 			return violated("S8", "%s is at %s as %d in epoch %s, which has the lineage %+v", g, p.Owner, p.VMID, p.Epoch, l)
 		}
 	}

@@ -97,45 +97,56 @@ type judge struct {
 	s         *State
 	now       time.Time
 	majority  int
-	observers []SiteID                            // that are members, have reported and are believed
-	counted   []bool                              // of observers: its word counts (see counts)
-	excluded  []SiteID                            // of those that have reported
-	seen      map[SiteID]map[SiteID][]Observation // site → observer
-	policies  map[SiteID]network.Policy           // see levels
-	brief     bool                                // no votes where all is well
+	observers []SiteID                   // that are members, have reported and are believed
+	counted   []bool                     // of observers: its word counts (see counts)
+	excluded  []SiteID                   // of those that have reported
+	reporters []SiteID                   // both, in order
+	seen      map[SiteID][][]Observation // by site, in the order of reporters: see said
+	policies  map[SiteID]network.Policy  // see levels
+	brief     bool                       // no votes where all is well
 }
 
 func newJudge(s *State, now time.Time) judge {
-	j := judge{s: s, now: now, majority: s.Majority(), seen: map[SiteID]map[SiteID][]Observation{}, policies: map[SiteID]network.Policy{}}
-	for _, observer := range sortedKeys(s.Reports) {
-		if _, member := s.Members[observer]; !member {
-			continue
-		}
+	j := judge{s: s, now: now, majority: s.Majority(), seen: make(map[SiteID][][]Observation, len(s.Reports)), policies: map[SiteID]network.Policy{}}
+	j.reporters = slices.DeleteFunc(sortedKeys(s.Reports), func(observer SiteID) bool {
+		_, member := s.Members[observer]
+		return !member
+	})
+	for n, observer := range j.reporters {
+		r := s.Reports[observer]
 		if s.believes(observer) {
 			j.observers = append(j.observers, observer)
-			j.counted = append(j.counted, j.counts(s.Reports[observer]))
+			j.counted = append(j.counted, j.counts(r))
 		} else {
 			j.excluded = append(j.excluded, observer)
 		}
-		for rest := s.Reports[observer].Report.Observations; len(rest) > 0; {
+		for rest := r.Report.Observations; len(rest) > 0; {
 			// The observations of a site stand together in a report: nothing is copied.
-			site := rest[0].Site
-			n := 1
-			for n < len(rest) && rest[n].Site == site {
-				n++
+			site, end := rest[0].Site, 1
+			for end < len(rest) && rest[end].Site == site {
+				end++
 			}
 			if j.seen[site] == nil {
-				j.seen[site] = map[SiteID][]Observation{}
+				j.seen[site] = make([][]Observation, len(j.reporters))
 			}
-			if known := j.seen[site][observer]; known != nil {
-				j.seen[site][observer] = append(known[:len(known):len(known)], rest[:n]...)
+			if known := j.seen[site][n]; known != nil {
+				j.seen[site][n] = append(known[:len(known):len(known)], rest[:end]...)
 			} else {
-				j.seen[site][observer] = rest[:n:n]
+				j.seen[site][n] = rest[:end:end]
 			}
-			rest = rest[n:]
+			rest = rest[end:]
 		}
 	}
 	return j
+}
+
+// said returns what an observer has said of a site.
+func (j judge) said(site, observer SiteID) []Observation {
+	n, ok := slices.BinarySearch(j.reporters, observer)
+	if all := j.seen[site]; ok && all != nil {
+		return all[n]
+	}
+	return nil
 }
 
 // counts says whether an observer's word counts: made in this term, not too
@@ -182,9 +193,9 @@ func (v view) darkPath(p Path) bool { return slices.Contains(v.vote.Paths, p) }
 // that keep selects; above nine sites not every agent probes every site. Those
 // whose word does not count are returned only as votes, for the evidence.
 func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, uncounted []Vote) {
-	views = make([]view, 0, len(j.seen[site]))
-	for _, observer := range j.observers {
-		all := j.seen[site][observer]
+	views = make([]view, 0, len(j.observers))
+	for i, observer := range j.observers {
+		all := j.said(site, observer)
 		if observer == site || len(all) == 0 {
 			continue
 		}
@@ -194,7 +205,7 @@ func (j judge) views(site SiteID, keep func(Observation) bool) (views []view, un
 			continue
 		}
 		v.vote = j.vote(observer, j.s.Members[observer].Voter, r, v.obs)
-		if j.counts(r) {
+		if j.counted[i] {
 			views = append(views, v)
 		} else {
 			uncounted = append(uncounted, v.vote)

@@ -35,12 +35,11 @@ func (j judge) calm(site SiteID) (observers int, calm bool) {
 	if j.presentVoters(site) < j.majority-j.ownVote(site) {
 		return 0, false
 	}
-	seen := j.seen[site]
 	for i, observer := range j.observers {
 		if observer == site || !j.counted[i] {
 			continue
 		}
-		n, mesh, obs := 0, false, seen[observer]
+		n, mesh, obs := 0, false, j.said(site, observer)
 		for k := range obs {
 			o := &obs[k]
 			switch {
@@ -74,12 +73,12 @@ func (j judge) calmSite(id SiteID, observers int) Verdict {
 // calmHost is the verdict of a host of a site that is calm.
 func (j judge) calmHost(site SiteID, h HostID, back bool) Verdict {
 	v := Verdict{Domain: HostDomain(h), Site: site, Cause: CauseUnknown, Back: back}
-	suffix, seen := ":"+string(h), j.seen[site]
+	suffix := ":" + string(h)
 	for i, observer := range j.observers {
 		if observer == site || !j.counted[i] {
 			continue
 		}
-		any, sees, obs := false, false, seen[observer]
+		any, sees, obs := false, false, j.said(site, observer)
 		for k := range obs {
 			o := &obs[k]
 			if !strings.HasSuffix(o.Target, suffix) || !outside(*o) {
@@ -103,15 +102,41 @@ func (j judge) calmHost(site SiteID, h HostID, back bool) Verdict {
 	return v
 }
 
-// lasted counts the observers whose word counts that have seen something of a
-// site, of the targets with a suffix, without a break for return_after.
-func (j judge) lasted(site SiteID, suffix string) int {
-	n, least, seen := 0, j.s.Network.Policy.ReturnAfter.D(), j.seen[site]
+// calmAt says whether all observers whose word counts see all of a host well that they ask of it, over the mesh, too:
+// then there is nothing to weigh, whatever there is about its site.
+func (j judge) calmAt(site SiteID, h HostID) bool {
+	suffix := ":" + string(h)
 	for i, observer := range j.observers {
 		if observer == site || !j.counted[i] {
 			continue
 		}
-		obs := seen[observer]
+		any, mesh, obs := false, false, j.said(site, observer)
+		for k := range obs {
+			o := &obs[k]
+			if !strings.HasSuffix(o.Target, suffix) || !outside(*o) {
+				continue
+			}
+			if o.Seen != SeenUp {
+				return false
+			}
+			any, mesh = true, mesh || o.Path == PathMesh
+		}
+		if any && !mesh {
+			return false
+		}
+	}
+	return true
+}
+
+// lasted counts the observers whose word counts that have seen something of a
+// site, of the targets with a suffix, without a break for return_after.
+func (j judge) lasted(site SiteID, suffix string) int {
+	n, least := 0, j.s.Network.Policy.ReturnAfter.D()
+	for i, observer := range j.observers {
+		if observer == site || !j.counted[i] {
+			continue
+		}
+		obs := j.said(site, observer)
 		for k := range obs {
 			if o := &obs[k]; o.For >= least && outside(*o) && o.Seen.Alive() && strings.HasSuffix(o.Target, suffix) {
 				n++

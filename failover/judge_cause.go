@@ -79,7 +79,7 @@ func (j judge) reaching(site SiteID, views []view) []view {
 	onMesh := func(o Observation) bool { return o.Path == PathMesh }
 	answers := func(o Observation) bool { return onMesh(o) && o.Seen != SeenDown && o.Seen != SeenUnknown }
 	return slices.DeleteFunc(slices.Clone(views), func(v view) bool {
-		all := j.seen[site][v.vote.Observer]
+		all := j.said(site, v.vote.Observer)
 		return slices.ContainsFunc(all, onMesh) && !slices.ContainsFunc(all, answers)
 	})
 }
@@ -129,6 +129,9 @@ func (j judge) host(site SiteID, h HostID, sv Verdict) Verdict {
 	}
 	if sv.Level >= LevelSuspect {
 		return v
+	}
+	if j.brief && j.calmAt(site, h) {
+		return j.calmHost(site, h, sv.Back)
 	}
 	suffix := ":" + string(h)
 	views, _ := j.views(site, func(o Observation) bool { return outside(o) && strings.HasSuffix(o.Target, suffix) })

@@ -21,7 +21,7 @@ func (j judge) deadHost(v Verdict, site SiteID, h HostID) Verdict {
 	v.Votes, v.Seeing, v.Present = nil, 0, 0
 	var dark, sighted []view
 	for _, observer := range j.observers {
-		all := j.seen[site][observer]
+		all := j.said(site, observer)
 		obs := hostEvidence(all, h, services)
 		if len(obs) == 0 || j.livesOn(observer, h) {
 			continue

@@ -41,7 +41,7 @@ func (j judge) contradictions(id SiteID, begun time.Time) []SiteID {
 	after := begun.Add(contradictionGrace)
 	for _, observer := range j.observers {
 		r := j.s.Reports[observer]
-		if observer == id || !slices.ContainsFunc(j.seen[id][observer], func(o Observation) bool { return outside(o) && o.Seen.Alive() }) {
+		if observer == id || !slices.ContainsFunc(j.said(id, observer), func(o Observation) bool { return outside(o) && o.Seen.Alive() }) {
 			continue
 		}
 		sameTerm := r.Stamp.Term == j.s.Term
@@ -102,7 +102,7 @@ func (j judge) claimedFor(id, observer SiteID) time.Duration {
 func (j judge) excludedVotes(site SiteID) []Vote {
 	var out []Vote
 	for _, observer := range j.excluded {
-		obs := known(filter(j.seen[site][observer], outside))
+		obs := known(filter(j.said(site, observer), outside))
 		if observer == site || len(obs) == 0 {
 			continue
 		}

@@ -41,7 +41,7 @@ func (j judge) reach(g GuestID) Reach {
 		}
 		asked, answered := 0, 0
 		for _, name := range guest.Names {
-			for _, o := range j.seen[p.Serving][observer] {
+			for _, o := range j.said(p.Serving, observer) {
 				if o.Target != "name:"+name || o.Path != PathPublic {
 					continue
 				}

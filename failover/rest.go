@@ -87,8 +87,8 @@ func (s *State) believes(observer SiteID) bool {
 // RestOf returns the maintenance that covers a domain, a host's own one or that
 // of its site. It is in force until the entry that ends it.
 func (s *State) RestOf(d DomainID) (Rest, bool) {
-	if r, ok := s.Resting[d]; ok {
-		return r, true
+	if r, ok := s.Resting[d]; ok || len(s.Resting) == 0 {
+		return r, ok
 	}
 	r, ok := s.Resting[SiteDomain(s.SiteOfDomain(d))]
 	return r, ok
