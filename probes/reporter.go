@@ -146,33 +146,43 @@ func (r *Reporter) wanted(now time.Time, in Inputs) time.Time {
 // host. The others reach a level a moment before them and change nothing; a
 // report for each would be a dozen per level.
 func (r *Reporter) deciding(all []failover.Observation) []failover.Observation {
-	shortest := map[[2]string]int{}
+	var domains []silence
 	var out []failover.Observation
 	for i, o := range all {
 		switch {
 		case silent(o):
-			for _, group := range groups(o) {
-				if j, ok := shortest[group]; !ok || o.For < all[j].For {
-					shortest[group] = i
-				}
+			domains = shorter(domains, all, i, silence{site: o.Site})
+			if kind, host, ok := strings.Cut(o.Target, ":"); ok && (kind == "pve" || kind == "pbs") {
+				domains = shorter(domains, all, i, silence{site: o.Site, host: host})
 			}
-		case r.returning[keyOf(o)]:
+		case len(r.returning) > 0 && r.returning[keyOf(o)]:
 			out = append(out, o)
 		}
 	}
-	for _, i := range shortest {
-		out = append(out, all[i]) // the order is of no consequence: only the earliest crossing counts
+	for _, d := range domains {
+		out = append(out, all[d.shortest])
 	}
 	return out
 }
 
-// groups names the domains that an observation is of: its site and its host.
-func groups(o failover.Observation) [][2]string {
-	of := [][2]string{{string(o.Site), ""}}
-	if kind, host, ok := strings.Cut(o.Target, ":"); ok && (kind == "pve" || kind == "pbs") {
-		of = append(of, [2]string{string(o.Site), host})
+// silence is the shortest that is observed of a site or, with its name, of a host.
+type silence struct {
+	site     network.SiteID
+	host     string
+	shortest int // which observation
+}
+
+// shorter takes an observation of a domain in, in place of a longer one.
+func shorter(domains []silence, all []failover.Observation, i int, of silence) []silence {
+	of.shortest = i
+	n := slices.IndexFunc(domains, func(d silence) bool { return d.site == of.site && d.host == of.host })
+	if n < 0 {
+		return append(domains, of)
 	}
-	return of
+	if all[i].For < all[domains[n].shortest].For {
+		domains[n] = of
+	}
+	return domains
 }
 
 // notice remembers when what is seen first differed from what was told, and

@@ -27,8 +27,9 @@ type eyes struct {
 
 	probe, look, report *Actor
 
-	sights   []*sight // in the order of the sites, the anchors first
-	aimed    aim      // what the targets were made from
+	sights   []*sight               // in the order of the sites, the anchors first
+	seen     []failover.Observation // room for what is gathered
+	aimed    aim                    // what the targets were made from
 	term     uint64
 	suspects map[network.SiteID]bool
 	levels   map[network.SiteID][]time.Duration
@@ -273,11 +274,7 @@ func (e *eyes) step(now time.Time) time.Time {
 func (e *eyes) gather(now time.Time) probes.Inputs {
 	s := e.l.a.node.State()
 	in := probes.Inputs{Unwell: e.unwell, Term: s.Term, Suspicion: len(e.suspects) > 0}
-	n := 0
-	for _, s := range e.sights {
-		n += len(s.eyes)
-	}
-	in.Observations = make([]failover.Observation, 0, n)
+	in.Observations = e.seen[:0] // a report has its own
 	for _, s := range e.sights {
 		if s.of == "" {
 			continue
@@ -287,6 +284,7 @@ func (e *eyes) gather(now time.Time) probes.Inputs {
 			in.Observations = append(in.Observations, x.p.Observe(at))
 		}
 	}
+	e.seen = in.Observations
 	if s.Network != nil {
 		in.ReturnAfter = s.Network.Policy.ReturnAfter.D()
 		in.Levels = func(site network.SiteID) []time.Duration { return e.levels[site] }

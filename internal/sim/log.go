@@ -299,7 +299,7 @@ func (m *LogModel) newer() {
 const plainReports = 15
 
 // plainEntries is the same for all others.
-const plainEntries = 2
+const plainEntries = 5
 
 // throughWire has an entry written and read as the log of a real group has it.
 func (m *LogModel) throughWire(e cluster.Entry) (cluster.Entry, error) {
