@@ -143,6 +143,8 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not at %s", a.Guest, c.Domain))
 	case mode != network.ModeAuto && mode != network.ModeAsk:
 		return reject(CodeMode, "guest", string(a.Guest), "mode", string(mode))
+	case !s.current(a.Guest, a.Point):
+		return reject(CodeAwayThere, "guest", string(a.Guest), "site", string(p.Owner))
 	}
 	return nil
 }

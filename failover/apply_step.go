@@ -199,6 +199,9 @@ func (c Retarget) apply(s *State, st Stamp) error {
 	if err := s.checkAssignment(op.Kind, c.Assignment); err != nil {
 		return err
 	}
+	if !op.Forced && !s.current(c.Guest, c.Assignment.Point) {
+		return reject(CodeAwayThere, "guest", string(c.Guest), "site", string(s.Guests[c.Guest].Owner))
+	}
 	id, fresh, err := s.idOf(c.Assignment, nil, s.idsInUse())
 	if err != nil {
 		return err

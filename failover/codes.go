@@ -111,6 +111,11 @@ const (
 	CodeBranchStopped = "WWW-1363"
 	CodeReturnBegun   = "WWW-1364"
 
+	CodeAwayUnsaved = "WWW-1701"
+	CodeAwayFailed  = "WWW-1702"
+	CodeAwayNoPlace = "WWW-1703"
+	CodeAwayWoken   = "WWW-1704"
+
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"
 	CodeBackedUp  = "WWW-1352"

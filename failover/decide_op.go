@@ -178,7 +178,11 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 	a := run.Assignment
 	a.Automatic = d.s.Network.Structures[a.Structure].Mode == network.ModeAuto
 	limit := d.s.Network.Guests[a.Guest].MaxLoss.D()
-	for _, pt := range d.s.Readiness[a.Target].Ready.Points[a.Guest] {
+	points, older := d.s.PointsAt(a.Guest, a.Target)
+	if op.Plan.Loss.ByHand {
+		points = append(points, older...)
+	}
+	for _, pt := range points {
 		tooOld := limit > 0 && !op.Plan.Loss.ByHand && d.now.Sub(pt.Time) > limit
 		if pt.Unusable != "" || tooOld || !pt.Time.Before(a.Point.Time) || tried(run, a.Target, pt.Volid) {
 			continue

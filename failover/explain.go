@@ -353,6 +353,7 @@ func (e explainer) notices(st Status) []Reason {
 	out = append(out, e.unreached()...)
 	out = append(out, e.certificates()...)
 	out = append(out, e.awayReminder()...)
+	out = append(out, e.unsaved()...)
 	out = append(out, e.secondLossNotices()...)
 	for _, v := range e.guests {
 		if !v.Ready && v.Phase == PhaseHome && !v.NotReady.IsZero() {
@@ -403,7 +404,8 @@ func ExplainGuests(s *State, now time.Time) []GuestView {
 func (s *State) copies() map[GuestID][]CopyView {
 	out := map[GuestID][]CopyView{}
 	for _, site := range sortedKeys(s.Readiness) {
-		for g, points := range s.Readiness[site].Ready.Points {
+		for g := range s.Readiness[site].Ready.Points {
+			points, _ := s.PointsAt(g, site)
 			for _, pt := range points {
 				out[g] = append(out[g], CopyView{Site: site, Time: pt.Time, Verified: pt.Verified, Unusable: pt.Unusable})
 				if pt.Unusable == "" {

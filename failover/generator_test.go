@@ -252,6 +252,7 @@ func (g *generator) nonsense() failover.Command {
 		failover.ResumeOp{Op: g.op()},
 		failover.BeginWarm{Assignment: g.assignment()},
 		failover.DropWarm{Guest: g.guest(), Of: g.op()},
+		failover.AwayBackup{Guest: g.guest(), Epoch: g.s.Guests[g.guest()].Epoch, To: pick(g, failover.StatusRunning, failover.StatusRunning, failover.StatusFailed, failover.StatusDone)},
 		g.moved(g.token()),
 		failover.StepMoved{Token: g.token(), Attempt: g.IntN(3), To: pick(g, failover.StatusDone, failover.StatusRunning, "")},
 		failover.RetryStep{Token: g.token(), Wait: g.duration()},

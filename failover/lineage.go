@@ -35,6 +35,8 @@ type Lineage struct {
 	Base RestorePoint `json:"base,omitzero"`
 	From Stamp        `json:"from,omitzero"` // zero: it began before the log knew of it
 	To   Stamp        `json:"to,omitzero"`   // the entry that made another copy the one that counts
+	// Backups that the agent of its site makes while it lives away.
+	Backups Backups `json:"backups,omitzero"`
 }
 
 // Kept says of which ids of a host's range backups are kept in the two namespaces of one
@@ -73,12 +75,23 @@ func (s *State) beginLineage(run GuestRun, p Placement, st Stamp) {
 	s.Lineages[old] = was
 	now := Lineage{
 		Guest: a.Guest, Home: home, Epoch: run.Epoch, Site: a.Target, Host: a.Host, VMID: run.VMID, Group: group(run.VMID),
-		Of: old, Base: a.Point, From: st,
+		Of: s.madeFrom(a, old), Base: a.Point, From: st,
 	}
 	if e := s.Network.Sites[a.Target].Hosts[a.Host].Lineages[home]; e.Away != "" {
 		now.Namespace, now.Storage = AwayNamespace(home), e.Away
 	}
 	s.Lineages[LineageOf(a.Guest, Placement{Epoch: run.Epoch})] = now
+}
+
+// madeFrom is the lineage that an assignment's restore point belongs to: that of the copy
+// that counted until now, or, by a person's word, an older one.
+func (s *State) madeFrom(a Assignment, now LineageID) LineageID {
+	for _, l := range s.LineagesOf(a.Guest) {
+		if l.Has(a.Point) {
+			return l.ID()
+		}
+	}
+	return now
 }
 
 // takeLineages adds the ids that no new copy may have: of copies that once counted, and

@@ -83,7 +83,7 @@ func (s *State) withPlan(p Plan) *State {
 }
 
 // secondLosses plans the loss of every further site that guests are away at. What is away already
-// is placed anew from the replicas of its home: no operation does that by itself, a person might.
+// has no backups of its own yet: a person would place it anew from the replicas of its home.
 func (s *State) secondLosses(lost SiteID, now time.Time) []SecondLoss {
 	hosting := map[SiteID]bool{}
 	for g, p := range s.Guests {
@@ -96,7 +96,6 @@ func (s *State) secondLosses(lost SiteID, now time.Time) []SecondLoss {
 		}
 		loss := Loss{Site: site, ByHand: true}
 		pl := newPlanner(s, loss, now, nil)
-		pl.again = true
 		second := SecondLoss{Site: site}
 		for _, g := range pl.order(pl.concerned()) {
 			if r := pl.excluded(g); !r.IsZero() {

@@ -59,7 +59,6 @@ type planner struct {
 	chosen    map[StructureID]SiteID
 	lanes     map[SiteID]lanes // see estimate
 	apart     apart
-	again     bool // away guests are placed anew, as if a person did (Outlook)
 }
 
 // lastWrite is until when the guests may have been written to: what a restore
@@ -125,7 +124,7 @@ func (p *planner) keepTogether() {
 		switch {
 		case moving && run.State == RunActive:
 			p.chosen[guest.Structure] = run.Assignment.Target
-		case at.Owner != p.s.Network.Home(g):
+		case at.Owner != p.s.Network.Home(g) && at.Owner != p.loss.Site: // it leaves with the others
 			p.chosen[guest.Structure] = at.Owner
 		}
 	}
@@ -266,7 +265,7 @@ func (p *planner) excluded(g GuestID) Reason {
 	case p.loss.Planned && p.reviving(g):
 		by, _ := p.s.revivedBy(g)
 		return because(CodeInOperation, append(name, "op", string(by))...)
-	case !p.s.atHome(g) && !p.again:
+	case !p.s.atHome(g) && p.loss.Planned:
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
 	}
 	return Reason{}
@@ -316,6 +315,9 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	if !c.note.IsZero() {
 		a.Why = append(a.Why, c.note)
 	}
+	if !p.loss.Planned && !p.s.current(g, c.point) {
+		a.Why = append(a.Why, p.behind(g, c.point))
+	}
 	return a, Reason{}
 }
 
@@ -331,7 +333,7 @@ func (p *planner) memoryOf(g GuestID, pt RestorePoint) int64 {
 // closeness orders the reasons why a target cannot take a guest: the one that
 // stands closest to success is told.
 var closeness = map[string]int{
-	CodeNoTarget: 0, CodeNoPoint: 1, CodeSplitNever: 2, CodeMaxLoss: 3, CodeNoFreeID: 4, CodeNoStorage: 5, CodeNoMemory: 6,
+	CodeNoTarget: 0, CodeNoPoint: 1, CodeAwayThere: 1, CodeSplitNever: 2, CodeMaxLoss: 3, CodeNoFreeID: 4, CodeNoStorage: 5, CodeNoMemory: 6,
 }
 
 // candidates returns the targets that can take a guest, best first, or why
@@ -390,7 +392,16 @@ func (p *planner) point(g GuestID, t SiteID) (RestorePoint, Reason) {
 	if only, ok := p.chosen[structure]; ok && p.s.Network.Structures[structure].Split == "never" && only != t {
 		return RestorePoint{}, because(CodeSplitNever, "guest", string(g), "site", string(only))
 	}
-	points := p.s.Readiness[t].Ready.Points[g]
+	points, older := p.s.PointsAt(g, t)
+	pt, r := p.newest(g, t, points)
+	if r.Code == CodeNoPoint && len(older) > 0 {
+		return p.older(g, t, older)
+	}
+	return pt, r
+}
+
+// newest chooses the newest usable one of a list.
+func (p *planner) newest(g GuestID, t SiteID, points []RestorePoint) (RestorePoint, Reason) {
 	if len(points) == 0 {
 		return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t))
 	}

@@ -93,6 +93,12 @@ func lineText(l failover.Lineage, s style) string {
 	if !l.Base.Time.IsZero() {
 		text += ", begun from the backup of " + s.date(l.Base.Time)
 	}
+	if n := l.Backups.Newest; !n.IsZero() {
+		text += ", the newest of " + s.date(n.Time)
+	}
+	if l.Backups.Note != "" {
+		text += " (the last one failed: " + l.Backups.Note + ")"
+	}
 	if l.To.Index != 0 {
 		text += ", superseded " + s.date(l.To.At)
 	}

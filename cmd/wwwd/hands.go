@@ -116,6 +116,8 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	}
 	g.Go(func() error { drive.Run(ctx, d.node, readiness); return nil })
 	g.Go(func() error { drive.Run(ctx, d.node, copies); return nil })
+	away := &agent.Away{Site: d.conf.Site, Log: d.node, PVE: pve, Clock: d.clock, Logger: logger}
+	g.Go(func() error { drive.Run(ctx, d.node, away); return nil })
 	house := &agent.House{
 		Site: d.conf.Site, Log: d.node, Hosts: copies.Hosts, PBS: pbs, Clock: d.clock, Alone: func() bool { return !d.hasLeader() },
 	}

@@ -263,15 +263,17 @@ func (r *Readiness) keep(g failover.GuestID, points []failover.RestorePoint) {
 	slices.SortStableFunc(all, func(a, b failover.RestorePoint) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(a.Volid, b.Volid))
 	})
-	usable := 0
+	seen, usable := map[string]bool{}, map[string]int{} // by namespace: of each lineage some are kept
 	kept := all[:0]
-	for i, p := range all {
+	for _, p := range all {
+		first := !seen[p.Namespace]
+		seen[p.Namespace] = true
 		if p.Unusable == "" {
-			usable++
-		} else if i > 0 {
+			usable[p.Namespace]++
+		} else if !first {
 			continue // of the unusable only the newest is news
 		}
-		if usable <= keepPoints {
+		if usable[p.Namespace] <= keepPoints {
 			kept = append(kept, p)
 		}
 	}

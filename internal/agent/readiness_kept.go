@@ -21,7 +21,7 @@ func (r *Readiness) planKept(s *failover.State, host network.Host) {
 				r.unkept[home] = true
 				continue
 			}
-			r.queue = append(r.queue, func(ctx context.Context) error { return r.readKept(ctx, home, e, host.Restore.IDs) })
+			r.queue = append(r.queue, func(ctx context.Context) error { return r.readKept(ctx, s, home, e, host.Restore.IDs) })
 		}
 	}
 	r.before = s.Readiness[r.Site].Ready.Kept
@@ -29,7 +29,7 @@ func (r *Readiness) planKept(s *failover.State, host network.Host) {
 
 // readKept lists one of these namespaces. What cannot be restored for another reason
 // must not wait for it: a namespace that cannot be read leaves what was known of it.
-func (r *Readiness) readKept(ctx context.Context, home failover.SiteID, e proxmox.StorageEntry, ids network.IDRange) error {
+func (r *Readiness) readKept(ctx context.Context, s *failover.State, home failover.SiteID, e proxmox.StorageEntry, ids network.IDRange) error {
 	snaps, err := r.PBS.Snapshots(ctx, e.Namespace, "", 0)
 	if err != nil {
 		r.Logger.Warn("backups of a later lineage not listed", "storage", e.ID, "err", err)
@@ -41,6 +41,7 @@ func (r *Readiness) readKept(ctx context.Context, home failover.SiteID, e proxmo
 			r.kept[home][snap.ID] = true
 		}
 	}
+	r.readAway(s, e, snaps)
 	return nil
 }
 

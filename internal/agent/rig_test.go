@@ -130,7 +130,7 @@ func newRigOf(t *testing.T, version string, change ...func(*lab.PVEConfig)) *rig
 	clock := func() time.Time { return r.now }
 	var err error
 	r.pbs, err = lab.NewPBS(lab.PBSConfig{
-		Node: "pbs-quai", Version: storeOf(version), Datastore: "backups", Clock: clock, Namespaces: []string{"moulin"},
+		Node: "pbs-quai", Version: storeOf(version), Datastore: "backups", Clock: clock, Namespaces: []string{"moulin", "away", "away/moulin"},
 		Tokens: map[string]string{token: pass}, ACL: r.storeACL, Jobs: []lab.SyncJob{pullJob},
 	})
 	if err != nil {

@@ -76,11 +76,11 @@ var readiness = map[string]Message{
 	},
 	"WWW-1210": {
 		Severity: Error, Word: "newest-data-lost", Title: "its newest data are only at the lost site",
-		Text:    "runs away from home and its newest data are only at {site}",
-		Meaning: "The guest had already moved; the copies elsewhere are of an older lineage.",
-		Impact:  "Restoring one would go back behind what the users wrote since.",
+		Text:    "runs away from home and its newest data are only at {site}[; a copy of before it moved is of {point}: {age} would be lost]",
+		Meaning: "The guest had already moved, and no site that is left has a backup of it since then. The copies elsewhere are of an older lineage.",
+		Impact:  "Restoring one would go back behind what the users wrote since. Nothing does so by itself.",
 		Look:    "wwwctl guests GUEST",
-		Do:      "Decide with the structure: wait for the site, or wwwctl failover with the older copy.",
+		Do:      "Decide with the structure: wait for the site, or wwwctl failover SITE --only GUEST with the older copy.",
 	},
 	"WWW-1211": {
 		Severity: Warning, Word: "max-loss", Title: "the loss would be too great",

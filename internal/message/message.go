@@ -60,6 +60,7 @@ var areas = map[string]map[string]Message{
 	"14": operators,
 	"15": publication,
 	"16": warm,
+	"17": away,
 	"19": telling,
 	"20": rejections,
 	"21": preflight,

@@ -107,6 +107,7 @@ func (p Policy) override(o Policy) Policy {
 		ReturnAfter:   cmp.Or(o.ReturnAfter, p.ReturnAfter),
 		KeepPrepared:  cmp.Or(o.KeepPrepared, p.KeepPrepared),
 		WarmMaxAge:    cmp.Or(o.WarmMaxAge, p.WarmMaxAge),
+		AwayBackup:    cmp.Or(o.AwayBackup, p.AwayBackup),
 	}
 }
 

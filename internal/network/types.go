@@ -131,6 +131,8 @@ type Policy struct {
 	KeepPrepared  Duration `json:"keep_prepared,omitempty"` // prepared copies outlive a cancelled countdown by
 	// WarmMaxAge is by how much a warm copy may be older than what a cold restore would give.
 	WarmMaxAge Duration `json:"warm_max_age,omitempty"`
+	// AwayBackup is how often a guest that lives away is backed up; 0: as often as at home.
+	AwayBackup Duration `json:"away_backup,omitempty"`
 }
 
 // Site is one place of the network.
