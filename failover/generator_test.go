@@ -29,12 +29,12 @@ type generator struct {
 func pick[T any](g *generator, of ...T) T { return of[g.IntN(len(of))] }
 
 func (g *generator) next() failover.Command {
-	if g.s.Network == nil {
+	if g.s.Network == nil || len(g.s.Network.Sites) == 0 { // nonsense may declare nothing at all
 		if g.IntN(4) == 0 {
 			return g.nonsense()
 		}
 		return pick[failover.Command](g, failover.Bootstrap{Network: "assos", Generation: 1},
-			failover.BeginTerm{Leader: "quai"}, failover.ApplyNetwork{Spec: fiveSitesDefault()})
+			failover.BeginTerm{Leader: "quai"}, failover.ApplyNetwork{Spec: fiveSitesDefault(), IfVersion: g.s.NetworkVersion})
 	}
 	g.now = g.now.Add(time.Duration(g.IntN(4000)) * time.Millisecond)
 	switch n := g.IntN(100); {
@@ -69,6 +69,17 @@ func fiveSitesDefault() *network.Spec {
 			g.Standby = network.WarmStandby
 			spec.Guests[id] = g
 		}
+	}
+	for _, site := range []network.SiteID{"moulin", "fabrique", "quai"} {
+		id := network.HostID("raoull-" + string(site))
+		h := spec.Sites[site].Hosts[id]
+		h.Lineages = map[network.SiteID]network.LineageStorages{}
+		for _, home := range []network.SiteID{"moulin", "fabrique", "quai"} {
+			if home != site {
+				h.Lineages[home] = network.LineageStorages{Away: "pbs-away-" + string(home), Sealed: "pbs-sealed-" + string(home)}
+			}
+		}
+		spec.Sites[site].Hosts[id] = h
 	}
 	return spec.WithDefaults()
 }
@@ -148,6 +159,9 @@ func (g *generator) executor() failover.Command {
 		all = append(all, failover.Runnable(g.s, site, g.now)...)
 	}
 	if len(all) == 0 {
+		if g.IntN(5) == 0 {
+			return g.awayBackup()
+		}
 		return g.report()
 	}
 	token := pick(g, all...)
@@ -158,6 +172,15 @@ func (g *generator) executor() failover.Command {
 		token = pick(g, g.tokens...)
 	}
 	return g.moved(token)
+}
+
+// awayBackup is an agent's word on a backup of a guest that may live at its site.
+func (g *generator) awayBackup() failover.Command {
+	guest := g.guest()
+	return failover.AwayBackup{
+		Guest: guest, Epoch: g.s.Guests[guest].Epoch,
+		To: pick(g, failover.StatusRunning, failover.StatusRunning, failover.StatusFailed, failover.StatusDone),
+	}
 }
 
 // moved is an executor's word, mostly one that fits.
@@ -252,7 +275,6 @@ func (g *generator) nonsense() failover.Command {
 		failover.ResumeOp{Op: g.op()},
 		failover.BeginWarm{Assignment: g.assignment()},
 		failover.DropWarm{Guest: g.guest(), Of: g.op()},
-		failover.AwayBackup{Guest: g.guest(), Epoch: g.s.Guests[g.guest()].Epoch, To: pick(g, failover.StatusRunning, failover.StatusRunning, failover.StatusFailed, failover.StatusDone)},
 		g.moved(g.token()),
 		failover.StepMoved{Token: g.token(), Attempt: g.IntN(3), To: pick(g, failover.StatusDone, failover.StatusRunning, "")},
 		failover.RetryStep{Token: g.token(), Wait: g.duration()},

@@ -50,7 +50,7 @@ func TestRandomLog(t *testing.T) {
 	// A generator that no longer reaches the interesting states shows nothing.
 	for _, kind := range []string{
 		"BeginOp", "CommitOp", "CancelOp", "ResumeOp", "EndOp", "Own", "Serve", "Retarget", "Stick", "RetryOp", "RetryStep",
-		"Approve", "MarkDiverged", "ApplyNetwork", "Ack", "Assess", "SetPause", "EndPause",
+		"Approve", "MarkDiverged", "ApplyNetwork", "Ack", "Assess", "SetPause", "EndPause", "AwayBackup",
 	} {
 		if total[kind] < 5 && slow == 1 {
 			t.Errorf("%s was accepted %d times only", kind, total[kind])

@@ -191,7 +191,7 @@ func (a *Agent) changed(quiet bool) {
 	if quiet {
 		return
 	}
-	for _, name := range []string{"crew", "readiness", "copies"} {
+	for _, name := range []string{"crew", "readiness", "copies", "away"} {
 		if actor := l.actors[name]; actor != nil {
 			actor.Wake()
 		}
@@ -277,6 +277,8 @@ func (l *life) openHands() error {
 		Hosts: map[failover.HostID]*proxmox.PVE{structureHost(a.site.name): home, raoullHost(a.site.name): pve},
 	}
 	l.act("copies", func(now time.Time) time.Time { return copies.Step(background(), now) })
+	away := &agent.Away{Site: a.site.name, Log: log, PVE: pve, Clock: l.clock, Logger: l.logger}
+	l.act("away", func(now time.Time) time.Time { return away.Step(background(), now) })
 	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
 	l.act("crew", l.crew)
 	return nil

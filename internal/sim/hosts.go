@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/network"
@@ -84,6 +85,9 @@ func (w *World) openHosts() error {
 			if o.kind == network.Brique {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
 			}
+			if o.kind == network.Brique && o.name != p.name {
+				sources = append(sources, w.laterEntries(i, o.name, keys)...)
+			}
 		}
 		target := w.pveConfig(s, 1, sources)
 		if target.ACL, err = w.nodeRights(p.name); err != nil {
@@ -116,6 +120,7 @@ func (w *World) pbsConfig(i int) lab.PBSConfig {
 		if o.kind == network.Brique && o.name != p.name {
 			c.Jobs = append(c.Jobs, pullOf(o.name))
 		}
+		c.Namespaces = append(c.Namespaces, w.laterSpaces(o)...)
 	}
 	c.Remote = func(name string) lab.SyncSource {
 		if from := network.SiteID(name); w.net.mesh(from, p.name) {
@@ -147,6 +152,8 @@ func (w *World) storeRights(site network.SiteID) map[string][]string {
 	for _, of := range w.spec.SiteIDs() {
 		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
 		if of != site {
+			facts.Entries[awayEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.AwayNamespace(of)}
+			facts.Entries[sealedEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.SealedNamespace(of)}
 			facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: string(of), RemoteStore: datastore, Pull: true})
 		}
 	}

@@ -69,6 +69,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"stale target":              sim.StaleTarget,
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,
+		"second failover":           sim.SecondFailover,
 		"agent gone":                sim.AgentOnly,
 		"isolated":                  sim.Isolated,
 		"leader's clock is ahead":   func() sim.Scenario { return sim.WrongClock(3 * time.Hour) },

@@ -186,11 +186,14 @@ func declaredSite(ps []place, i int) network.Site {
 			Restore: &network.Restore{
 				Storage: localDisks, Bridge: bridge, IDs: network.IDRange{First: 90000 + 1000*i, Last: 90999 + 1000*i}, Parallel: 2,
 			},
-			Sources: map[network.SiteID][]string{},
+			Sources: map[network.SiteID][]string{}, Lineages: map[network.SiteID]network.LineageStorages{},
 		}
 		for _, o := range ps {
 			if o.kind == network.Brique { // its own: what a rescue restores from
 				h.Sources[o.name] = []string{sourceEntry(o.name)}
+			}
+			if o.kind == network.Brique && o.name != p.name {
+				h.Lineages[o.name] = network.LineageStorages{Away: awayEntry(o.name), Sealed: sealedEntry(o.name)}
 			}
 		}
 		out.Hosts[raoullHost(p.name)] = h

@@ -16,27 +16,28 @@ import (
 
 // World is one simulated network in the middle of a run.
 type World struct {
-	opts    Options
-	loop    *Loop
-	streams Streams
-	places  []place
-	ids     []failover.SiteID
-	sites   map[failover.SiteID]*Site
-	net     *Network
-	log     *LogModel
-	chunks  *lab.Store
-	spec    *network.Spec
-	faults  *lab.Faults
-	trace   *trace
-	check   *checker
-	paying  *Actor // whose step runs
-	names   map[failover.SiteID]names
-	stats   Stats
-	cover   Coverage
-	plan    []Planned
-	heals   int  // how often all faults have ended
-	touched bool // something has changed that the agents may see
-	freed   int  // requests that the root helper granted
+	opts     Options
+	loop     *Loop
+	streams  Streams
+	places   []place
+	ids      []failover.SiteID
+	sites    map[failover.SiteID]*Site
+	net      *Network
+	log      *LogModel
+	chunks   *lab.Store
+	spec     *network.Spec
+	faults   *lab.Faults
+	trace    *trace
+	check    *checker
+	paying   *Actor // whose step runs
+	names    map[failover.SiteID]names
+	stats    Stats
+	cover    Coverage
+	plan     []Planned
+	heals    int  // how often all faults have ended
+	touched  bool // something has changed that the agents may see
+	unpulled bool // nobody has set up the jobs that bring the backups of away guests to other sites
+	freed    int  // requests that the root helper granted
 
 	// crash decides whether an agent dies at a boundary; strike is asked before
 	// every request of a worker which fault strikes it; watch is told of every
@@ -294,6 +295,7 @@ func (w *World) boot() {
 	if !w.opts.OneBackup {
 		w.loop.In(35*time.Second, "backup", w.backup)
 	}
+	w.loop.In(awayEvery, "", w.pullAway)
 	var look func()
 	look = func() {
 		w.check.world()
