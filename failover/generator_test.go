@@ -98,6 +98,12 @@ func (g *generator) report() failover.Command {
 			g.lost[site] = g.now
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(g.s.Ops)) {
+		// A site whose countdown was cancelled is silent again: the copies are still there.
+		if op := g.s.Ops[id]; op.Resumable() && len(g.lost) == 0 && g.IntN(8) == 0 {
+			g.lost[op.Plan.Loss.Site] = g.now
+		}
+	}
 	observer := pick(g, g.s.Network.SiteIDs()...)
 	if _, ok := g.s.Members[observer]; !ok || g.IntN(60) == 0 {
 		return member(observer, g.IntN(30) > 0)

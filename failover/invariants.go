@@ -75,8 +75,8 @@ func checkRuns(_, next *State) error {
 		op := next.Ops[id]
 		for _, g := range sortedKeys(op.Guests) {
 			run := op.Guests[g]
-			if run.State == RunStuck && next.Guests[g].Op != id || op.Kind.aside() || op.Kind == KindSwitchover && run.State == RunCancelled {
-				continue // a later operation took it over; one beside them, and one that was taken back, holds no guest
+			if (run.State == RunStuck || run.State == RunDone) && next.Guests[g].Op != id || op.Kind.aside() || op.Kind == KindSwitchover && run.State == RunCancelled {
+				continue // a later operation took it over, or may; one beside them, and one that was taken back, holds no guest
 			}
 			if other, ok := in[g]; ok && run.State != RunDone {
 				return violated("one operation per guest", "%s is in %s and %s", g, other, id)
