@@ -10,6 +10,7 @@ FROM ?= 1
 RUNS ?= 20
 SITE_YEARS ?= 10000
 MINUTES ?= 5
+GOVULNCHECK ?= v1.9.0
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-dns bench-detection soak sim mutants cover contract alerts clean
@@ -56,10 +57,16 @@ e2e: netns ## the real network, a short chaos, then the demo with real processes
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
-	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run TestFaultsWithRealProcesses -count=1 || exit 1; \
+	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1 || exit 1; \
 	for dns in bind knot powerdns; do \
 	  echo "e2e: zone on $$dns"; $(BIN)/wwwlab demo --dns $$dns || exit 1; done; \
 	echo "e2e: ok"
+
+.PHONY: vuln
+vuln: ## known holes in what the programs use, by govulncheck (asks vuln.go.dev; says so where that cannot be reached)
+	@out=$$($(GO) run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK) ./cmd/... 2>&1); status=$$?; echo "$$out"; \
+	if [ $$status -ne 0 ] && ! grep -q 'Vulnerability #' <<<"$$out"; then \
+	  echo "vuln: NOT CHECKED: govulncheck or its database could not be had, so nothing is known of holes"; fi; exit $$status
 
 lint: ## gofumpt, go vet, staticcheck, import arrows and purity
 	@out=$$($(GO) tool gofumpt -l .); if [ -n "$$out" ]; then echo "not gofumpt-ed:"; echo "$$out"; exit 1; fi
