@@ -179,7 +179,7 @@ func categoryTitle(c doctor.Category) string {
 	titles := map[doctor.Category]string{
 		doctor.Privileges: "Rights on Proxmox", doctor.Keys: "Storage entries and keys", doctor.Restore: "What a restore would refuse or lose",
 		doctor.Backups: "Off-site copies", doctor.Guests: "Guests", doctor.Base: "This machine", doctor.DNS: "DNS",
-		doctor.Quorum: "Agreement", doctor.Network: "Declared network",
+		doctor.Quorum: "Agreement", doctor.Network: "Declared network", doctor.Files: "The agents' own files",
 	}
 	if t, ok := titles[c]; ok {
 		return fmt.Sprintf("%s (%s)", t, c)

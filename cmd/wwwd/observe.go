@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"net/netip"
 	"os"
@@ -143,6 +144,13 @@ func (o *observer) pin(pins map[string]string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.opts.Pins, o.version = pins, 0
+}
+
+// pins returns the certificates that probes expect now.
+func (o *observer) pins() map[string]string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return maps.Clone(o.opts.Pins)
 }
 
 // trust reads the authorities that members' browsers trust: at the next probe they count.

@@ -21,6 +21,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/config"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
@@ -221,8 +222,31 @@ func TestThreeAgentsFormAGroup(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "wwwd_raft_has_leader 1") {
 		t.Errorf("metrics: %v\n%.2000s", err, text)
 	}
+	compareFiles(t, agents)
 	changeMembers(t, agents)
 	announceShutdown(t, agents)
+}
+
+// compareFiles has one agent ask the others of their files, and each of its own.
+func compareFiles(t *testing.T, agents []*testAgent) {
+	t.Helper()
+	d, err := agents[1].client().Doctor(t.Context(), api.DoctorQuery{Category: doctor.Files})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range d.Items {
+		if f.Code == doctor.CodeFileUntold || f.Code == doctor.CodeFileVersions {
+			t.Errorf("files: %+v", f)
+		}
+	}
+	seen := map[string]bool{}
+	for _, a := range agents {
+		own, err := a.client().File(t.Context())
+		if err != nil || own.File.Site != a.conf.Site || own.File.Advertise != a.conf.Advertise.String() || seen[own.File.Digest] {
+			t.Errorf("file of %s: %+v, %v", a.conf.Site, own, err)
+		}
+		seen[own.File.Digest] = true
+	}
 }
 
 // changeMembers takes a vote and gives it back, at the agent that leads.

@@ -37,6 +37,44 @@ type struck struct {
 	crashed map[string]bool // targets that lost power and have it again
 }
 
+// realRoom runs the smallest network until the test ends. Its directory stays if the
+// test has failed.
+func realRoom(t *testing.T, bins binaries, dns string) *room {
+	t.Helper()
+	dir, held, err := demoDir("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		held.Close()
+		if t.Failed() {
+			t.Logf("the logs are kept in %s", dir)
+		} else if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	begun := time.Now()
+	say := func(format string, args ...any) {
+		t.Logf("[%4.1fs] %s", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
+	}
+	// Not the test's context: that has ended when the room is closed.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	t.Cleanup(cancel)
+	r, err := newRoom(ctx, roomConfig{dir: dir, sites: site.MinSites, dns: dns, bins: bins, say: say})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // TestFaultsWithRealProcesses is a sample of the simulator's table of single
 // faults, with real processes: a target's machine dies in the middle of its
 // first restore and boots again, and then answers get lost or garbled and
@@ -45,45 +83,18 @@ func TestFaultsWithRealProcesses(t *testing.T) {
 	if testing.Short() || os.Getenv("WWW_E2E") != "1" {
 		t.Skip("takes half a minute: set WWW_E2E=1")
 	}
-	dir, held, err := demoDir("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		held.Close()
-		if t.Failed() {
-			t.Logf("the logs are kept in %s", dir)
-		} else if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	}()
-	bins, begun := build(t), time.Now()
-	say := func(format string, args ...any) {
-		t.Logf("[%4.1fs] %s", time.Since(begun).Seconds(), fmt.Sprintf(format, args...))
-	}
-	r, err := newRoom(t.Context(), roomConfig{dir: dir, sites: site.MinSites, bins: bins, say: say})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := r.close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := r.start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r := realRoom(t, build(t), site.Embedded)
 	s := &struck{t: t, room: r, crashed: map[string]bool{}}
 	const victim = "moulin"
 	for _, target := range r.lab.Names()[1:] {
 		s.add(target, lab.Fault{Match: lab.Match{Method: "GET", Path: "*/log"}, Effect: lab.EffectCrashHost, Times: 1})
 	}
-	say("pulling the plug of %s", victim)
+	r.say("pulling the plug of %s", victim)
 	if err := r.kill(victim); err != nil {
 		t.Fatal(err)
 	}
 	op := s.follow(victim)
-	say("%s is %s", op.ID, op.Phase)
+	r.say("%s is %s", op.ID, op.Phase)
 	if op.Phase != failover.OpDone || len(s.crashed) == 0 {
 		t.Fatalf("%s is %s after crashes of %v, want it done after one at least: %+v", op.ID, op.Phase, s.crashed, op.Guests)
 	}

@@ -62,31 +62,8 @@ func TestNoSecretIsTold(t *testing.T) {
 	if nameserver.Check("knot") == nil {
 		dns = "knot" // has a TSIG key to lose
 	}
-	dir, held, err := demoDir("")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		held.Close()
-		if t.Failed() {
-			t.Logf("everything is kept in %s", dir)
-		} else if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	}()
 	bins := build(t)
-	r, err := newRoom(t.Context(), roomConfig{dir: dir, sites: site.MinSites, dns: dns, bins: bins, say: t.Logf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := r.close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	if err := r.start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	r := realRoom(t, bins, dns)
 	known, keep := plantedSecrets(t, r)
 	if err := r.kill("moulin"); err != nil {
 		t.Fatal(err)
@@ -107,7 +84,7 @@ func TestNoSecretIsTold(t *testing.T) {
 		askEverything(t, r, name, op, tell)
 		runEverything(t, bins.wwwctl, r, name, string(op.ID), tell)
 	}
-	readEverything(t, dir, keep, tell)
+	readEverything(t, r.dir, keep, tell)
 	if looked < 150 {
 		t.Errorf("%d outputs were looked at: too few to mean anything", looked)
 	}

@@ -67,9 +67,10 @@ func (h *handler) doctor(r *http.Request) (any, error) {
 		}
 		facts = h.Doctor.Facts()
 	}
+	files := h.askFiles(r.Context())
 	s := h.Backend.State()
 	out.Meta = h.meta(s)
-	out.Report = doctor.Examine(doctor.Input{State: s, Local: h.Backend.Local(), Facts: facts, Now: out.At})
+	out.Report = doctor.Examine(doctor.Input{State: s, Local: h.Backend.Local(), Facts: facts, Now: out.At, Files: files})
 	if category != "" {
 		out.Items = slices.DeleteFunc(out.Items, func(f doctor.Finding) bool { return f.Category != category })
 	}

@@ -41,7 +41,7 @@ func TestDoctorAnswers(t *testing.T) {
 		e.facts = &doctor.Facts{Ended: b.Now(), Node: "pve-fabrique", Release: "7.4", Permissions: map[string]map[string]bool{}}
 		return nil
 	}
-	c := serve(t, &agent, api.Options{Backend: b, Doctor: e})
+	c := serve(t, &agent, api.Options{Backend: b, Doctor: e, Files: fakeFiles{}})
 	d, err := c.Doctor(t.Context(), api.DoctorQuery{})
 	if err != nil || d.Site != "fabrique" || !d.ReadAt.Equal(read) || d.Index != b.State().Index || d.Stale {
 		t.Fatalf("Doctor: got %+v, %v", d, err)

@@ -49,6 +49,7 @@ var routesDescribed = map[string]described{
 	"GET /v1/doctor":                  {who: reader, summary: "What would go wrong in a disaster.", query: []param{{"category", "only this category"}, {"fresh", "true: read the machines anew first"}}, kind: api.KindDoctor, answer: api.Doctor{}},
 	"GET /v1/network":                 {who: reader, summary: "The declared network in force.", kind: api.KindNetwork, answer: api.Network{}},
 	"GET /v1/cluster/peers":           {who: reader, summary: "The agents of the group.", kind: api.KindPeers, answer: api.PeerList{}},
+	"GET /v1/cluster/file":            {who: reader, summary: "What the agent tells of its own wwwd.yaml; no secret.", kind: api.KindFile, answer: api.LocalFile{}},
 	"GET /v1/dns":                     {who: reader, summary: "The public names, and where they go.", query: []param{{"ask", "1: ask every server now"}}, kind: api.KindDNS, answer: api.DNS{}},
 	"GET /v1/dns/check":               {who: reader, summary: "What the servers say now.", kind: api.KindDNSCheck, answer: api.DNSCheck{}},
 	"GET /v1/dns/plan":                {who: reader, summary: "What a loss would change in the zones.", query: planParams(), kind: api.KindDNSPlan, answer: api.DNSPlan{}},

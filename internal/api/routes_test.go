@@ -17,6 +17,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 )
 
 // fakeAccess admits everybody.
@@ -43,9 +44,21 @@ func (fakeAccess) Authority(context.Context, api.Actor) (api.AuthorityKey, error
 func (fakeAccess) Leave(context.Context, api.Actor) error { return nil }
 func (fakeAccess) StepDownHere(context.Context) error     { return nil }
 
+// fakeFiles are those of a group of two.
+type fakeFiles struct{}
+
+func (fakeFiles) File() doctor.LocalFile {
+	return doctor.LocalFile{Site: "fabrique", Version: "0.1.0", Digest: "ab", Advertise: "10.77.2.1:9977", Pins: map[string]string{"pve:x": "aa"}}
+}
+
+func (f fakeFiles) AskFiles(context.Context) map[failover.SiteID]doctor.Told {
+	own := f.File()
+	return map[failover.SiteID]doctor.Told{"fabrique": {File: &own}, "quai": {Why: "no answer"}}
+}
+
 // everything is a handler with every part.
 func everything(b *apitest.Backend) http.Handler {
-	return api.NewHandler(api.Options{Backend: b, Raft: &fakeRaft{}, Zones: &countingZones{}, Access: fakeAccess{}, Rates: api.NoRates(), Log: quiet()})
+	return api.NewHandler(api.Options{Backend: b, Raft: &fakeRaft{}, Zones: &countingZones{}, Access: fakeAccess{}, Files: fakeFiles{}, Rates: api.NoRates(), Log: quiet()})
 }
 
 // filled is the path of a pattern with names that exist.

@@ -59,6 +59,7 @@ type Options struct {
 	Doctor  Examiner // nil: the doctor knows State only
 	Zones   Zones    // nil: nobody can ask the DNS servers
 	Access  Access   // nil: the routes of tokens, certificates and members answer 404
+	Files   Files    // nil: the routes of local files answer 404
 	Rates   Rates    // what is not set: DefaultRates
 	Log     *slog.Logger
 }
@@ -116,6 +117,9 @@ func (h *handler) routes() []route {
 		{"DELETE /v1/observers", h.write(KindAccepted, h.includeObserver)},
 	}
 	list = append(list, h.dnsRoutes()...)
+	if h.Files != nil {
+		list = append(list, route{"GET /v1/cluster/file", h.read(KindFile, h.file)})
+	}
 	if h.Access != nil {
 		list = append(list, h.accessRoutes()...)
 	}

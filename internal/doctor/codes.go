@@ -94,4 +94,15 @@ const (
 	CodeUnwell      = "WWW-2406"
 	CodeChannelOut  = "WWW-2407" // a way of telling people does not deliver
 	CodeNoChannel   = "WWW-2408" // there is none
+
+	CodeFileUntold      = "WWW-2600"
+	CodeFileVersions    = "WWW-2601"
+	CodeFileMesh        = "WWW-2602"
+	CodeFileNoDNS       = "WWW-2603"
+	CodeFileNoToken     = "WWW-2604"
+	CodeFileStranger    = "WWW-2605"
+	CodeFileNoTSIG      = "WWW-2606"
+	CodeFileNoFence     = "WWW-2607"
+	CodeFilePins        = "WWW-2608"
+	CodeFileAuthorities = "WWW-2609"
 )

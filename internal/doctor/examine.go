@@ -14,6 +14,7 @@ type Input struct {
 	Local failover.LocalView
 	Facts *Facts // nil: the agent has not read its machines yet
 	Now   time.Time
+	Files map[failover.SiteID]Told // what the agents tell of their own files; nil: nobody was asked
 }
 
 // result of the checks of one category.
@@ -38,6 +39,9 @@ func Examine(in Input) Report {
 		out.ReadAt = in.Facts.Ended
 	}
 	for _, c := range Categories() {
+		if c == Files && in.Files == nil {
+			continue // nothing was compared, which is not to look like nothing found
+		}
 		r := in.category(c)
 		if in.Facts != nil {
 			for _, f := range in.Facts.Failed {
@@ -65,6 +69,8 @@ func (in Input) category(c Category) result {
 		return in.dns()
 	case Network:
 		return in.network()
+	case Files:
+		return in.files()
 	case Guests:
 		return in.guests()
 	case Backups:

@@ -39,11 +39,12 @@ const (
 	DNS        Category = "dns"
 	Quorum     Category = "quorum"
 	Network    Category = "network" // warnings of the declared network
+	Files      Category = "files"   // the agents' own files, compared
 )
 
 // Categories returns every category in the order of the screens.
 func Categories() []Category {
-	return []Category{Privileges, Keys, Restore, Backups, Guests, Base, DNS, Quorum, Network}
+	return []Category{Privileges, Keys, Restore, Backups, Guests, Base, DNS, Quorum, Network, Files}
 }
 
 // Finding is the answer of one check about one thing.

@@ -267,6 +267,38 @@ var machine = map[string]Message{
 		"An agent whose own uplink, disk or clock is bad judges nobody.", "One vote less for proving a loss.", "journalctl -u wwwd", "wwwctl cluster peers"),
 }
 
+// localFiles is area 26nn: the agents' own files, held against network.yaml and each other.
+var localFiles = map[string]Message{
+	"WWW-2600": finding(Info, "agent did not tell of its file", "is not known here: {why}",
+		"The agent does not answer, or is older than this question.", "What its file says is not compared.", "wwwctl cluster peers", "wwwctl cluster peers"),
+	"WWW-2601": finding(Warning, "agents of different versions", "run different versions: {versions}",
+		"Neighbouring releases work side by side; what is new waits until every agent has it.", "New features wait.", "wwwctl cluster peers",
+		"Finish the upgrade: docs/install.md."),
+	"WWW-2602": finding(Error, "mesh address is not the declared one", "says {file}, network.yaml says {declared}",
+		"Others reach the agent where it says, and look at it where network.yaml says.", "The site may be taken for silent.", "wwwctl sites SITE",
+		"Make listen.mesh (or advertise) and the site's mesh: in network.yaml the same."),
+	"WWW-2603": finding(Error, "declared name server is not there", "has no listen.dns, and network.yaml names {declared} among the name servers",
+		"The site stands in the zone's NS set and answers nothing.", "One in so many questions waits for a server that is none.", "wwwctl dns verify",
+		"Add listen: {dns: [...]} there and restart wwwd, or remove dns: of the site in network.yaml."),
+	"WWW-2604": finding(Error, "no token", "has no {kind}.token_file, and the site is to receive guests",
+		"Without a token the agent votes and observes, and restores nothing.", "Guests that would come here do not.", "wwwctl doctor privileges",
+		"Make the token (deploy/proxmox) and name its file there."),
+	"WWW-2605": finding(Warning, "host is not declared", "names {host}, which network.yaml does not have[ at {site}]",
+		"A host was renamed or removed on one side only.", "The entry does nothing; the host's new name has none.", "wwwctl config show",
+		"Correct the name there, or declare the host."),
+	"WWW-2606": finding(Error, "no TSIG key", "has no key {key}, with which zone {zone} is updated",
+		"Whichever agent leads updates the zone.", "While this one leads names do not move.", "wwwctl dns show", "Copy the key's file there and name it under tsig:, as at the other agents."),
+	"WWW-2607": finding(Error, "no fence", "does not have the fence {fence} of {host}",
+		"network.yaml names a way to put the host off that its site's agent does not know.", "A rescue waits for a person's word.", "wwwctl sites SITE",
+		"Describe it there under fences:, or remove fence: in network.yaml."),
+	"WWW-2608": finding(Warning, "agents expect different certificates", "is expected with different certificates: {pins}",
+		"The host's certificate was replaced, and not every agent has heard.", "Agents with the old one see the service as down.", "wwwctl sites SITE",
+		"Correct probe_fingerprints at those that are behind, then systemctl reload wwwd."),
+	"WWW-2609": finding(Info, "agents trust different authorities", "is set at some agents only: {sites}",
+		"The certificates of public names are judged differently.", "One agent may accept what another reports.", "wwwctl sites SITE",
+		"Set public_ca_file everywhere or nowhere, then systemctl reload wwwd."),
+}
+
 // finding is an entry of the doctor.
 func finding(severity Severity, title, text, meaning, impact, look, do string) Message {
 	return Message{Severity: severity, Title: title, Text: text, Meaning: meaning, Impact: impact, Look: look, Do: do}

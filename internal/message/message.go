@@ -66,6 +66,7 @@ var areas = map[string]map[string]Message{
 	"21": preflight,
 	"24": machine,
 	"25": onboarding,
+	"26": localFiles,
 	"30": commandLine,
 }
 
