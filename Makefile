@@ -54,6 +54,7 @@ chaos: build ## break networks of real processes at random, check them from outs
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
 	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./internal/lab/chaos -run TestNothingIsLeft -count=1
 	@WWW_E2E=1 $(GO) test ./internal/api -run TestPageInChromium -count=1
+	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./deploy/grafana -run TestEveryPanelInTheLab -count=1
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
 	@for site in moulin fabrique quai halle temoin; do \
 	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \

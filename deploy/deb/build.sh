@@ -19,13 +19,14 @@ chmod 755 "$root"
 doc=$root/usr/share/doc/www-agent
 man=$root/usr/share/man
 
-install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$doc/examples/prometheus" "$doc/examples/proxmox" "$man/man1" "$man/man5" "$man/man8" \
+install -d "$root/DEBIAN" "$root/usr/bin" "$root/lib/systemd/system" "$doc/examples/prometheus" "$doc/examples/grafana" "$doc/examples/proxmox" "$man/man1" "$man/man5" "$man/man8" \
   "$root/usr/share/bash-completion/completions" "$root/usr/share/zsh/vendor-completions" "$root/usr/share/fish/vendor_completions.d"
 install -m 755 "$bin/wwwd" "$bin/wwwctl" "$root/usr/bin/"
 strip --strip-unneeded "$root/usr/bin/wwwd" "$root/usr/bin/wwwctl" 2>/dev/null || true
 install -m 644 deploy/systemd/*.service deploy/systemd/*.socket "$root/lib/systemd/system/"
 install -m 644 deploy/examples/* "$doc/examples/"
 install -m 644 deploy/prometheus/*.yaml "$doc/examples/prometheus/"
+install -m 644 deploy/grafana/*.json "$doc/examples/grafana/"
 install -m 755 deploy/proxmox/*.sh "$doc/examples/proxmox/"
 install -m 644 README.md docs/*.md "$doc/"
 
