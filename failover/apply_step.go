@@ -134,6 +134,9 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 	case KindReturn:
 		s.stoodDown(run, c, st)
 		return
+	case KindWake:
+		s.woken(run, c, st)
+		return
 	}
 	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
 	args := []string{"guest", string(g), "site", string(run.Assignment.Target), "id", fmt.Sprint(run.VMID)}

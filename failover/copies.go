@@ -164,6 +164,7 @@ func (c ReportCopies) apply(s *State, st Stamp) error {
 	s.Copies[c.Copies.Site] = StoredCopies{Copies: c.Copies, Stamp: st}
 	for _, seen := range c.Copies.Copies {
 		s.branch(seen, c.Copies.AsOf, st)
+		s.ranSince(seen, c.Copies.AsOf)
 	}
 	return nil
 }
@@ -246,5 +247,5 @@ func (s *State) leave(g GuestID, p *Placement, st Stamp) {
 		p.Former = append(slices.Clone(p.Former), now)
 		p.Former = p.Former[max(0, len(p.Former)-maxFormer):]
 	}
-	p.Owned, p.Branch = st.At, nil
+	p.Owned, p.Booted, p.Branch = st.At, time.Time{}, nil
 }

@@ -183,6 +183,9 @@ func (g *generator) executor() failover.Command {
 // awayBackup is an agent's word on a backup of a guest that may live at its site.
 func (g *generator) awayBackup() failover.Command {
 	guest := g.guest()
+	if g.IntN(4) == 0 {
+		return failover.BeginWake{Guest: guest}
+	}
 	return failover.AwayBackup{
 		Guest: guest, Epoch: g.s.Guests[guest].Epoch,
 		To: pick(g, failover.StatusRunning, failover.StatusRunning, failover.StatusFailed, failover.StatusDone),

@@ -14,6 +14,7 @@ const (
 	KindDrill      OpKind = "drill"
 	KindTidy       OpKind = "tidy"   // removes what another operation left at a target that it gave up
 	KindReturn     OpKind = "return" // shuts a superseded copy down that its host has started
+	KindWake       OpKind = "wake"   // starts a guest that lives away again, after its host has started
 	KindWarm       OpKind = "warm"   // restores a warm copy of a guest, or removes one
 )
 

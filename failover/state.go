@@ -249,6 +249,7 @@ type Placement struct {
 	// Parked: the home copy was shut down for this move and is no branch of its own.
 	Parked bool      `json:"parked,omitempty"`
 	Owned  time.Time `json:"owned,omitzero"`   // when the epoch was born
+	Booted time.Time `json:"booted,omitzero"`  // start of its host for which it was seen to run, away from home, or was started
 	Former []Place   `json:"former,omitempty"` // it was owned there, home apart, oldest first; replaced, never edited in place
 	Branch *Branch   `json:"branch,omitempty"` // the copy that was left last; replaced, never edited in place
 }

@@ -175,3 +175,24 @@ func TestReadinessTellsOfTheLineageThatCounts(t *testing.T) {
 		t.Error("the newest was not opened: its memory is not known")
 	}
 }
+
+// TestAwayGuestStartsAgain: after a power cut its host comes back and leaves it off.
+func TestAwayGuestStartsAgain(t *testing.T) {
+	r := newAwayRig(t)
+	p := r.log.state.Guests[guest]
+	r.pve.PowerLoss(r.now)
+	r.later(time.Minute)
+	r.pve.PowerOn(r.now)
+	r.later(time.Minute)
+	if g, _ := r.pve.Guest(vmid); g.Running {
+		t.Fatal("it has started with its host")
+	}
+	seen := failover.Copy{Guest: guest, Place: p.Now(), Booted: r.now.Add(-time.Minute)}
+	r.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: away, Copies: []failover.Copy{seen}, AsOf: r.log.state.Index}})
+	r.must(failover.BeginWake{Guest: guest})
+	r.when("it runs", func() bool { g, _ := r.pve.Guest(vmid); return g.Running })
+	r.until("nothing left")
+	if r.count("POST", "/status/start") != 2 {
+		t.Errorf("it was started %d times, want twice in all", r.count("POST", "/status/start"))
+	}
+}

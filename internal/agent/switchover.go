@@ -53,7 +53,7 @@ const (
 // hand is the host that the guest leaves.
 func (j *job) hand() (Hand, *outcome) {
 	h, ok := j.w.e.Hands[j.run.Source.Host]
-	returns := j.op.Kind == failover.KindReturn
+	returns := j.op.Kind == failover.KindReturn || j.op.Kind == failover.KindWake
 	if own, _, here := j.s.Network.Target(j.w.e.Site); returns && here && own == j.run.Source.Host {
 		h, ok = Hand{PVE: j.w.e.PVE}, true // Raoull's own
 	}

@@ -201,6 +201,9 @@ func number(s string) int {
 func (c *checker) runAt(s *Site, vmid int) (op failover.Operation, run failover.GuestRun, ok bool) {
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
+		if state.Ops[id].Kind == failover.KindWake {
+			continue // what it starts is a copy that another one has restored
+		}
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
 			r := state.Ops[id].Guests[g]
 			if r.Assignment.Target == s.name && r.VMID == vmid && r.Token > run.Token { // ids of warm copies come again

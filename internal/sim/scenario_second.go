@@ -98,3 +98,43 @@ func SecondFailover() Scenario {
 		},
 	}
 }
+
+// AwayPowerCut has the power of the site fail, and come back in time, at which guests live
+// away: their host does not start them, the agent does.
+func AwayPowerCut() Scenario {
+	const cut, back = 3 * time.Minute, 15 * time.Second
+	lived := 0
+	return Scenario{
+		Name: "power cut at the site that took them",
+		Plan: func(w *World) {
+			w.at(0, func() { w.kill(lost) })
+			w.at(cut, func() {
+				for _, p := range w.log.Last().Guests {
+					if p.Owner == second && p.Phase == failover.PhaseAway {
+						lived++
+					}
+				}
+				w.kill(second)
+			})
+			w.at(cut+back, func() { w.revive(second) })
+		},
+		Until: Warm + cut + 4*time.Minute,
+		Check: func(w *World) error {
+			s, runs := w.log.Last(), 0
+			for _, g := range s.Network.GuestIDs() {
+				p := s.Guests[g]
+				if p.Owner != second || p.Epoch == (failover.Epoch{}) {
+					continue
+				}
+				if copied, ok := w.sites[second].raoull.Guest(p.VMID); !ok || !copied.Running {
+					return fmt.Errorf("%s lives at %s and is off", g, second)
+				}
+				runs++
+			}
+			if lived == 0 || runs != lived {
+				return fmt.Errorf("%d guests lived at %s, %d run there after the power cut", lived, second, runs)
+			}
+			return nil
+		},
+	}
+}

@@ -70,6 +70,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,
 		"second failover":           sim.SecondFailover,
+		"away, power cut":           sim.AwayPowerCut,
 		"agent gone":                sim.AgentOnly,
 		"isolated":                  sim.Isolated,
 		"leader's clock is ahead":   func() sim.Scenario { return sim.WrongClock(3 * time.Hour) },
