@@ -39,7 +39,7 @@ func (a *testAgent) launch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	a.stop, a.done = cancel, make(chan error, 1)
 	go func() {
-		a.done <- serve(ctx, newSettings(a.conf, a.file, a.hangup), a.logs, func(context.Context) bool { return false })
+		a.done <- serve(ctx, a.settings(), a.logs, func(context.Context) bool { return false })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -114,6 +114,7 @@ func code(err error) string {
 
 // From three agents with nothing but a wwwd.yaml to a group, and out of it again.
 func TestOnboarding(t *testing.T) {
+	t.Parallel() // it waits for elections, and hardly works
 	moulin, quai, halle := newcomer(t, "moulin", 40), newcomer(t, "quai", 41), newcomer(t, "halle", 42)
 	for _, a := range []*testAgent{moulin, quai, halle} {
 		a.launch(t)
@@ -362,9 +363,9 @@ func TestCertificateIsRenewed(t *testing.T) {
 // When all others are lost for good, one agent begins anew with what it knows;
 // when all are, a file does. Neither happens by accident.
 func TestGroupIsRebuilt(t *testing.T) {
-	leaderlessFor = 3 * time.Second
-	t.Cleanup(func() { leaderlessFor = time.Minute })
+	t.Parallel() // it waits for elections, and hardly works
 	moulin, quai := newcomer(t, "moulin", 50), newcomer(t, "quai", 51)
+	moulin.leaderless, quai.leaderless = 3*time.Second, 3*time.Second
 	moulin.launch(t)
 	quai.launch(t)
 	beginNetwork(t, moulin)

@@ -20,8 +20,8 @@ type rebuildRequest struct {
 }
 
 // leaderlessFor is how long this agent must have heard no leader before it may
-// be made the only member: an election takes seconds. Only tests change it.
-var leaderlessFor = time.Minute
+// be made the only member: an election takes seconds.
+const leaderlessFor = time.Minute
 
 // askWithin bounds the question to each other member whether it lives.
 const askWithin = 3 * time.Second
@@ -64,7 +64,7 @@ func (d *daemon) mayRebuild(ctx context.Context, q rebuildRequest) error {
 	case d.authority.get() == nil:
 		return errors.New("this agent does not hold the authority's key: run this where a voter is, " +
 			"or restore a snapshot into an empty data directory (wwwctl cluster snapshot restore)")
-	case leads || since < leaderlessFor:
+	case leads || since < d.leaderless:
 		return fmt.Errorf("the group has a leader, or had one %s ago: it is not lost. wwwctl cluster peers", since.Round(time.Second))
 	}
 	answer, more := d.askMembers(ctx, s)

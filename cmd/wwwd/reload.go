@@ -19,10 +19,12 @@ type settings struct {
 	load  func() (*config.Config, []network.Problem)
 	asked <-chan os.Signal // SIGHUP; nil: never
 	level slog.LevelVar    // of the log
+
+	leaderless time.Duration // see leaderlessFor
 }
 
 func newSettings(conf *config.Config, file string, asked <-chan os.Signal) *settings {
-	s := &settings{conf: conf, asked: asked, load: func() (*config.Config, []network.Problem) { return config.Load(file) }}
+	s := &settings{conf: conf, asked: asked, leaderless: leaderlessFor, load: func() (*config.Config, []network.Problem) { return config.Load(file) }}
 	s.setLevel()
 	return s
 }

@@ -56,7 +56,8 @@ type daemon struct {
 	opened    atomic.Pointer[cluster.Node] // node, for those who may ask before there is one
 	restart   chan *againError
 
-	hostStops func(context.Context) bool // whether the machine goes down with the agent
+	hostStops  func(context.Context) bool // whether the machine goes down with the agent
+	leaderless time.Duration              // see leaderlessFor
 }
 
 // serve runs the agent until ctx ends. Where the agent is to begin anew, it does
@@ -86,7 +87,7 @@ func serveOnce(ctx context.Context, set *settings, stderr io.Writer, stops func(
 	conf := set.conf
 	d := &daemon{
 		conf: conf, start: time.Now(), boot: newBoot(), clock: &agent.LogClock{}, reg: prometheus.NewRegistry(), hostStops: stops,
-		restart: make(chan *againError, 1),
+		restart: make(chan *againError, 1), leaderless: set.leaderless,
 	}
 	d.log = newLogger(set, stderr).With("site", conf.Site)
 	if err := d.onboard(ctx); err != nil {

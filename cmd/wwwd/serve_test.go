@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -56,6 +57,15 @@ type testAgent struct {
 	file      string         // its wwwd.yaml, if it is on disk
 	hangup    chan os.Signal // as if SIGHUP came
 	hostStops atomic.Bool    // the machine goes down with the agent
+
+	leaderless time.Duration // see leaderlessFor; zero: as always
+}
+
+// settings are what the agent is started with.
+func (a *testAgent) settings() *settings {
+	s := newSettings(a.conf, a.file, a.hangup)
+	s.leaderless = cmp.Or(a.leaderless, s.leaderless)
+	return s
 }
 
 type lockedBuffer struct {
@@ -122,7 +132,7 @@ func (a *testAgent) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	a.stop, a.done = cancel, make(chan error, 1)
 	go func() {
-		a.done <- serve(ctx, newSettings(a.conf, a.file, a.hangup), a.logs, func(context.Context) bool { return a.hostStops.Load() })
+		a.done <- serve(ctx, a.settings(), a.logs, func(context.Context) bool { return a.hostStops.Load() })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -169,6 +179,7 @@ func witnesses(agents []*testAgent) *network.Spec {
 // Three agents, started only from their files, form a group by bootstrap and
 // join, take a network.yaml, see each other, and tell it as metrics.
 func TestThreeAgentsFormAGroup(t *testing.T) {
+	t.Parallel() // it waits for elections, and hardly works
 	ca, err := cluster.NewCA("assos", time.Now())
 	if err != nil {
 		t.Fatal(err)
