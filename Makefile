@@ -10,6 +10,12 @@ FROM ?= 1
 RUNS ?= 20
 SITE_YEARS ?= 10000
 MINUTES ?= 5
+TRIM ?= -trimpath
+
+# The agents are built without cgo, and so is what tests and lint look at: everything is compiled once. The race
+# detector alone wants cgo.
+export CGO_ENABLED := 0
+RACE := CGO_ENABLED=1 $(GO) test -race
 GOVULNCHECK ?= v1.9.0
 
 .DEFAULT_GOAL := help
@@ -20,7 +26,7 @@ help: ## list the targets
 
 build: ## build wwwd, wwwctl and wwwlab into bin/
 	@mkdir -p $(BIN)
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	$(GO) build $(TRIM) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SITE, DNS=bind|knot|powerdns, JSON=1)
 	@$(BIN)/wwwlab demo $(if $(KILL),--kill $(KILL)) $(if $(DNS),--dns $(DNS)) $(if $(JSON),--json)
@@ -37,16 +43,17 @@ test: ## unit, contract and simulator tests, with the race detector
 	@$(MAKE) --no-print-directory -j2 --output-sync=target test-race test-plain
 
 # The simulator, the bubbles and the bench of detection run beside, without the race detector, under which they run a part only.
+# Several packages wait for elections and servers and hardly work: more of them run at once than there are cores.
 .PHONY: test-race test-plain
 test-race:
-	$(GO) test -race -shuffle=on -timeout 400s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
+	$(RACE) -p 4 -shuffle=on -timeout 400s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
 
 test-plain:
 	$(GO) test -shuffle=on -timeout 400s ./internal/sim ./internal/detectbench
 	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
 
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
-	WWW_BIN=$(CURDIR)/$(BIN) $(GO) test -race -count=1 -timeout 280s ./internal/lab/netns
+	WWW_BIN=$(CURDIR)/$(BIN) $(RACE) -count=1 -timeout 280s ./internal/lab/netns
 
 chaos: build ## break networks of real processes at random, check them from outside (root; MINUTES=5 SEED=1)
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
@@ -56,12 +63,18 @@ e2e: netns ## the real network, a short chaos, then the demo with real processes
 	@WWW_E2E=1 $(GO) test ./internal/api -run TestPageInChromium -count=1
 	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./deploy/grafana -run TestEveryPanelInTheLab -count=1
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
-	@for site in moulin fabrique quai halle temoin; do \
-	  echo "e2e: killing $$site"; $(BIN)/wwwlab demo --kill $$site || exit 1; done; \
-	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1 || exit 1; \
-	for dns in bind knot powerdns; do \
-	  echo "e2e: zone on $$dns"; $(BIN)/wwwlab demo --dns $$dns || exit 1; done; \
-	echo "e2e: ok"
+	@$(MAKE) --no-print-directory -j2 --output-sync=target $(E2E_KILLS) $(E2E_ZONES)
+	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
+	@echo "e2e: ok"
+
+# Each is a network of its own on addresses of its own, and waits most of its time.
+E2E_KILLS := $(addprefix e2e-kill-,moulin fabrique quai halle temoin)
+E2E_ZONES := $(addprefix e2e-zone-,bind knot powerdns)
+.PHONY: $(E2E_KILLS) $(E2E_ZONES)
+$(E2E_KILLS): e2e-kill-%:
+	@echo "e2e: killing $*"; $(BIN)/wwwlab demo --kill $*
+$(E2E_ZONES): e2e-zone-%:
+	@echo "e2e: zone on $*"; $(BIN)/wwwlab demo --dns $*
 
 .PHONY: vuln
 vuln: ## known holes in what the programs use, by govulncheck (asks vuln.go.dev; says so where that cannot be reached)
