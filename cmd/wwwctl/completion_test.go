@@ -1,8 +1,11 @@
 package main
 
 import (
+	"net"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestCompletionKnowsTheCommandTable(t *testing.T) {
@@ -20,6 +23,47 @@ func TestCompletionKnowsTheCommandTable(t *testing.T) {
 		if code != exitOK || c.has != "" && !strings.Contains(got, " "+c.has+" ") || strings.Contains(got, " "+c.hasNot+" ") {
 			t.Errorf("%q: exit %d, %v %s; want %q and not %q", c.words, code, lines, errs, c.has, c.hasNot)
 		}
+	}
+}
+
+// Names of sites, guests and operations come from the agent.
+func TestCompletionKnowsNames(t *testing.T) {
+	b := newBackend(t)
+	if err := b.Lose(); err != nil {
+		t.Fatal(err)
+	}
+	socket := agentOf(t, b)
+	if got := wwwctl(t.Context(), socket, "failover moulin -y --detach"); got.code != exitOK {
+		t.Fatalf("failover: %+v", got)
+	}
+	for _, c := range []struct{ line, want string }{
+		{"plan mou", "moulin\n"},
+		{"sites qu", "quai\n"},
+		{"guests nu", "nuage\n"},
+		{"switchover s", "site\n"},
+		{"op show op", string(onlyOp(t, b)) + "\n"},
+		{"approve op", string(onlyOp(t, b)) + "\n"},
+		{"cluster remove fab", "fabrique\n"},
+	} {
+		if got := wwwctl(t.Context(), socket, "__complete "+c.line); got.code != exitOK || got.out != c.want {
+			t.Errorf("%q: exit %d, %q, want %q", c.line, got.code, got.out, c.want)
+		}
+	}
+}
+
+// An agent that does not answer costs a person who presses Tab no more than the limit: the
+// rest is room for a machine that is busy.
+func TestCompletionDoesNotWait(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket) // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	began := time.Now()
+	got := wwwctl(t.Context(), socket, "__complete plan mou")
+	if took := time.Since(began); got.code != exitOK || got.out != "" || took < completeWithin || took > completeWithin+3*time.Second {
+		t.Errorf("exit %d, %q after %s, want nothing after %s", got.code, got.out, took, completeWithin)
 	}
 }
 

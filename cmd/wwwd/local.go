@@ -103,7 +103,7 @@ func (d *daemon) localRoutes(next http.Handler) http.Handler {
 	})
 	verb(mux, "POST /v1/cluster/recover", d.rebuild)
 	verb(mux, "POST /v1/alert/test", d.tell.test)
-	return mux
+	return asPerson(mux, d.log.With("component", "api"))
 }
 
 // join asks the leader of the group that req.To belongs to to admit this

@@ -85,7 +85,7 @@ func (o *onboarding) routes() http.Handler {
 	verb(mux, "POST /v1/onboard/init", func(context.Context, struct{}) (string, error) { return o.begin(nil) })
 	verb(mux, "POST /v1/onboard/restore", func(_ context.Context, q onboardRestore) (string, error) { return o.begin(q.Snapshot) })
 	verb(mux, "POST /v1/onboard/join", o.join)
-	return mux
+	return asPerson(mux, o.d.log)
 }
 
 // verb adds a route of the local socket that takes JSON and answers in words.
