@@ -93,6 +93,24 @@ func (s *State) PointsAt(g GuestID, site SiteID) (current, older []RestorePoint)
 	return current, older
 }
 
+// newest chooses the newest usable one of a list.
+func (p *planner) newest(g GuestID, t SiteID, points []RestorePoint) (RestorePoint, Reason) {
+	if len(points) == 0 {
+		return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t))
+	}
+	for _, pt := range points {
+		if pt.Unusable != "" {
+			continue
+		}
+		if limit := p.s.Network.Guests[g].MaxLoss.D(); limit > 0 && p.now.Sub(pt.Time) > limit && !p.loss.ByHand {
+			return RestorePoint{}, because(CodeMaxLoss, "guest", string(g), "site", string(t),
+				"age", p.now.Sub(pt.Time).Round(time.Minute).String(), "limit", limit.String())
+		}
+		return pt, Reason{}
+	}
+	return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t), "newest", points[0].Unusable)
+}
+
 // older is a restore point of an older lineage, for want of one of the copy that counts:
 // what the users have written since the guest moved would be lost, and only a person may
 // choose that.

@@ -105,31 +105,6 @@ func newPlanner(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) *plan
 	return p
 }
 
-// keepTogether finds where structures that must not be split have guests
-// already, running or on their way.
-func (p *planner) keepTogether() {
-	strict := false
-	for _, st := range p.s.Network.Structures {
-		strict = strict || st.Split == "never"
-	}
-	if !strict {
-		return
-	}
-	for _, g := range sortedKeys(p.s.Guests) {
-		at, guest := p.s.Guests[g], p.s.Network.Guests[g]
-		if p.s.Network.Structures[guest.Structure].Split != "never" {
-			continue
-		}
-		run, moving := p.s.Ops[at.Op].Guests[g]
-		switch {
-		case moving && run.State == RunActive:
-			p.chosen[guest.Structure] = run.Assignment.Target
-		case at.Owner != p.s.Network.Home(g) && at.Owner != p.loss.Site: // it leaves with the others
-			p.chosen[guest.Structure] = at.Owner
-		}
-	}
-}
-
 // standing says whether a site is sound enough to receive guests.
 func (p *planner) standing(id SiteID) bool {
 	d := p.s.Domains[SiteDomain(id)]
@@ -398,24 +373,6 @@ func (p *planner) point(g GuestID, t SiteID) (RestorePoint, Reason) {
 		return p.older(g, t, older)
 	}
 	return pt, r
-}
-
-// newest chooses the newest usable one of a list.
-func (p *planner) newest(g GuestID, t SiteID, points []RestorePoint) (RestorePoint, Reason) {
-	if len(points) == 0 {
-		return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t))
-	}
-	for _, pt := range points {
-		if pt.Unusable != "" {
-			continue
-		}
-		if limit := p.s.Network.Guests[g].MaxLoss.D(); limit > 0 && p.now.Sub(pt.Time) > limit && !p.loss.ByHand {
-			return RestorePoint{}, because(CodeMaxLoss, "guest", string(g), "site", string(t),
-				"age", p.now.Sub(pt.Time).Round(time.Minute).String(), "limit", limit.String())
-		}
-		return pt, Reason{}
-	}
-	return RestorePoint{}, because(CodeNoPoint, "guest", string(g), "site", string(t), "newest", points[0].Unusable)
 }
 
 // fits checks capacity: memory beyond what is reserved for residents, storage

@@ -272,3 +272,31 @@ func TestScheduledSwitchover(t *testing.T) {
 		}
 	})
 }
+
+// TestOneGuestDoesNotLeaveItsStructure: a planned move of one guest does not split a
+// structure that must not be split; one of all of them, and of what may be apart, goes.
+func TestOneGuestDoesNotLeaveItsStructure(t *testing.T) {
+	for _, tt := range []struct {
+		split  string
+		guests []failover.GuestID
+		want   int
+	}{
+		{"", []failover.GuestID{"nextcloud-moulin"}, 1},
+		{"never", []failover.GuestID{"nextcloud-moulin"}, 0},
+		{"never", []failover.GuestID{"nextcloud-moulin", "compta-moulin"}, 2}, // archive-moulin never moves
+		{"never", []failover.GuestID{"wiki-atelier"}, 1},                      // another structure's
+	} {
+		p := movePlay(t)
+		if tt.split != "" {
+			p.declare([]string{"le-moulin.split=" + tt.split})
+		}
+		loss := failover.Loss{Site: "moulin", Guests: tt.guests, Target: "quai", ByHand: true, Planned: true}
+		plan := failover.PlanFor(p.s, loss, p.now)
+		if len(plan.Assignments) != tt.want {
+			t.Errorf("split %q, %v: %d guests move, want %d; left out %+v", tt.split, tt.guests, len(plan.Assignments), tt.want, plan.LeftOut)
+		}
+		if tt.want == 0 && (len(plan.LeftOut) != 1 || plan.LeftOut[0].Reason.Code != failover.CodeSplitNever) {
+			t.Errorf("left out %+v, want one for %s", plan.LeftOut, failover.CodeSplitNever)
+		}
+	}
+}

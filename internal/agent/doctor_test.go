@@ -166,7 +166,7 @@ func (c *clinic) examineAt(site failover.SiteID) doctor.Report {
 		}
 		select {
 		case <-done:
-			return doctor.Examine(doctor.Input{State: c.log.state, Local: failover.LocalView{Site: site}, Facts: c.doctor.Facts(), Now: c.now})
+			return doctor.Examine(doctor.Input{State: c.log.state, Local: failover.LocalView{Site: site, Channels: []failover.ChannelView{{Name: "mail"}}}, Facts: c.doctor.Facts(), Now: c.now})
 		default:
 		}
 	}

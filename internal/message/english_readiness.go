@@ -118,11 +118,11 @@ var readiness = map[string]Message{
 	},
 	"WWW-1216": {
 		Severity: Warning, Word: "split-never", Title: "its structure stays together",
-		Text:    "its structure[ {structure}] may not be split and does not fit[ at {site}] as a whole",
+		Text:    "its structure[ {structure}] may not be split and stays or does not fit[ at {site}] as a whole",
 		Meaning: "split: never keeps all guests of a structure at one site.",
 		Impact:  "Guests that do not fit there are left out.",
 		Look:    "wwwctl plan SITE · network.yaml: structures.NAME.split",
-		Do:      "Make room at one target or allow the split.",
+		Do:      "Make room at one target, move the structure and not one guest, or allow the split.",
 	},
 	"WWW-1217": {
 		Severity: Info, Word: "forced-target", Title: "target chosen by a person",
