@@ -35,26 +35,45 @@ func refuses(g network.Guest, c Certificate) bool {
 // certificates tells of certificates that members refuse, or soon will. Many names share one, so
 // there is one notice per site and kind. That a moved guest is refused, unreached tells.
 func (e explainer) certificates() []Reason {
-	j := newJudge(e.s, e.s.notBefore(e.now))
 	refused, ending := map[SiteID][]Reason{}, map[SiteID][]Reason{}
-	for _, g := range sortedKeys(e.s.Guests) {
-		guest, site := e.s.Network.Guests[g], e.s.Guests[g].Serving
+	for _, n := range e.s.Certificates(e.now) {
+		name, site, c := n.Name, n.Site, n.Certificate
+		left := c.Until.Sub(e.now)
+		switch {
+		case c.Wrong != "" && e.s.atHome(n.Guest):
+			refused[site] = append(refused[site], because(CodeCertRefused, "name", name, "site", string(site), "why", c.Wrong))
+		case c.Wrong == "" && !c.Until.IsZero() && left < certificateNotice:
+			days := fmt.Sprint(int64(max(0, left) / (24 * time.Hour)))
+			ending[site] = append(ending[site], because(CodeCertEnds, "name", name, "site", string(site), "days", days))
+		}
+	}
+	return append(firstOfEach(refused), firstOfEach(ending)...)
+}
+
+// NameCertificate is what other sites see of the certificate for a public name.
+type NameCertificate struct {
+	Name        string
+	Guest       GuestID
+	Site        SiteID // that serves the name
+	Certificate Certificate
+}
+
+// Certificates returns what is shown for each public name whose certificate counts and was judged.
+func (s *State) Certificates(now time.Time) []NameCertificate {
+	var out []NameCertificate
+	j := newJudge(s, s.notBefore(now))
+	for _, g := range sortedKeys(s.Guests) {
+		guest, site := s.Network.Guests[g], s.Guests[g].Serving
 		if guest.Certificate == network.AnyCertificate {
 			continue
 		}
 		for _, name := range guest.Names {
-			c := j.certificate(site, name)
-			left := c.Until.Sub(e.now)
-			switch {
-			case c.Wrong != "" && e.s.atHome(g):
-				refused[site] = append(refused[site], because(CodeCertRefused, "name", name, "site", string(site), "why", c.Wrong))
-			case c.Wrong == "" && !c.Until.IsZero() && left < certificateNotice:
-				days := fmt.Sprint(int64(max(0, left) / (24 * time.Hour)))
-				ending[site] = append(ending[site], because(CodeCertEnds, "name", name, "site", string(site), "days", days))
+			if c := j.certificate(site, name); c != (Certificate{}) {
+				out = append(out, NameCertificate{name, g, site, c})
 			}
 		}
 	}
-	return append(firstOfEach(refused), firstOfEach(ending)...)
+	return out
 }
 
 // firstOfEach keeps the first reason of each site and lets it say how many more there are.

@@ -97,6 +97,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	v.guests(views)
 	v.warm(views)
 	v.services()
+	v.certificates()
 	v.operations(counted.ended)
 	v.dns()
 	v.plans(evaluated)

@@ -41,6 +41,10 @@ func descriptors() map[string]*prometheus.Desc {
 	add("guest_away_since_timestamp_seconds", "Since when the guest is owned by another site than its home; 0 when it is not.", "guest")
 	add("guest_backup_last_timestamp_seconds", "Newest usable restore point of a guest at a site.", "guest", "site", "offsite")
 	add("guest_backup_replicas", "Sites other than the guest's home with a usable restore point.", "guest")
+	add("guest_backup_encrypted", "1 when the newest usable restore point of a guest at a site is encrypted.", "guest", "site")
+	add("guest_restore_size_bytes", "Size of the newest usable restore point of a guest at another site than its owner.", "guest")
+	add("guest_restore_estimate_seconds", "How long a site would restore that of its own, at the rate that was measured there.", "guest", "site")
+	add("certificate_not_after_timestamp_seconds", "Last moment of the certificate that is shown for a public name, as other sites see it; 0 for one that browsers refuse.", "name", "site")
 	add("warm_copy_timestamp_seconds", "Restore point of the warm copy of a guest that stands ready at a site.", "guest", "site")
 	add("warm_behind", "1 with the reason why a warm guest has no copy that is as new as it could be.", "guest", "reason")
 	add("warm_restored_bytes_total", "Bytes that a site has restored for warm copies.", "site")
@@ -150,6 +154,7 @@ func (v scrape) guests(views []failover.GuestView) {
 			v.gauge("guest_left_copy_running", truth(!b.Since.IsZero()), name, string(b.Site))
 		}
 		v.copies(name, g)
+		v.points(g)
 		if limit := v.s.Network.Guests[g.Guest].MaxLoss.D(); limit > 0 {
 			v.gauge("guest_rpo_objective_seconds", limit.Seconds(), name)
 		}
