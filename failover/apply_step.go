@@ -365,7 +365,8 @@ func (c Own) apply(s *State, st Stamp) error {
 	if err != nil {
 		return err
 	}
-	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive || op.Kind == KindSwitchover && !op.together(run, StepStill) {
+	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive || op.Kind == KindSwitchover && !op.together(run, StepStill) ||
+		run.lookedLong(st.At, 2*stillCounts) {
 		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "step", string(run.Steps[i].ID), "phase", string(run.State))
 	}
 	run.Steps[i].Status, run.Steps[i].Begun, run.Steps[i].Ended = StatusDone, st, st

@@ -53,6 +53,9 @@ func (d *decider) nextFor(op Operation) Command {
 				return c
 			}
 		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target) && (op.Kind != KindSwitchover || op.together(run, StepStill)):
+			if run.lookedLong(d.now, stillCounts) {
+				return LookAgain{Token: token}
+			}
 			return Own{Token: token}
 		case step.ID == StepServe:
 			return Serve{Token: token}

@@ -100,7 +100,7 @@ func (g *generator) report() failover.Command {
 	}
 	for _, id := range slices.Sorted(maps.Keys(g.s.Ops)) {
 		// A site whose countdown was cancelled is silent again: the copies are still there.
-		if op := g.s.Ops[id]; op.Resumable() && len(g.lost) == 0 && g.IntN(8) == 0 {
+		if op := g.s.Ops[id]; op.Resumable() && len(g.lost) == 0 && g.IntN(3) == 0 {
 			g.lost[op.Plan.Loss.Site] = g.now
 		}
 	}
