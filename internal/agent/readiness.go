@@ -109,7 +109,7 @@ func suspected(s *failover.State) bool {
 // begin plans a round's calls.
 func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 	id, _, _ := s.Network.Target(r.Site)
-	r.begun, r.failed = now, false
+	r.begun, r.failed, r.verifying.news = now, false, false
 	r.round = failover.Readiness{Site: r.Site, Host: id, AsOf: s.Index, Points: map[failover.GuestID][]failover.RestorePoint{}}
 	if r.archive == nil {
 		r.archive = map[string]archived{}

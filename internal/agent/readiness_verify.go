@@ -19,6 +19,8 @@ type verification struct {
 	poll  time.Time       // when to look at it next
 	asked map[string]bool // volids, as long as a loss lasts
 	warm  map[string]bool // volids asked for on behalf of warm copies
+	// news: one was found well of which the log has not been told.
+	news bool
 	// well are volids that were verified and found well: a sync that comes again overwrites what
 	// the PBS has noted of its newest snapshot, and nothing of its content.
 	well map[string]bool
@@ -26,9 +28,10 @@ type verification struct {
 
 // verify makes one call towards the verification of the restore points that a
 // failover would take, from prepare A on (design section 6). It returns when it
-// wants to be called next; zero: there is nothing to verify. One that ends has
-// the next round begin at once, so that a point that is bad gives way to the next
-// older one before it is restored.
+// wants to be called next; zero: there is nothing to verify. One that ends badly
+// has the next round begin at once, so that the point gives way to the next older
+// one before it is restored. Good news waits until there is nothing more to verify,
+// or for the next round: each reads every listing of the PBS, which is busy.
 func (r *Readiness) verify(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	v := &r.verifying
 	if v.task != "" {
@@ -40,6 +43,10 @@ func (r *Readiness) verify(ctx context.Context, s *failover.State, now time.Time
 	p, ok := r.unverified(s)
 	if !ok {
 		if p, ok = r.unverifiedWarm(s); !ok {
+			if v.news {
+				r.begun = time.Time{}
+				return now
+			}
 			return time.Time{}
 		}
 	}
@@ -79,9 +86,12 @@ func (r *Readiness) pollVerification(ctx context.Context, now time.Time) time.Ti
 	if v.well == nil {
 		v.well = map[string]bool{}
 	}
-	v.well[v.volid] = err == nil && t.OK()
+	well := err == nil && t.OK()
+	v.well[v.volid], v.news = well, well
 	v.task, v.volid = "", ""
-	r.begun = time.Time{}
+	if !well {
+		r.begun = time.Time{}
+	}
 	return now
 }
 
