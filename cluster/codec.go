@@ -108,6 +108,7 @@ var commandTypes = []commandType{
 	row[failover.BeginReturn](34, "begin-return", 1),
 	row[failover.AwayBackup](37, "away-backup", 1),
 	row[failover.BeginWake](38, "begin-wake", 1),
+	row[failover.AckSeal](35, "ack-seal", 1),
 	row[failover.LookAgain](39, "look-again", 1),
 	row[failover.HoldName](40, "hold-name", 1),
 	row[failover.ReleaseName](41, "release-name", 1),

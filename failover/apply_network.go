@@ -46,6 +46,9 @@ func zoneBase(generation uint64) uint32 { return uint32(max(1, generation)-1) <<
 func (s *State) mayReplace(spec *network.Spec) error {
 	for _, id := range sortedKeys(s.Guests) {
 		p := s.Guests[id]
+		if was := s.oldCopy(spec, id); was != 0 {
+			return reject(CodeOldCopy, "guest", string(id), "id", fmt.Sprint(was), "now", fmt.Sprint(s.Network.Guests[id].ID))
+		}
 		if p.Op == "" && p.Phase != PhaseAway && p.Phase != PhaseDiverged {
 			continue
 		}
@@ -60,6 +63,20 @@ func (s *State) mayReplace(spec *network.Spec) error {
 		}
 	}
 	return nil
+}
+
+// oldCopy returns the id that a declaration gives a guest if that is a copy which the guest
+// has left: a file from before its failback would have the guest be the older copy.
+func (s *State) oldCopy(spec *network.Spec, id GuestID) int {
+	guest, ok := spec.Guests[id]
+	if !ok || s.Network == nil || guest.ID == s.Network.Guests[id].ID {
+		return 0
+	}
+	lineage, known := s.lineageAt(id, Place{Site: spec.Home(id), Host: guest.Host, VMID: guest.ID})
+	if !known || s.Lineages[lineage].To.Index == 0 {
+		return 0
+	}
+	return guest.ID
 }
 
 // movedGround names what a new declaration would change under a guest that an
@@ -85,7 +102,7 @@ func (s *State) movedGround(spec *network.Spec, id GuestID, op OpID) string {
 		return "priority"
 	case wasIn.Mode != willIn.Mode && (willIn.Mode == network.ModeManual || willIn.Mode == network.ModeNever):
 		return "mode"
-	case host != run.Assignment.Host:
+	case host != run.Assignment.Host && s.Ops[op].Kind != KindFailback:
 		return "target"
 	}
 	return ""

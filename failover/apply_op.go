@@ -100,15 +100,18 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		if err != nil {
 			return err
 		}
-		if c.Forced {
+		if c.Forced || c.Window {
 			run.Admitted = st.Index
 		}
-		if c.Kind == KindSwitchover {
+		if c.Kind.planned() {
 			run.Source = s.sourceOf(a.Guest)
+		}
+		if c.Kind == KindFailback {
+			s.placed(&run)
 		}
 		op.Guests[a.Guest] = run
 	}
-	if c.Forced {
+	if c.Forced || c.Window {
 		op.Phase, op.Committed = OpCommitted, st
 	}
 	for target, id := range cursors {
@@ -137,6 +140,8 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
 	case c.Kind == KindSwitchover:
 		return c.mayLeave(s, a)
+	case c.Kind == KindFailback:
+		return c.mayComeHome(s, a)
 	case c.Forced:
 		return nil
 	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner || c.Plan.Loss.Host != "" && p.Host != c.Plan.Loss.Host:
@@ -155,6 +160,11 @@ func (s *State) newRun(kind OpKind, a Assignment, st Stamp, cursors map[SiteID]i
 	if err := s.checkAssignment(kind, a); err != nil {
 		return GuestRun{}, err
 	}
+	if kind == KindFailback {
+		id, err := s.homeID(a, ids)
+		ids.take(a.Target, id)
+		return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index}, err
+	}
 	id, fresh, err := s.idOf(a, cursors, ids)
 	if err != nil {
 		return GuestRun{}, err
@@ -168,6 +178,9 @@ func (s *State) newRun(kind OpKind, a Assignment, st Stamp, cursors map[SiteID]i
 
 // checkAssignment refuses what no plan may say, whoever made it: S10, S11.
 func (s *State) checkAssignment(kind OpKind, a Assignment) error {
+	if kind == KindFailback {
+		return s.checkFailback(a)
+	}
 	g := s.Network.Guests[a.Guest]
 	structure := s.Network.Structures[g.Structure]
 	host, _, ok := s.Network.Target(a.Target)
@@ -313,7 +326,7 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	if op.Phase == OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))
 	}
-	if op.Kind == KindSwitchover {
+	if op.Kind.planned() {
 		return c.cancelSwitchover(s, op, st)
 	}
 	cancel := s.cancellable(op)

@@ -50,7 +50,8 @@ func (s *State) TokenCurrent(t Token) error {
 	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
 	}
-	if t.Step == StepShutdown && !s.mayShutDown(op, run) || t.Step == StepRevive && !s.mayRevive(run) {
+	if t.Step == StepShutdown && !s.mayShutDown(op, run) || t.Step == StepRevive && !s.mayRevive(run) ||
+		t.Step == StepRejoin && !s.mayRejoin(run) || t.Step == StepLeave && !s.mayShutDown(op, run) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", s.Guests[t.Guest].Epoch.String(), "got", run.Source.Epoch.String())
 	}
 	if t.Step == StepCleanup && run.Owned() {
@@ -166,6 +167,7 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		s.event(st, because(CodeCleaned, args...), where)
 	default:
 		s.switched(*run, op, c, st)
+		s.settled(run, op, c, st)
 	}
 }
 
@@ -242,7 +244,7 @@ func (c Stick) apply(s *State, st Stamp) error {
 	switch {
 	case s.holds(op, c.Guest):
 		s.setPhase(c.Guest, PhaseStuck, op.ID, st)
-	case run.reviving() && s.Guests[c.Guest].Op == "": // it is off, and a person has to start it
+	case run.stepIs(StepRevive) && s.Guests[c.Guest].Op == "": // it is off, and a person has to start it
 		s.setPhase(c.Guest, PhaseStuck, "", st)
 	}
 	args := []string{"guest", string(c.Guest), "op", string(op.ID), "why", c.Reason.Code}
@@ -279,7 +281,7 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 			continue
 		}
 		run.State, run.Stuck, run.Token = RunActive, Reason{}, st.Index
-		if run.Steps[i].ID == StepCleanup || run.Steps[i].ID == StepRevive {
+		if run.Steps[i].ID == StepCleanup || run.reviving() {
 			run.State = RunCancelled
 		}
 		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
@@ -318,7 +320,7 @@ func (s *State) stillStuckIn(op Operation, g GuestID) bool {
 		return true
 	}
 	if run.reviving() {
-		return s.mayRevive(run)
+		return s.mayReviveOrRejoin(run)
 	}
 	if p.Op != "" {
 		return p.Op == op.ID
@@ -335,7 +337,7 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	run := op.Guests[g]
 	step, _, left := run.Current()
 	switch {
-	case op.Kind == KindReturn || run.State != RunStuck || !left || step.ID == StepCleanup || step.ID == StepRevive || !s.stillStuckIn(op, g):
+	case op.Kind == KindReturn || run.State != RunStuck || !left || step.ID == StepCleanup || run.reviving() || !s.stillStuckIn(op, g):
 		return nil
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
@@ -352,7 +354,7 @@ func (s *State) phaseIn(run GuestRun) Phase {
 	case run.State == RunCancelled:
 		return s.homePhase(run.Assignment.Guest)
 	case run.Served.Index != 0:
-		return PhaseAway
+		return s.homePhase(run.Assignment.Guest)
 	case run.Owned():
 		return PhaseStarting
 	}
@@ -365,7 +367,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	if err != nil {
 		return err
 	}
-	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive || op.Kind == KindSwitchover && !op.together(run, StepStill) ||
+	if run.Steps[i].ID != StepOwn || run.Admitted == 0 || run.State != RunActive || op.Kind.planned() && !op.together(run, StepStill) ||
 		run.lookedLong(st.At, 2*stillCounts) {
 		return reject(CodeWrongPhase, "guest", string(c.Token.Guest), "step", string(run.Steps[i].ID), "phase", string(run.State))
 	}
@@ -374,11 +376,14 @@ func (c Own) apply(s *State, st Stamp) error {
 	op.Guests[c.Token.Guest] = run
 	s.Ops[op.ID] = op
 	p := s.Guests[c.Token.Guest]
-	s.beginLineage(run, p, st)
+	s.beginLineage(op, run, p, st)
 	s.leave(c.Token.Guest, &p, st)
+	if op.Kind == KindFailback {
+		s.cameHome(run, &p, st)
+	}
 	p.Owner, p.Epoch, p.Host, p.VMID = run.Assignment.Target, run.Epoch, run.Assignment.Host, run.VMID
 	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st
-	p.Parked = op.Kind == KindSwitchover
+	p.Parked = op.Kind.planned()
 	s.Guests[c.Token.Guest] = p
 	s.dropRevives(c.Token.Guest, st)
 	s.dropReturns(c.Token.Guest, st)
@@ -403,7 +408,7 @@ func (c Serve) apply(s *State, st Stamp) error {
 	s.Ops[op.ID] = op
 	p := s.Guests[c.Token.Guest]
 	elsewhere := p.Serving != p.Owner
-	p.Serving, p.Phase, p.Since = p.Owner, PhaseAway, st
+	p.Serving, p.Phase, p.Since = p.Owner, s.homePhase(c.Token.Guest), st
 	s.Guests[c.Token.Guest] = p
 	if elsewhere { // a rescue changes no name
 		s.touchZones(c.Token.Guest, st)

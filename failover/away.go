@@ -73,12 +73,28 @@ func (s *State) LineageNow(g GuestID) (Lineage, bool) {
 // current says whether a restore point holds what the copy of a guest that counts has written.
 // One of an older lineage holds what was written before the guest moved.
 func (s *State) current(g GuestID, p RestorePoint) bool {
+	if base, ok := s.CameFrom(g); ok && p.Namespace == base.Namespace && groupOf(p.Volid) == groupOf(base.Volid) && p.Time.Equal(base.Time) {
+		return true
+	}
 	if s.atHome(g) || s.Guests[g].Epoch == (Epoch{}) {
 		return p.Namespace != AwayNamespace(s.Network.Home(g))
 	}
 	l, ok := s.LineageNow(g)
 	return ok && l.Namespace != "" && l.Has(p)
 }
+
+// CameFrom returns the last backup of a guest that came home from elsewhere: until it is
+// backed up at home, that is what the others have of it.
+func (s *State) CameFrom(g GuestID) (RestorePoint, bool) {
+	l, ok := s.LineageNow(g)
+	if !ok || !s.atHome(g) || l.Base.Namespace != AwayNamespace(l.Home) {
+		return RestorePoint{}, false
+	}
+	return l.Base, true
+}
+
+// Group is the PBS group of a restore point, "vm/90001".
+func (p RestorePoint) Group() string { return groupOf(p.Volid) }
 
 // PointsAt returns the restore points that a site has of a guest, newest first: those of
 // the copy that counts, and those of older lineages.

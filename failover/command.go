@@ -140,6 +140,8 @@ type BeginOp struct {
 	// At has a switchover wait in the log; Op is the one that waited, when it starts.
 	At time.Time `json:"at,omitzero"`
 	Op OpID      `json:"op,omitempty"`
+	// Window: a failback that the structure's own window allows, without a person.
+	Window bool `json:"window,omitempty"`
 }
 
 // CommitOp admits guests of an operation: for them it is irrevocable by time.

@@ -45,14 +45,14 @@ func (d *decider) nextFor(op Operation) Command {
 		switch {
 		case step.Status == StatusFailed:
 			return d.afterFailure(op, run, step, token)
-		case step.ID == StepRevive: // whatever becomes of the target
+		case step.ID == StepRevive || step.ID == StepRejoin: // whatever becomes of the target
 		case d.nextSwitched(op, run, step, token) != nil:
 			return d.nextSwitched(op, run, step, token)
-		case d.resting(run.Assignment.Target) || d.targetGone(run.Assignment.Target):
+		case d.resting(run.Assignment.Target) || d.targetGone(run.Assignment.Target, run.Assignment.Host):
 			if c := d.withoutTarget(op, run); c != nil {
 				return c
 			}
-		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target) && (op.Kind != KindSwitchover || op.together(run, StepStill)):
+		case step.ID == StepOwn && run.Admitted != 0 && d.sound(run.Assignment.Target) && d.standing(run.Assignment.Host) && (!op.Kind.planned() || op.together(run, StepStill)):
 			if run.lookedLong(d.now, stillCounts) {
 				return LookAgain{Token: token}
 			}
@@ -73,7 +73,7 @@ func (d *decider) nextFor(op Operation) Command {
 func (d *decider) withoutTarget(op Operation, run GuestRun) Command {
 	target := run.Assignment.Target
 	movable := !run.Owned() && run.State == RunActive
-	if op.Kind == KindSwitchover && movable {
+	if op.Kind.planned() && movable {
 		return d.back(op, run.Assignment.Guest, because(CodeLost, "domain", string(SiteDomain(target))))
 	}
 	code, waits := CodeLost, op.Kind.aside()
@@ -92,12 +92,11 @@ func (d *decider) withoutTarget(op Operation, run GuestRun) Command {
 
 // targetGone says whether a target is lost itself, or was unable to work for
 // as long as makes a loss: without its agent or its host no step goes on.
-func (d *decider) targetGone(site SiteID) bool {
+func (d *decider) targetGone(site SiteID, host HostID) bool {
 	v := d.verdicts[SiteDomain(site)]
 	if v.Cause == CauseLost && v.Hold.IsZero() && v.Level >= LevelPrepareA {
 		return true
 	}
-	host, _, _ := d.s.Network.Target(site)
 	for id, causes := range map[DomainID][]Cause{
 		SiteDomain(site): {CauseAgentOnly},
 		HostDomain(host): {CauseHostDown, CauseLocked},
@@ -124,8 +123,12 @@ func (d *decider) resting(site SiteID) bool {
 func (d *decider) sound(site SiteID) bool {
 	v := d.verdicts[SiteDomain(site)]
 	host, _, _ := d.s.Network.Target(site)
-	return v.Level < LevelSuspect && v.Cause != CauseLost && v.Cause != CauseMeshDown && v.Cause != CauseMaintenance &&
-		d.verdicts[HostDomain(host)].Cause != CauseHostDown
+	return v.Level < LevelSuspect && v.Cause != CauseLost && v.Cause != CauseMeshDown && v.Cause != CauseMaintenance && d.standing(host)
+}
+
+// standing says whether a host is not known to be down.
+func (d *decider) standing(host HostID) bool {
+	return d.verdicts[HostDomain(host)].Cause != CauseHostDown
 }
 
 // deadDependency finds a guest that this one waits for and that a person has
@@ -149,7 +152,7 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 			"host", string(op.Plan.Loss.Host), "note", step.Note)}
 	case step.Failure == FailTransient && step.Attempt < MaxAttempts:
 		return RetryStep{Token: t, Wait: backoff(step.Attempt)}
-	case movable && op.Kind == KindSwitchover:
+	case movable && op.Kind.planned():
 		return d.back(op, t.Guest, note)
 	case op.Kind == KindWarm && step.ID == StepRestore:
 		return CancelOp{Op: op.ID, Reason: because(CodeWarmFailed, "guest", string(t.Guest), "site", string(run.Assignment.Target), "note", step.Note)}

@@ -14,7 +14,7 @@ import (
 // delay, the mode and the pauses are read from what was declared.
 func Check(prev, next *State) error {
 	for _, check := range []func(prev, next *State) error{
-		checkEpochs, checkServing, checkRuns, checkPlanned, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm, checkReturns, checkLineages, checkAway, checkWakes,
+		checkEpochs, checkServing, checkRuns, checkPlanned, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm, checkReturns, checkLineages, checkAway, checkWakes, checkSeals,
 	} {
 		if err := check(prev, next); err != nil {
 			return err
@@ -75,7 +75,7 @@ func checkRuns(_, next *State) error {
 		op := next.Ops[id]
 		for _, g := range sortedKeys(op.Guests) {
 			run := op.Guests[g]
-			if (run.State == RunStuck || run.State == RunDone) && next.Guests[g].Op != id || op.Kind.aside() || op.Kind == KindSwitchover && run.State == RunCancelled {
+			if (run.State == RunStuck || run.State == RunDone) && next.Guests[g].Op != id || op.Kind.aside() || op.Kind.planned() && run.State == RunCancelled {
 				continue // a later operation took it over, or may; one beside them, and one that was taken back, holds no guest
 			}
 			if other, ok := in[g]; ok && run.State != RunDone {

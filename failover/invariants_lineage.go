@@ -8,11 +8,17 @@ func checkLineages(prev, next *State) error {
 		host      HostID
 		ns, group string
 	}
+	first := func(id LineageID) LineageID { // of a copy that went on
+		for next.Lineages[id].Resumes != "" && next.Lineages[id].Resumes != id {
+			id = next.Lineages[id].Resumes
+		}
+		return id
+	}
 	at := map[place]LineageID{}
 	for _, id := range sortedKeys(next.Lineages) {
 		l := next.Lineages[id]
 		where := place{l.Site, l.Host, l.Namespace, l.Group}
-		if other, taken := at[where]; taken {
+		if other, taken := at[where]; taken && first(other) != first(id) {
 			return violated("S8", "%s and %s are both %s of %s at %s", id, other, l.Group, l.Namespace, l.Site)
 		}
 		at[where] = id

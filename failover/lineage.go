@@ -37,6 +37,11 @@ type Lineage struct {
 	To   Stamp        `json:"to,omitzero"`   // the entry that made another copy the one that counts
 	// Backups that the agent of its site makes while it lives away.
 	Backups Backups `json:"backups,omitzero"`
+	// Moved: the copy that counts since then began with all that this one had.
+	Moved bool `json:"moved,omitempty"`
+	// Resumes is the lineage of the same copy that this one goes on with: a failback kept it.
+	Resumes LineageID `json:"resumes,omitempty"`
+	Sealed  *Seal     `json:"sealed,omitempty"` // replaced, never edited in place
 }
 
 // Kept says of which ids of a host's range backups are kept in the two namespaces of one
@@ -62,7 +67,7 @@ func LineageOf(g GuestID, p Placement) LineageID {
 
 // beginLineage begins the lineage of a copy that has just become the one that counts, and ends
 // the one before it. p is the placement before that.
-func (s *State) beginLineage(run GuestRun, p Placement, st Stamp) {
+func (s *State) beginLineage(op Operation, run GuestRun, p Placement, st Stamp) {
 	a := run.Assignment
 	kind, home := s.Network.Guests[a.Guest].Type, s.Network.Home(a.Guest)
 	group := func(id int) string { return fmt.Sprintf("%s/%d", kind, id) }
@@ -71,13 +76,15 @@ func (s *State) beginLineage(run GuestRun, p Placement, st Stamp) {
 	if !known { // it lived at home, as it was declared
 		was = Lineage{Guest: a.Guest, Home: home, Epoch: p.Epoch, Site: p.Owner, Host: p.Host, VMID: p.VMID, Group: group(p.VMID), Namespace: a.Point.Namespace}
 	}
-	was.To = st
+	was.To, was.Moved = st, op.Kind.planned() && a.Keep != KeepHome
 	s.Lineages[old] = was
 	now := Lineage{
 		Guest: a.Guest, Home: home, Epoch: run.Epoch, Site: a.Target, Host: a.Host, VMID: run.VMID, Group: group(run.VMID),
 		Of: s.madeFrom(a, old), Base: a.Point, From: st,
 	}
-	if e := s.Network.Sites[a.Target].Hosts[a.Host].Lineages[home]; e.Away != "" {
+	if op.Kind == KindFailback {
+		s.homeLineage(a.Keep, &now)
+	} else if e := s.Network.Sites[a.Target].Hosts[a.Host].Lineages[home]; e.Away != "" {
 		now.Namespace, now.Storage = AwayNamespace(home), e.Away
 	}
 	s.Lineages[LineageOf(a.Guest, Placement{Epoch: run.Epoch})] = now

@@ -1,7 +1,6 @@
 package failover_test
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -14,21 +13,14 @@ const lineageGuest = failover.GuestID("nextcloud-moulin")
 func lineagePlay(t *testing.T) *play {
 	t.Helper()
 	p := movePlay(t)
-	text, err := json.Marshal(p.s.Network)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spec network.Spec
-	if err := json.Unmarshal(text, &spec); err != nil {
-		t.Fatal(err)
-	}
-	g := spec.Guests[lineageGuest]
-	g.Type = network.VM
-	spec.Guests[lineageGuest] = g
-	h := spec.Sites["quai"].Hosts["raoull-quai"]
-	h.Lineages = map[network.SiteID]network.LineageStorages{"moulin": {Away: "pbs-away-moulin", Sealed: "pbs-sealed-moulin"}}
-	spec.Sites["quai"].Hosts["raoull-quai"] = h
-	p.must(failover.ApplyNetwork{Spec: &spec, IfVersion: p.s.NetworkVersion})
+	p.redeclare(func(spec *network.Spec) {
+		g := spec.Guests[lineageGuest]
+		g.Type = network.VM
+		spec.Guests[lineageGuest] = g
+		h := spec.Sites["quai"].Hosts["raoull-quai"]
+		h.Lineages = map[network.SiteID]network.LineageStorages{"moulin": {Away: "pbs-away-moulin", Sealed: "pbs-sealed-moulin"}}
+		spec.Sites["quai"].Hosts["raoull-quai"] = h
+	})
 	return p
 }
 

@@ -5,7 +5,7 @@ import "time"
 // OpKind is the kind of an operation.
 type OpKind string
 
-// Kinds of operation. Drill and failback are reserved in the log.
+// Kinds of operation. Drill is reserved in the log.
 const (
 	KindFailover   OpKind = "failover"
 	KindRescue     OpKind = "rescue"
@@ -59,12 +59,22 @@ const (
 	StepVerify   StepID = "verify"   // target: read it whole
 	StepStill    StepID = "still"    // home: nobody started it meanwhile
 	StepRevive   StepID = "revive"   // home: start it again, in place of all others, when it is given up
+
+	// Of a failback. The loser is the copy that does not go on.
+	StepLeave      StepID = "leave"       // home: remember how the copy that was left is, shut it down
+	StepSeal       StepID = "seal"        // loser: its last backup, of its own
+	StepSealVerify StepID = "seal-verify" // loser: read it whole, protect it
+	StepSealCopy   StepID = "seal-copy"   // second site: fetch it, read it whole, protect it
+	StepPark       StepID = "park"        // home: keep the copy that was left under its id: off, cables out, protected
+	StepUnpark     StepID = "unpark"      // home: undo that
+	StepSettle     StepID = "settle"      // home: it starts with its host again, as it used to
+	StepRejoin     StepID = "rejoin"      // home: start the copy that was left again, when the failback is given up
 )
 
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive
+	return s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
 }
 
 // StepStatus is where a step stands.
@@ -139,8 +149,10 @@ type GuestRun struct {
 	Steps      []Step     `json:"steps"`
 	Parked     []Step     `json:"parked,omitempty"` // steps of a cancelled run, for ResumeOp
 	Tried      []Tried    `json:"tried,omitempty"`
-	Source     Source     `json:"source,omitzero"` // switchover: the copy at home
-	Back       Reason     `json:"back,omitzero"`   // switchover: why it was taken back
+	Source     Source     `json:"source,omitzero"` // switchover, failback: the copy that serves
+	Left       Source     `json:"left,omitzero"`   // failback: the copy at home that was left; none: it is not there
+	Sealed     []SealCopy `json:"sealed,omitempty"`
+	Back       Reason     `json:"back,omitzero"` // switchover: why it was taken back
 	Stuck      Reason     `json:"stuck,omitzero"`
 	Served     Stamp      `json:"served,omitzero"`
 }
@@ -222,6 +234,8 @@ type Loss struct {
 	Target SiteID    `json:"target,omitempty"` // forced by a person
 	// Planned: a switchover of what lives; nothing is lost.
 	Planned bool `json:"planned,omitempty"`
+	// Keep makes it a failback: guests of the site, which live elsewhere, come home.
+	Keep Keep `json:"keep,omitempty"`
 	// HardStop are guests of a switchover that may be switched off if they do not shut down.
 	HardStop []GuestID `json:"hard_stop,omitempty"`
 	ByHand   bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
@@ -239,8 +253,10 @@ type Assignment struct {
 	Loss      time.Duration `json:"loss"`               // age of the restore point when planned
 	Estimate  time.Duration `json:"estimate,omitempty"` // until it is restored, by the measured rate; 0 = not measured
 	Memory    int64         `json:"memory,omitempty"`
-	Automatic bool          `json:"automatic"`      // mode auto: commits without a person
-	Warm      OpID          `json:"warm,omitempty"` // the warm copy that is used: the operation that restored it
+	Automatic bool          `json:"automatic"`       // mode auto: commits without a person
+	Warm      OpID          `json:"warm,omitempty"`  // the warm copy that is used: the operation that restored it
+	Keep      Keep          `json:"keep,omitempty"`  // failback: the copy that goes on
+	Vault     SiteID        `json:"vault,omitempty"` // failback: the second site of the branch that is sealed
 	Why       []Reason      `json:"why,omitempty"`
 }
 

@@ -27,6 +27,9 @@ func planAvoiding(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) Pla
 	if s.Network == nil {
 		return p
 	}
+	if loss.Keep != "" {
+		return planFailback(s, loss)
+	}
 	pl := newPlanner(s, loss, now, avoid)
 	for _, g := range pl.order(pl.concerned()) {
 		if r := pl.excluded(g); !r.IsZero() {

@@ -74,9 +74,16 @@ func (p Plan) hash(bound string) string {
 	if p.Loss.Planned {
 		fmt.Fprintf(h, "planned %q\n", p.Loss.HardStop)
 	}
+	if p.Loss.Keep != "" {
+		fmt.Fprintf(h, "keep %s\n", p.Loss.Keep)
+	}
 	lines := make([]string, 0, len(p.Assignments)+len(p.LeftOut))
 	for _, a := range p.Assignments {
-		lines = append(lines, fmt.Sprintf("%s>%s/%s", a.Guest, a.Target, a.Host))
+		line := fmt.Sprintf("%s>%s/%s", a.Guest, a.Target, a.Host)
+		if a.Vault != "" {
+			line += " sealed at " + string(a.Vault)
+		}
+		lines = append(lines, line)
 	}
 	for _, l := range p.LeftOut {
 		lines = append(lines, fmt.Sprintf("%s!%s", l.Guest, l.Reason.Code))

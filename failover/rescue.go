@@ -15,6 +15,9 @@ func (l Loss) mayReceive(site SiteID, host HostID) bool {
 
 // kind is that of the operation that answers to a loss.
 func (l Loss) kind() OpKind {
+	if l.Keep != "" {
+		return KindFailback
+	}
 	if l.Planned {
 		return KindSwitchover
 	}
@@ -81,7 +84,7 @@ func (s *State) RescuedAt(site SiteID, host HostID) (HostID, error) {
 func (c BeginOp) checkKind(s *State) error {
 	l := c.Plan.Loss
 	switch {
-	case l.Planned != (c.Kind == KindSwitchover), c.Kind == KindSwitchover && c.Domain != "":
+	case l.Planned != c.Kind.planned(), c.Kind.planned() && c.Domain != "", (l.Keep != "") != (c.Kind == KindFailback):
 		return reject(CodeInvalid, "what", "a "+string(c.Kind)+" with the plan of another kind")
 	case l.Local != (c.Kind == KindRescue):
 		return reject(CodeInvalid, "what", "a "+string(c.Kind)+" with the plan of another kind")

@@ -54,9 +54,9 @@ type turn struct {
 // gate says whether a step's own conditions hold, and takes its turn.
 func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left *turn) bool {
 	switch step.ID {
-	case StepProtect, StepVerify, StepBackup, StepPull:
+	case StepProtect, StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark, StepUnpark:
 		return true
-	case StepReady:
+	case StepReady, StepLeave:
 		return run.Admitted != 0
 	case StepShutdown:
 		if op.Kind == KindReturn {
@@ -65,8 +65,8 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		return run.Admitted != 0 && (step.Status == StatusRunning || s.behind(op, run, StepShutdown) == "")
 	case StepStill:
 		return s.behind(op, run, StepStill) == ""
-	case StepRevive:
-		return s.mayRevive(run)
+	case StepRevive, StepRejoin:
+		return s.mayReviveOrRejoin(run)
 	case StepRestore:
 		if step.Status == StatusRunning || run.Assignment.Warm != "" {
 			return true
@@ -88,7 +88,7 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		may := left.start
 		left.start = may && s.startEvery(run.Assignment.Target) == 0
 		return may
-	case StepCheck, StepRelease:
+	case StepCheck, StepRelease, StepSettle:
 		return run.Owned()
 	case StepCleanup:
 		return step.Status == StatusRunning || !now.Before(op.ReleaseAt)

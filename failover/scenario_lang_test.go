@@ -24,6 +24,8 @@ type play struct {
 	ready  map[failover.SiteID]failover.Readiness
 	deltas []string // of the declaration
 	offer  string   // that a person looked at
+
+	leftOff bool // the copies that were left are off
 }
 
 func newPlay(t *testing.T) *play {

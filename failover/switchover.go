@@ -38,12 +38,14 @@ type Source struct {
 	// its host or not. Nothing of it is changed before that is in the log.
 	Found  Stamp     `json:"found,omitzero"`
 	OnBoot bool      `json:"onboot,omitempty"`
+	Ran    bool      `json:"ran,omitempty"`  // failback: it was found running
 	Final  time.Time `json:"final,omitzero"` // of its last backup
 }
 
 // Found is what an agent tells of a guest before it shuts it down.
 type Found struct {
-	OnBoot bool `json:"onboot,omitempty"` // it starts with its host
+	OnBoot  bool `json:"onboot,omitempty"`  // it starts with its host
+	Running bool `json:"running,omitempty"` // failback: the copy that was left runs
 }
 
 // ScheduleLate is how long a switchover that was asked for a time waits for a home and a
@@ -52,8 +54,13 @@ const ScheduleLate = time.Hour
 
 // site is where a run's step is carried out.
 func (r GuestRun) site(step StepID) SiteID {
-	if step.atSource() {
+	switch {
+	case step.atSource():
 		return r.Source.Site
+	case step == StepSeal || step == StepSealVerify:
+		return r.loser().Site
+	case step == StepSealCopy:
+		return r.Assignment.Vault
 	}
 	return r.Assignment.Target
 }
@@ -61,7 +68,7 @@ func (r GuestRun) site(step StepID) SiteID {
 // concerns is the domain that an operation is shown with: a switchover answers to the
 // loss of none.
 func (o Operation) concerns() DomainID {
-	if o.Kind == KindSwitchover {
+	if o.Kind.planned() {
 		return SiteDomain(o.Plan.Loss.Site)
 	}
 	return o.Domain
@@ -76,7 +83,7 @@ func (s *State) sourceOf(g GuestID) Source {
 // a run holds its guest no more: a failover may take it over.
 func (r GuestRun) reviving() bool {
 	step, _, left := r.Current()
-	return left && step.ID == StepRevive
+	return left && (step.ID == StepRevive || step.ID == StepRejoin)
 }
 
 // holdsNone says whether an operation has work for a guest that does not decide about
@@ -122,8 +129,8 @@ func (c BeginOp) mayLeave(s *State, a Assignment) error {
 
 // schedule keeps a switchover in the log until its time. It holds no guest meanwhile.
 func (c BeginOp) schedule(s *State, st Stamp) error {
-	if c.Kind != KindSwitchover || !c.Forced {
-		return reject(CodeInvalid, "what", "only a switchover waits for a time")
+	if !c.Kind.planned() || !c.Forced {
+		return reject(CodeInvalid, "what", "only a planned move waits for a time")
 	}
 	for _, a := range c.Plan.Assignments {
 		if err := c.mayMove(s, a); err != nil {
@@ -181,6 +188,9 @@ func (s *State) takeBack(op Operation, guests []GuestID, why Reason, st Stamp) {
 		if run.Source.Found.Index != 0 {
 			run.Steps = pendingSteps(StepRevive)
 		}
+		if run.Left.Found.Index != 0 && run.Left.Ran {
+			run.Steps = append(run.Steps, pendingSteps(StepRejoin)...)
+		}
 		op.Guests[g] = run
 		s.setPhase(g, s.homePhase(g), "", st)
 	}
@@ -233,6 +243,8 @@ func (r *GuestRun) learn(c StepMoved, st Stamp) error {
 			return reject(CodeInvalid, "what", "a backup without its time")
 		}
 		r.Source.Final = c.Point.Time
+	case c.Token.Step == StepLeave || c.Token.Step == StepSeal || c.Token.Step == StepSealCopy:
+		return r.learnSeal(c, st)
 	case c.Token.Step == StepPull && c.To == StatusDone:
 		if !c.Point.Time.Equal(r.Source.Final) || c.Point.Volid == "" || c.Point.Unusable != "" {
 			return reject(CodeNoPoint, "guest", string(c.Token.Guest), "site", string(r.Assignment.Target))
@@ -275,11 +287,7 @@ func (s *State) dropRevives(g GuestID, st Stamp) {
 // at home waits, "" for none: one of its structure that is not ready, one that depends on
 // it and still runs, one of its structure that is not restored.
 func (s *State) behind(op Operation, run GuestRun, at StepID) GuestID {
-	done := func(r GuestRun, id StepID) bool { step, ok := r.Step(id); return ok && step.Status == StatusDone }
-	before := StepReady
-	if at == StepStill {
-		before = StepRestore
-	}
+	done := func(r GuestRun, id StepID) bool { step, ok := r.Step(id); return !ok || step.Status == StatusDone }
 	for _, g := range op.workOrder() {
 		other := op.Guests[g]
 		if other.State == RunCancelled || other.Owned() || g == run.Assignment.Guest {
@@ -287,11 +295,23 @@ func (s *State) behind(op Operation, run GuestRun, at StepID) GuestID {
 		}
 		same := other.Assignment.Structure == run.Assignment.Structure
 		depends := at == StepShutdown && slices.Contains(s.Network.Guests[g].After, run.Assignment.Guest)
-		if same && !done(other, before) || depends && !done(other, StepShutdown) {
+		if same && !done(other, other.before(at)) || depends && !done(other, StepShutdown) {
 			return g
 		}
 	}
 	return ""
+}
+
+// before is the step that all of a structure have done before one of it is shut down, or
+// given away.
+func (r GuestRun) before(at StepID) StepID {
+	switch {
+	case at != StepStill:
+		return StepReady
+	case r.has(StepRestore):
+		return StepRestore
+	}
+	return StepUnpark
 }
 
 // together says whether every guest of a run's structure that the operation moves has
@@ -364,7 +384,7 @@ func (d *decider) sourceGone(run GuestRun) bool {
 
 // nextSwitched is what a switchover's run needs beyond what every run does; nil: nothing.
 func (d *decider) nextSwitched(op Operation, run GuestRun, step Step, t Token) Command {
-	if op.Kind != KindSwitchover || run.State != RunActive || run.Owned() {
+	if !op.Kind.planned() || run.State != RunActive || run.Owned() {
 		return nil
 	}
 	switch gone := d.sourceGone(run); {
@@ -372,7 +392,7 @@ func (d *decider) nextSwitched(op Operation, run GuestRun, step Step, t Token) C
 		return nil
 	case step.ID.needsSource():
 		return d.back(op, t.Guest, because(CodeSourceDown, "guest", string(t.Guest), "site", string(run.Source.Site)))
-	case step.ID != StepStill || !op.together(run, StepRestore):
+	case step.ID != StepStill || !op.together(run, run.before(StepStill)):
 		return nil
 	case step.Status == StatusPending: // it was shut down, and nobody there could start it
 		return StepMoved{Token: t, Attempt: step.Attempt + 1, To: StatusRunning}
@@ -394,11 +414,17 @@ func (d *decider) back(op Operation, g GuestID, why Reason) Command {
 // shut down, and from the backup that was made then (never two copies, nothing lost);
 // and nothing starts at home again what is another's.
 func checkSwitchover(s *State, op Operation, run GuestRun) error {
-	if op.Kind != KindSwitchover {
+	if !op.Kind.planned() {
 		return nil
 	}
 	g := run.Assignment.Guest
-	if run.Owned() {
+	if run.Owned() && run.Assignment.Keep == KeepHome {
+		for _, id := range []StepID{StepShutdown, StepSealCopy, StepStill} {
+			if step, ok := run.Step(id); !ok || step.Status != StatusDone {
+				return violated("S1", "%s is owned by %s before %s was done", g, run.Assignment.Target, id)
+			}
+		}
+	} else if run.Owned() {
 		for _, id := range []StepID{StepShutdown, StepBackup, StepPull, StepRestore, StepStill} {
 			if step, ok := run.Step(id); !ok || step.Status != StatusDone {
 				return violated("S1", "%s is owned by %s before %s was done", g, run.Assignment.Target, id)

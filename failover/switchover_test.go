@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -50,11 +51,18 @@ func (p *play) done(g failover.GuestID, before failover.StepID) {
 		switch t.Step {
 		case failover.StepShutdown:
 			p.must(failover.StepMoved{Token: t, Attempt: step.Attempt + 1, To: failover.StatusRunning, Found: &failover.Found{OnBoot: true}})
+		case failover.StepLeave:
+			found := &failover.Found{OnBoot: true, Running: !p.leftOff}
+			p.must(failover.StepMoved{Token: t, Attempt: step.Attempt + 1, To: failover.StatusRunning, Found: found})
+		case failover.StepSeal:
+			m.Point = failover.RestorePoint{Volid: "sealed:" + string(g), Time: p.now, Size: gib}
+		case failover.StepSealCopy:
+			m.Point = op.Guests[g].Sealed[0].Point
 		case failover.StepBackup:
 			m.Point = failover.RestorePoint{Volid: "home:" + string(g), Time: p.now, Size: gib}
 		case failover.StepPull:
 			m.Point = op.Guests[g].Assignment.Point
-			m.Point.Time = op.Guests[g].Source.Final
+			m.Point.Time, m.Point.Volid = op.Guests[g].Source.Final, cmp.Or(m.Point.Volid, "away:"+string(g))
 		}
 		p.must(m)
 	}

@@ -77,6 +77,14 @@ func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.Failov
 	if req.Switchover != "" {
 		question = fmt.Sprintf("Shut %s down and move as above?", plural(len(plan.Assignments), "guest"))
 	}
+	switch {
+	case req.Undo:
+		question = fmt.Sprintf("Shut %s down and move it back?", req.Failback)
+	case req.Keep == failover.KeepAway:
+		question = fmt.Sprintf("Seal what was left at home and bring %s home?", plural(len(plan.Assignments), "guest"))
+	case req.Keep == failover.KeepHome:
+		question = fmt.Sprintf("Shut down and seal what serves elsewhere, and go on at home with %s?", plural(len(plan.Assignments), "guest"))
+	}
 	if plan.Confirm == "" {
 		return a.askYes(ctx, question)
 	}

@@ -37,11 +37,13 @@ func (a *app) genLineages(ctx context.Context, file string, args []string) error
 // lineage is one place for backups at a site: an entry of its PVE, a namespace of its PBS.
 type lineage struct{ entry, ns, key string }
 
-// lineagesOf are the places that a host has to have, those of away guests first.
-func lineagesOf(host network.Host, site network.SiteID) (out []lineage) {
+// lineagesOf are the places that a host has to have, those of away guests first: for every
+// home whose backups it can restore, its own site's too, since what is sealed at home or
+// comes back to it lies there.
+func lineagesOf(host network.Host) (out []lineage) {
 	for _, kind := range []string{"away", "sealed"} {
 		for _, home := range network.SortedKeys(host.Sources) {
-			if home == site || len(host.Sources[home]) == 0 {
+			if len(host.Sources[home]) == 0 {
 				continue
 			}
 			l, declared := lineage{key: host.Sources[home][0]}, host.Lineages[home]
@@ -72,7 +74,7 @@ func pullsTo(spec *network.Spec, site network.SiteID) (out []pull) {
 		if from == site || !ok || !stores {
 			continue
 		}
-		for _, l := range lineagesOf(host, from) {
+		for _, l := range lineagesOf(host) {
 			out = append(out, pull{l, from, store.PBS.Datastore})
 		}
 	}
@@ -82,7 +84,7 @@ func pullsTo(spec *network.Spec, site network.SiteID) (out []pull) {
 func lineagesAt(t *text, spec *network.Spec, site network.SiteID) {
 	_, host, ok := spec.Target(site)
 	_, store, stores := spec.Store(site)
-	places := lineagesOf(host, site)
+	places := lineagesOf(host)
 	if !ok || !stores || len(places) == 0 {
 		return
 	}
@@ -120,6 +122,32 @@ func lineagesAt(t *text, spec *network.Spec, site network.SiteID) {
 	}
 	t.line("# Then run deploy/proxmox/setup-pve.sh again, with these among BACKUPS; and in network.yaml, under this host:")
 	t.line("#   lineages: {%s}", lineagesText(places))
+	lineagesAtHome(t, spec, site, store)
+}
+
+// lineagesAtHome prints what a structure's PVE needs so that its guests can come home to it.
+// Its people type it: nothing is ever installed there.
+func lineagesAtHome(t *text, spec *network.Spec, site network.SiteID, store network.Host) {
+	for _, id := range spec.Sites[site].HostIDs() {
+		host := spec.Sites[site].Hosts[id]
+		if host.Owner != network.OwnerStructure || host.PVE == nil {
+			continue
+		}
+		t.line("# %s: on the structure's PVE, as root, by its people. The key is that of its own backups:", id)
+		declared := host.Lineages[site]
+		for _, l := range []lineage{
+			{entry: cmp.Or(declared.Away, "pbs-away-"+string(site)), ns: failover.AwayNamespace(site)},
+			{entry: cmp.Or(declared.Sealed, "pbs-sealed-"+string(site)), ns: failover.SealedNamespace(site)},
+		} {
+			t.line("pvesm add pbs %s --server %s --datastore %s --namespace %s --username 'wwwd@pbs!agent' --password SECRET --fingerprint FINGERPRINT --content backup --encryption-key /etc/pve/priv/storage/pbs-own.enc",
+				l.entry, hostOf(store.PBS.URL), store.PBS.Datastore, l.ns)
+		}
+		t.line("# and in network.yaml, under this host, with a range of ids that no guest there has (hands: in wwwd.yaml has the token,")
+		t.line("# see deploy/proxmox/README.md):")
+		t.line("#   restore: {storage: local-zfs, bridge: vmbr0, ids: 95000-95999}")
+		t.line("#   lineages: {%s: {away: %s, sealed: %s}}", site,
+			cmp.Or(declared.Away, "pbs-away-"+string(site)), cmp.Or(declared.Sealed, "pbs-sealed-"+string(site)))
+	}
 }
 
 func placesOf(pulls []pull) (out []lineage) {

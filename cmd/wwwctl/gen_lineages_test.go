@@ -42,8 +42,8 @@ func TestGenLineages(t *testing.T) {
 			t.Errorf("line %q", line)
 		}
 	}
-	if entries != 4 || jobs != 8 {
-		t.Errorf("%d entries and %d jobs, want 4 (two homes, away and sealed) and 8 (from two sites, of two homes each)", entries, jobs)
+	if entries != 6 || jobs != 8 {
+		t.Errorf("%d entries and %d jobs, want 6 (two homes and that of its structure, away and sealed) and 8 (from two sites, of two homes each)", entries, jobs)
 	}
 	if want := "lineages: {fabrique: {away: pbs-away-fabrique, sealed: pbs-sealed-fabrique}, moulin: {away: pbs-away-moulin, sealed: pbs-sealed-moulin}}"; !strings.Contains(got.out, want) {
 		t.Errorf("%s\nlacks %s", got.out, want)

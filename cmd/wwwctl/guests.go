@@ -102,6 +102,12 @@ func lineText(l failover.Lineage, s style) string {
 	if l.To.Index != 0 {
 		text += ", superseded " + s.date(l.To.At)
 	}
+	if l.Sealed != nil {
+		text += ", sealed at " + strings.Join(names(l.Sealed.Sites()), " and ") + " " + s.date(l.Sealed.At.At)
+		if at := l.Sealed.Acked; at.Index != 0 {
+			text += ", acknowledged " + s.date(at.At)
+		}
+	}
 	return text
 }
 

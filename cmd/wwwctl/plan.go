@@ -106,8 +106,14 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		p.line("  nothing to move")
 	} else {
 		t := a.planTable(plan)
+		if len(plan.Branches) > 0 {
+			t = a.branchTable(plan)
+		}
 		t.indent = "  "
 		p.raw(t.lines(s, a.g.noHeaders)...)
+	}
+	if len(plan.Branches) > 0 {
+		a.branchLines(p, plan)
 	}
 	for _, as := range plan.Assignments {
 		for _, r := range as.Why {
@@ -208,6 +214,12 @@ func (a *app) seenText(plan api.Plan) string {
 
 // supposition is what a plan answers to.
 func supposition(req api.FailoverRequest) string {
+	if req.Undo {
+		return "To take the failback of " + subject(req) + " back, losing nothing"
+	}
+	if req.Failback != "" {
+		return fmt.Sprintf("To bring %s home, keeping the copy %s", subject(req), map[failover.Keep]string{failover.KeepAway: "that serves", failover.KeepHome: "at home"}[req.Keep])
+	}
 	if req.Switchover != "" {
 		return "To move " + subject(req) + " by plan, losing nothing"
 	}
@@ -220,6 +232,8 @@ func supposition(req api.FailoverRequest) string {
 // subject names what a request speaks of, in a sentence.
 func subject(req api.FailoverRequest) string {
 	switch {
+	case req.Failback != "":
+		return req.Failback
 	case req.Switchover != "":
 		return req.Switchover
 	case req.Host != "":
@@ -232,6 +246,9 @@ func subject(req api.FailoverRequest) string {
 
 // spell writes a request as a command line.
 func spell(req api.FailoverRequest) string {
+	if req.Failback != "" {
+		return spellFailback(req)
+	}
 	if req.Switchover != "" {
 		return spellSwitchover(req)
 	}

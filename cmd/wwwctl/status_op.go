@@ -74,6 +74,8 @@ var stepWords = map[failover.StepID]string{
 	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
 	failover.StepCleanup: "clean up", failover.StepReady: "try the way", failover.StepShutdown: "shut down", failover.StepBackup: "back up",
 	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",
+	failover.StepLeave: "stop at home", failover.StepSeal: "seal", failover.StepSealVerify: "verify seal", failover.StepSealCopy: "copy seal",
+	failover.StepPark: "park", failover.StepUnpark: "unpark", failover.StepSettle: "settle", failover.StepRejoin: "start home",
 }
 
 func stepWord(g failover.OpGuestView) (string, tone) {
@@ -82,7 +84,7 @@ func stepWord(g failover.OpGuestView) (string, tone) {
 		return "STUCK", bad
 	case !g.Served.IsZero():
 		return "serving", good
-	case g.State == failover.RunCancelled && g.Step != failover.StepCleanup && g.Step != failover.StepRevive:
+	case g.State == failover.RunCancelled && g.Step != failover.StepCleanup && g.Step != failover.StepRevive && g.Step != failover.StepRejoin:
 		return "cancelled", dim
 	}
 	return cmp.Or(stepWords[g.Step], string(g.Step), "-"), plain

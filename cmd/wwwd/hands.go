@@ -165,11 +165,6 @@ func (h *siteHands) openPVE(at endpoints) (*proxmox.PVE, error) {
 	if err != nil {
 		return nil, err
 	}
-	if h.d.conf.Listen.Mesh.Addr().IsLoopback() {
-		// A lab on one machine: its guests have loopback addresses, too, but not
-		// the one that every service of the machine listens on.
-		conf.Reachable = func(a netip.Addr) bool { return a.IsLoopback() && a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
-	}
 	return proxmox.NewPVE(conf)
 }
 
@@ -248,7 +243,13 @@ func (h *siteHands) pveConfig(c config.PVE, url, node string) (proxmox.Config, e
 	if err != nil {
 		return proxmox.Config{}, err
 	}
-	return proxmox.Config{URL: url, Node: node, TokenID: id, Secret: secret, Transport: t}, nil
+	conf := proxmox.Config{URL: url, Node: node, TokenID: id, Secret: secret, Transport: t}
+	if h.d.conf.Listen.Mesh.Addr().IsLoopback() {
+		// A lab on one machine: its guests have loopback addresses, too, but not
+		// the one that every service of the machine listens on.
+		conf.Reachable = func(a netip.Addr) bool { return a.IsLoopback() && a != netip.AddrFrom4([4]byte{127, 0, 0, 1}) }
+	}
+	return conf, nil
 }
 
 func (h *siteHands) openPBS(at endpoints) (*proxmox.PBS, error) {

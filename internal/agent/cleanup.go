@@ -32,7 +32,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 		return j.cleanTasks(ctx)
 	case cleanCancel:
 		j.call("cancel task")
-		if err := j.w.e.PVE.CancelTask(ctx, m.upid); err != nil {
+		if err := j.pve().CancelTask(ctx, m.upid); err != nil {
 			return j.trouble(err)
 		}
 		m.phase = cleanLook
@@ -59,7 +59,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 		return j.refused(err, cleanConfirm)
 	case cleanPoll:
 		j.call("poll removal")
-		t, err := j.w.e.PVE.Task(ctx, m.upid)
+		t, err := j.pve().Task(ctx, m.upid)
 		switch {
 		case err != nil || t.Running:
 			return j.soon(), nil
@@ -77,7 +77,7 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 func (j *job) cleanLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at copy")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		m.phase = cleanUnpin

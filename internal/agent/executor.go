@@ -129,9 +129,12 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
-	posts     int     // of a restore, in this attempt, that may have arrived
-	restarted bool    // the copy, under its check
-	leaving   leaving // of a switchover
+	posts     int                 // of a restore, in this attempt, that may have arrived
+	restarted bool                // the copy, under its check
+	leaving   leaving             // of a switchover
+	sealing   string              // of a failback: where the sealing of the branch stands
+	config    proxmox.GuestConfig // of a copy at home, as it was read
+	unparked  bool
 
 	silent   time.Time // since when the machines cannot be reached; zero = they can
 	silentIn string    // phase in which that began
@@ -294,6 +297,11 @@ var deadlines = map[failover.StepID]time.Duration{
 	failover.StepShutdown: 10 * time.Minute,
 	failover.StepStill:    2 * time.Minute,
 	failover.StepRevive:   10 * time.Minute,
+	failover.StepLeave:    10 * time.Minute,
+	failover.StepPark:     5 * time.Minute,
+	failover.StepUnpark:   5 * time.Minute,
+	failover.StepSettle:   5 * time.Minute,
+	failover.StepRejoin:   10 * time.Minute,
 }
 
 const restoreStall = 20 * time.Minute
@@ -335,14 +343,24 @@ func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 	switch j.step.ID {
 	case failover.StepReady:
 		return j.ready(ctx)
-	case failover.StepShutdown:
+	case failover.StepShutdown, failover.StepLeave:
 		return j.shutdown(ctx)
-	case failover.StepBackup:
+	case failover.StepBackup, failover.StepSeal:
 		return j.backup(ctx)
 	case failover.StepPull:
 		return j.pull(ctx)
 	case failover.StepVerify:
-		return j.verify(ctx)
+		return j.verifyLast(ctx)
+	case failover.StepSealVerify, failover.StepSealCopy:
+		return j.seal(ctx)
+	case failover.StepPark:
+		return j.park(ctx)
+	case failover.StepUnpark:
+		return j.unpark(ctx)
+	case failover.StepSettle:
+		return j.settle(ctx)
+	case failover.StepRejoin:
+		return j.rejoin(ctx)
 	case failover.StepStill:
 		return j.still(ctx)
 	case failover.StepRevive:

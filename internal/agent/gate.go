@@ -42,7 +42,7 @@ func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
 		return proxmox.UPID{}, err
 	}
 	j.call(what)
-	return j.w.e.PVE.Destroy(ctx, j.kind(), j.run.VMID)
+	return j.pve().Destroy(ctx, j.kind(), j.run.VMID)
 }
 
 // refused is what follows an error of destroy: proving it anew, or a person.
@@ -69,7 +69,7 @@ func (j *job) refused(err error, prove string) (time.Time, *outcome) {
 // doctor asks for the privilege). All times are the node's.
 func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcome) {
 	j.call("look for starts")
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
+	tasks, err := j.pve().Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
 	if err != nil {
 		return j.trouble(err)
 	}

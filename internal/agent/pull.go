@@ -21,9 +21,24 @@ const (
 // ready pulls what there is of a guest's backups while it still runs: it proves the way
 // on which the last one will come, and leaves little for that.
 func (j *job) ready(ctx context.Context) (time.Time, *outcome) {
-	if j.w.e.PBS == nil {
+	switch m := &j.w.mem; {
+	case j.w.e.PBS == nil:
 		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	case j.run.Source.Site == j.run.Assignment.Target: // one PBS for both
+		return j.now, &outcome{}
+	case m.phase == pullSeen && m.failing == nil && j.morePulls():
+		m.phase = pullJobs
+		return j.now, nil
 	}
+	return j.pullOn(ctx)
+}
+
+// morePulls says whether other jobs may have to be run, too: into the namespaces of later
+// lineages each site of the network has one from every other.
+func (j *job) morePulls() bool { return j.op.Kind == failover.KindFailback }
+
+// pullOn goes on with a pull.
+func (j *job) pullOn(ctx context.Context) (time.Time, *outcome) {
 	switch m := &j.w.mem; m.phase {
 	case pullLook, pullJobs:
 		return j.pullJobs(ctx)
@@ -47,34 +62,63 @@ func (j *job) pull(ctx context.Context) (time.Time, *outcome) {
 	case m.phase == pullLook || m.phase == pullSeen:
 		return j.pullLook(ctx)
 	default:
-		return j.ready(ctx)
+		return j.pullOn(ctx)
 	}
+}
+
+// wanted is a backup that is to be here.
+type wanted struct {
+	pve         *proxmox.PVE // that reads it
+	storage, ns string
+	id          int
+	at          time.Time
+}
+
+// wanted is the backup that the step fetches.
+func (j *job) wanted() wanted {
+	if j.step.ID == failover.StepSealCopy {
+		home := j.s.Network.Home(j.run.Assignment.Guest)
+		_, host, _ := j.s.Network.Target(j.w.e.Site)
+		return wanted{
+			pve: j.w.e.PVE, storage: host.Lineages[home].Sealed, ns: failover.SealedNamespace(home),
+			id: j.loser().VMID, at: j.run.Sealed[0].Point.Time,
+		}
+	}
+	a := j.run.Assignment
+	return wanted{pve: j.pve(), storage: a.Point.Storage, ns: a.Point.Namespace, id: j.run.Source.VMID, at: j.run.Source.Final}
 }
 
 func (j *job) pullLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look for last backup")
-	a := j.run.Assignment
-	rows, err := j.w.e.PVE.Backups(ctx, a.Point.Storage, j.run.Source.VMID)
+	want := j.wanted()
+	rows, err := want.pve.Backups(ctx, want.storage, want.id)
 	if err != nil {
 		return j.trouble(err)
 	}
 	for _, b := range rows {
-		if b.Time.Equal(j.run.Source.Final) && b.Kind == j.kind() && b.Size > 0 {
-			p := a.Point
+		if b.Time.Equal(want.at) && b.Kind == j.kind() && b.Size > 0 {
+			p := j.run.Assignment.Point
+			p.Storage, p.Namespace = want.storage, want.ns
 			p.Volid, p.Time, p.Size, p.Verified, p.Protected = b.Volid, b.Time, b.Size, false, b.Protected
 			m.leaving.point = p
 			return j.now, &outcome{}
 		}
 	}
-	if m.phase == pullSeen {
-		if m.failing == nil {
-			m.failing = &outcome{failure: failover.FailTransient, note: "the pull ended well and has not brought the backup of " + j.run.Source.Final.UTC().Format(time.RFC3339)}
-		}
-		return j.now, m.failing
+	if m.phase == pullSeen && !j.morePulls() {
+		return j.now, j.notBrought()
 	}
 	m.phase = pullJobs
 	return j.now, nil
+}
+
+// notBrought is how a pull ends that has not brought what it was to.
+func (j *job) notBrought() *outcome {
+	m := &j.w.mem
+	if m.failing == nil {
+		m.failing = &outcome{failure: failover.FailTransient, note: "the pull ended well and has not brought the backup of " + j.wanted().at.UTC().Format(time.RFC3339)}
+	}
+	return m.failing
 }
 
 // pullJobs finds the job that pulls into the namespace of this guest's backups, or what
@@ -86,8 +130,9 @@ func (j *job) pullJobs(ctx context.Context) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
+	ns := j.wanted().ns
 	for _, job := range jobs {
-		if job.Direction != "pull" || job.NS != j.run.Assignment.Point.Namespace {
+		if job.Direction != "pull" || job.NS != ns || l.pulled[job.ID] && !(l.asked && job.ID == l.job) {
 			continue
 		}
 		if l.asked && job.ID == l.job {
@@ -105,11 +150,23 @@ func (j *job) pullJobs(ctx context.Context) (time.Time, *outcome) {
 		l.job, l.before, m.phase = job.ID, job.LastUPID, pullRun
 		return j.now, nil
 	}
-	return j.now, &outcome{failure: failover.FailTarget, note: fmt.Sprintf("no pull job into namespace %q is seen here", j.run.Assignment.Point.Namespace)}
+	switch {
+	case len(l.pulled) > 0 && j.step.ID == failover.StepReady:
+		return j.now, &outcome{}
+	case len(l.pulled) > 0:
+		return j.now, j.notBrought()
+	}
+	return j.now, &outcome{failure: failover.FailTarget, note: fmt.Sprintf("no pull job into namespace %q is seen here", ns)}
 }
 
 func (j *job) pullRun(ctx context.Context) (time.Time, *outcome) {
 	m, l := &j.w.mem, &j.w.mem.leaving
+	if l.pulled == nil {
+		l.pulled = map[string]bool{}
+	}
+	if j.morePulls() {
+		l.pulled[l.job] = true
+	}
 	j.call("run pull job")
 	task, err := j.w.e.PBS.RunSync(ctx, l.job)
 	switch {
@@ -152,13 +209,18 @@ func (j *job) pullPoll(ctx context.Context) (time.Time, *outcome) {
 	return j.now, nil
 }
 
-// verify has this site's PBS read the last backup whole, before anything is given to it.
-func (j *job) verify(ctx context.Context) (time.Time, *outcome) {
-	m := &j.w.mem
+// verifyLast has this site's PBS read the last backup whole, before anything is given to it.
+func (j *job) verifyLast(ctx context.Context) (time.Time, *outcome) {
 	snap, err := j.snapshot()
 	if err != nil || j.w.e.PBS == nil {
 		return j.now, &outcome{failure: failover.FailFatal, note: "there is nothing to verify"}
 	}
+	return j.verify(ctx, snap)
+}
+
+// verify has this site's PBS read a snapshot whole.
+func (j *job) verify(ctx context.Context, snap proxmox.Snapshot) (time.Time, *outcome) {
+	m := &j.w.mem
 	if m.phase != pullPoll {
 		j.call("verify last backup")
 		task, err := j.w.e.PBS.Verify(ctx, snap)

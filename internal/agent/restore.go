@@ -90,8 +90,27 @@ func (j *job) ours(c proxmox.GuestConfig) bool {
 }
 
 func (j *job) host() network.Host {
+	if j.op.Kind == failover.KindFailback { // home may be a structure's
+		return j.s.Network.Sites[j.run.Assignment.Target].Hosts[j.run.Assignment.Host]
+	}
 	_, h, _ := j.s.Network.Target(j.run.Assignment.Target)
 	return h
+}
+
+// receives says whether an id is one that the host gives to guests that it receives.
+func (j *job) receives(id int) bool {
+	r := j.host().Restore
+	return r != nil && r.IDs.Contains(id)
+}
+
+// pve is the host that the guest goes to: Raoull's, or at home the structure's.
+func (j *job) pve() *proxmox.PVE {
+	if own, _, here := j.s.Network.Target(j.w.e.Site); !here || own != j.run.Assignment.Host {
+		if h, ok := j.w.e.Hands[j.run.Assignment.Host]; ok && h.PVE != nil {
+			return h.PVE
+		}
+	}
+	return j.w.e.PVE
 }
 
 func (j *job) taskType() string {
@@ -105,11 +124,11 @@ func (j *job) taskType() string {
 // own token began for the run's id. why is told as the call's name.
 func (j *job) ownTask(ctx context.Context, why, typ string) (proxmox.TaskStatus, bool, error) {
 	j.call(why)
-	tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: typ})
+	tasks, err := j.pve().Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID, Type: typ})
 	if err != nil {
 		return proxmox.TaskStatus{}, false, err
 	}
-	found, ok := proxmox.FindTask(tasks, typ, j.run.VMID, j.w.e.PVE.TokenID(), time.Time{})
+	found, ok := proxmox.FindTask(tasks, typ, j.run.VMID, j.pve().TokenID(), time.Time{})
 	return found, ok, nil
 }
 
@@ -152,7 +171,7 @@ func (j *job) restore(ctx context.Context) (time.Time, *outcome) {
 func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at guest")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	m.stub = err == nil && (c.Bare() || c.Lock() == "create")
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
@@ -209,7 +228,7 @@ func (j *job) restoreTasks(ctx context.Context) (time.Time, *outcome) {
 func (j *job) restoreRemains(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at remains")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		m.phase = restoreArchive
@@ -231,7 +250,7 @@ func (j *job) restoreRemains(ctx context.Context) (time.Time, *outcome) {
 // to expect. It is also the proof that the key here opens it.
 func (j *job) restoreArchive(ctx context.Context) (time.Time, *outcome) {
 	j.call("read archive")
-	a, err := j.w.e.PVE.ExtractConfig(ctx, j.run.Assignment.Point.Volid)
+	a, err := j.pve().ExtractConfig(ctx, j.run.Assignment.Point.Volid)
 	if err != nil {
 		return j.trouble(err)
 	}
@@ -258,7 +277,7 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	marker := j.marker()
 	j.call("post restore")
 	j.w.fresh = false
-	upid, err := j.w.e.PVE.Restore(ctx, proxmox.RestoreRequest{
+	upid, err := j.pve().Restore(ctx, proxmox.RestoreRequest{
 		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
 		Pool: host.Restore.Pool, Description: marker.Describe(m.archive.Description), Tags: marker.Tags(), Nets: nets,
 	})
@@ -300,7 +319,7 @@ func (j *job) tell(ctx context.Context, m failover.StepMoved) (time.Time, *outco
 func (j *job) restorePoll(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("poll task")
-	t, err := j.w.e.PVE.Task(ctx, m.upid)
+	t, err := j.pve().Task(ctx, m.upid)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound || proxmox.KindOf(err) == proxmox.BadRequest:
 		// The task is not known here: look at the world instead.
@@ -328,7 +347,7 @@ func (j *job) restorePoll(ctx context.Context) (time.Time, *outcome) {
 func (j *job) restoreLog(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("read task log")
-	lines, err := j.w.e.PVE.TaskLog(ctx, m.upid, 0, 0)
+	lines, err := j.pve().TaskLog(ctx, m.upid, 0, 0)
 	if err != nil && m.failing == nil {
 		m.phase = restorePoll
 		return j.soon(), nil
@@ -364,7 +383,7 @@ func (j *job) restoreLog(ctx context.Context) (time.Time, *outcome) {
 // other VLAN than the structure's (S11).
 func (j *job) restoreVerify(ctx context.Context) (time.Time, *outcome) {
 	j.call("read restored guest")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		j.w.mem.phase = restoreArchive

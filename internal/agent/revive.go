@@ -50,7 +50,7 @@ func (j *job) revive(ctx context.Context) (time.Time, *outcome) {
 			return j.now, nil
 		}
 		m.phase = backPost
-		if m.leaving.onboot || !j.run.Source.OnBoot {
+		if m.leaving.onboot || !j.from().OnBoot {
 			return j.now, nil
 		}
 		return j.setBoot(ctx, h, "1", backLook)
@@ -82,7 +82,7 @@ func (j *job) backTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 	if t, ok := newestOf(tasks, "shutdown", "stop"); ok && t.Running {
 		return j.now.Add(2 * time.Second), nil
 	}
-	if t, ok := proxmox.FindTask(tasks, "vzdump", j.run.Source.VMID, h.PVE.TokenID(), time.Time{}); ok && t.Running {
+	if t, ok := proxmox.FindTask(tasks, "vzdump", j.from().VMID, h.PVE.TokenID(), time.Time{}); ok && t.Running {
 		m.upid, m.phase = t.UPID, backCancel
 		return j.now, nil
 	}
@@ -99,7 +99,7 @@ func (j *job) backTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 func (j *job) backStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	st, err := j.homeStatus(ctx, h, "look at guest at home")
-	kept := m.leaving.onboot || !j.run.Source.OnBoot
+	kept := m.leaving.onboot || !j.from().OnBoot
 	switch {
 	case err != nil:
 		return j.trouble(err)
@@ -119,7 +119,7 @@ func (j *job) backPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	j.call("post start at home")
-	upid, err := h.PVE.Start(ctx, j.kind(), j.run.Source.VMID)
+	upid, err := h.PVE.Start(ctx, j.kind(), j.from().VMID)
 	m.phase, m.since = backWatch, j.at
 	switch proxmox.KindOf(err) {
 	case "":

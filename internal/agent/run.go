@@ -50,7 +50,7 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 		}
 		j.call("post start")
 		j.w.fresh = false
-		upid, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
+		upid, err := j.pve().Start(ctx, j.kind(), j.run.VMID)
 		switch proxmox.KindOf(err) {
 		case "":
 			m.upid, m.phase = upid, startPoll
@@ -62,7 +62,7 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 		return j.trouble(err)
 	case startPoll:
 		j.call("poll start")
-		t, err := j.w.e.PVE.Task(ctx, m.upid)
+		t, err := j.pve().Task(ctx, m.upid)
 		switch {
 		case err != nil || t.Running:
 			return j.soon(), nil
@@ -82,12 +82,15 @@ func (j *job) start(ctx context.Context) (time.Time, *outcome) {
 // foreign VLAN (S11), whatever happened since the restore.
 func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	j.call("read guest before start")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is gone", j.run.VMID)}
 	case err != nil:
 		return j.trouble(err)
+	case j.run.Assignment.Keep == failover.KeepHome: // it is its people's, with the network that they gave it
+		j.w.mem.phase = startBeside
+		return j.now, nil
 	case !j.ours(c):
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d does not carry our marker", j.run.VMID)}
 	}
@@ -109,13 +112,13 @@ func (j *job) startBeside(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	if m.beside == nil {
 		j.call("list guests before start")
-		guests, err := j.w.e.PVE.Guests(ctx, j.kind())
+		guests, err := j.pve().Guests(ctx, j.kind())
 		if err != nil {
 			return j.trouble(err)
 		}
 		m.beside = []int{}
 		for _, g := range guests {
-			if g.ID != j.run.VMID && g.Status == "running" && j.host().Restore.IDs.Contains(g.ID) {
+			if g.ID != j.run.VMID && g.Status == "running" && j.receives(g.ID) {
 				m.beside = append(m.beside, g.ID)
 			}
 		}
@@ -123,14 +126,14 @@ func (j *job) startBeside(ctx context.Context) (time.Time, *outcome) {
 	}
 	if len(m.beside) == 0 {
 		m.phase = startConfirm
-		if !j.w.fresh || j.step.Attempt > 1 {
+		if !j.w.fresh || j.step.Attempt > 1 || j.run.Assignment.Keep == failover.KeepHome { // the copy at home may run
 			m.phase = startTasks
 		}
 		return j.now, nil
 	}
 	id := m.beside[0]
 	j.call("read guest beside")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), id)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), id)
 	switch mark, ok := c.Marker(); {
 	case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
 		return j.trouble(err)
@@ -175,7 +178,7 @@ func (j *job) startTasks(ctx context.Context) (time.Time, *outcome) {
 // startSeen asks whether such an attempt has started the copy already.
 func (j *job) startSeen(ctx context.Context) (time.Time, *outcome) {
 	j.call("look at status before start")
-	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
 	switch {
 	case err != nil:
 		return j.trouble(err)
@@ -211,7 +214,7 @@ func (j *job) worded(ask string) bool {
 func (j *job) startWatch(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at status")
-	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
 	switch {
 	case err != nil:
 		return j.trouble(err)
@@ -237,7 +240,7 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 	switch {
 	case m.phase == "":
 		j.call("look at status")
-		st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+		st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
 		if err != nil {
 			return j.again(err, late)
 		}
@@ -261,7 +264,7 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		return j.checkUndeclared(ctx, late)
 	case m.address == "" && needsAddress(guest.Check.URL+guest.Check.TCP):
 		j.call("ask address")
-		addrs, err := j.w.e.PVE.Interfaces(ctx, j.kind(), j.run.VMID)
+		addrs, err := j.pve().Interfaces(ctx, j.kind(), j.run.VMID)
 		if err != nil {
 			return j.again(err, late)
 		}
@@ -294,7 +297,7 @@ func (j *job) checkStart(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	j.call("post start again")
-	_, err := j.w.e.PVE.Start(ctx, j.kind(), j.run.VMID)
+	_, err := j.pve().Start(ctx, j.kind(), j.run.VMID)
 	m.restarted, m.phase = proxmox.KindOf(err) != proxmox.Unreachable, ""
 	switch proxmox.KindOf(err) {
 	case "", proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
@@ -310,7 +313,7 @@ func (j *job) checkUndeclared(ctx context.Context, late bool) (time.Time, *outco
 		return j.now, &outcome{note: "runs; no check is declared"}
 	}
 	j.call("ping agent")
-	err := j.w.e.PVE.AgentPing(ctx, j.run.VMID)
+	err := j.pve().AgentPing(ctx, j.run.VMID)
 	switch {
 	case err == nil:
 		return j.now, &outcome{}

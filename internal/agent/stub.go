@@ -95,7 +95,7 @@ func (j *job) free(ctx context.Context) (time.Time, *outcome) {
 func (j *job) freeStatus(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at status of locked stub")
-	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		m.phase = m.freed
@@ -116,7 +116,7 @@ func (j *job) freeStatus(ctx context.Context) (time.Time, *outcome) {
 func (j *job) freeSeen(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at lock")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound, err == nil && c.Lock() == "":
 		m.phase = m.freed
@@ -162,7 +162,7 @@ func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
 	switch m.phase {
 	case restoreStub:
 		j.call("look at stub")
-		c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+		c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 		switch {
 		case err != nil || !c.Bare() && !j.ours(c):
 			return j.now, m.failing
@@ -187,7 +187,7 @@ func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
 		return j.soon(), nil
 	}
 	j.call("poll removal")
-	t, err := j.w.e.PVE.Task(ctx, m.upid)
+	t, err := j.pve().Task(ctx, m.upid)
 	if err == nil && t.Running {
 		return j.soon(), nil
 	}

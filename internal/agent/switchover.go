@@ -23,12 +23,15 @@ type leaving struct {
 	digest string // of its configuration
 	onboot bool
 	stop   bool // it may be, and is to be, switched off
+	runs   bool // it was found running
 	again  bool // seen running once
 	dump   proxmox.UPID
 	point  failover.RestorePoint // the backup that was found
+	adopts bool                  // the task of the backup was found, not begun
 
-	job    string // that pulls
-	before string // its last run, before ours
+	job    string          // that pulls
+	pulled map[string]bool // jobs that were run
+	before string          // its last run, before ours
 	asked  bool
 	task   string // of this site's PBS
 }
@@ -50,15 +53,22 @@ const (
 	downWatch   = "watch"
 )
 
+// from is the copy that the step takes care of where it is left.
+func (j *job) from() failover.Source { return j.run.Leaves(j.step.ID) }
+
 // hand is the host that the guest leaves.
 func (j *job) hand() (Hand, *outcome) {
-	h, ok := j.w.e.Hands[j.run.Source.Host]
+	host := j.from().Host
+	h, ok := j.w.e.Hands[host]
 	returns := j.op.Kind == failover.KindReturn || j.op.Kind == failover.KindWake
-	if own, _, here := j.s.Network.Target(j.w.e.Site); returns && here && own == j.run.Source.Host {
+	if own, _, here := j.s.Network.Target(j.w.e.Site); (returns || j.op.Kind == failover.KindFailback) && here && own == host {
 		h, ok = Hand{PVE: j.w.e.PVE}, true // Raoull's own
 	}
+	if j.op.Kind == failover.KindFailback {
+		h.Backup = j.lineageEntry()
+	}
 	if !ok || h.PVE == nil || h.Backup == "" && !returns {
-		return h, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s: wwwd.yaml names no token and backup storage for it (hands:)", j.run.Source.Host)}
+		return h, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s: wwwd.yaml names no token and backup storage for it (hands:)", host)}
 	}
 	return h, nil
 }
@@ -83,9 +93,9 @@ func (j *job) shutdown(ctx context.Context) (time.Time, *outcome) {
 		return j.downStatus(ctx, h)
 	case downTell:
 		m.phase = downTold
-		return j.tell(ctx, failover.StepMoved{Found: &failover.Found{OnBoot: m.leaving.onboot}})
+		return j.tell(ctx, failover.StepMoved{Found: &failover.Found{OnBoot: m.leaving.onboot, Running: m.leaving.runs}})
 	case downTold:
-		if m.phase = downTell; j.run.Source.Found.Index != 0 {
+		if m.phase = downTell; j.from().Found.Index != 0 {
 			m.phase = downConfirm
 		}
 		return j.now.Add(behindPause), nil
@@ -114,14 +124,14 @@ func (j *job) shutdown(ctx context.Context) (time.Time, *outcome) {
 func (j *job) homeConfig(ctx context.Context, h Hand, next string) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("read guest at home")
-	c, err := h.PVE.GuestConfig(ctx, j.kind(), j.run.Source.VMID)
+	c, err := h.PVE.GuestConfig(ctx, j.kind(), j.from().VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
-		return j.fatally("guest %d is not on %s any more", j.run.Source.VMID, j.run.Source.Host)
+		return j.fatally("guest %d is not on %s any more", j.from().VMID, j.from().Host)
 	case err != nil:
 		return j.trouble(err)
 	case c.Values["template"] == "1":
-		return j.fatally("guest %d is a template", j.run.Source.VMID)
+		return j.fatally("guest %d is a template", j.from().VMID)
 	}
 	m.leaving.digest, m.leaving.onboot, m.phase = c.Digest, c.Values["onboot"] == "1", next
 	return j.now, nil
@@ -129,12 +139,12 @@ func (j *job) homeConfig(ctx context.Context, h Hand, next string) (time.Time, *
 
 func (j *job) homeStatus(ctx context.Context, h Hand, why string) (proxmox.GuestStatus, error) {
 	j.call(why)
-	return h.PVE.GuestStatus(ctx, j.kind(), j.run.Source.VMID)
+	return h.PVE.GuestStatus(ctx, j.kind(), j.from().VMID)
 }
 
 func (j *job) homeTasks(ctx context.Context, h Hand) ([]proxmox.TaskStatus, error) {
 	j.call("look at tasks at home")
-	return h.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.Source.VMID})
+	return h.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.from().VMID})
 }
 
 // stillOff goes on only if nobody started the guest after its shutdown.
@@ -144,7 +154,7 @@ func (j *job) stillOff(ctx context.Context, h Hand, next string) (time.Time, *ou
 	case err != nil:
 		return j.trouble(err)
 	case st.Running():
-		return j.fatally("guest %d was started at home after its shutdown", j.run.Source.VMID)
+		return j.fatally("guest %d was started at home after its shutdown", j.from().VMID)
 	}
 	j.w.mem.phase = next
 	return j.now, nil
@@ -155,7 +165,7 @@ func (j *job) stillOff(ctx context.Context, h Hand, next string) (time.Time, *ou
 func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("set onboot " + value)
-	err := h.PVE.SetConfig(ctx, j.kind(), j.run.Source.VMID, map[string]string{"onboot": value}, nil, m.leaving.digest)
+	err := h.PVE.SetConfig(ctx, j.kind(), j.from().VMID, map[string]string{"onboot": value}, nil, m.leaving.digest)
 	switch proxmox.KindOf(err) {
 	case "":
 		m.leaving.onboot = value == "1"
@@ -170,7 +180,7 @@ func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Ti
 		}
 		return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf(
 			"%v; if no backup of it runs, as root on %s: %s unlock %d; then wwwctl op retry %s",
-			err, j.run.Source.Host, unlock, j.run.Source.VMID, j.op.ID))}
+			err, j.from().Host, unlock, j.from().VMID, j.op.ID))}
 	}
 	return j.trouble(err)
 }
@@ -178,18 +188,20 @@ func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Ti
 func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	st, err := j.homeStatus(ctx, h, "look at guest at home")
-	known := j.run.Source.Found.Index != 0
+	known := j.from().Found.Index != 0
+	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave
+	m.leaving.runs = m.leaving.runs || err == nil && st.Running() && !known && j.step.ID == failover.StepLeave
 	switch {
 	case err != nil:
 		return j.trouble(err)
 	case st.HA:
-		return j.fatally("guest %d is managed by HA, which would start it again: take it out of HA first", j.run.Source.VMID)
+		return j.fatally("guest %d is managed by HA, which would start it again: take it out of HA first", j.from().VMID)
 	case !st.Running() && known && m.leaving.onboot:
 		m.phase = downConfirm // off, and would start with its host
 	case !st.Running() && known:
 		return j.now, &outcome{}
-	case !st.Running() && j.op.Kind != failover.KindReturn:
-		return j.fatally("guest %d does not run on %s: start it, or leave it where it is", j.run.Source.VMID, j.run.Source.Host)
+	case !st.Running() && !mayBeOff:
+		return j.fatally("guest %d does not run on %s: start it, or leave it where it is", j.from().VMID, j.from().Host)
 	case known:
 		m.phase = downTasks
 	case !st.Running():
@@ -247,10 +259,10 @@ func (j *job) downPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 	var err error
 	if m.leaving.stop {
 		j.call("switch off")
-		upid, err = h.PVE.Stop(ctx, j.kind(), j.run.Source.VMID)
+		upid, err = h.PVE.Stop(ctx, j.kind(), j.from().VMID)
 	} else {
 		j.call("post shutdown")
-		upid, err = h.PVE.Shutdown(ctx, j.kind(), j.run.Source.VMID, shutdownWithin)
+		upid, err = h.PVE.Shutdown(ctx, j.kind(), j.from().VMID, shutdownWithin)
 	}
 	m.phase, m.since = downWatch, j.at
 	switch proxmox.KindOf(err) {
@@ -305,7 +317,7 @@ func (j *job) downWatch(ctx context.Context, h Hand) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	return j.fatally("guest %d did not shut down within %s, and nobody asked to switch it off (--stop %s)",
-		j.run.Source.VMID, shutdownWithin, j.run.Assignment.Guest)
+		j.from().VMID, shutdownWithin, j.run.Assignment.Guest)
 }
 
 // Where the last backup stands.
@@ -350,12 +362,12 @@ func (j *job) dumpTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 	}
 	m.phase = dumpPost
 	off, known := newestOf(tasks, "shutdown", "stop")
-	t, ok := proxmox.FindTask(tasks, "vzdump", j.run.Source.VMID, h.PVE.TokenID(), off.UPID.Start.Add(time.Second))
+	t, ok := proxmox.FindTask(tasks, "vzdump", j.from().VMID, h.PVE.TokenID(), off.UPID.Start.Add(time.Second))
 	if on, started := newestOf(tasks, "start"); started && !on.UPID.Start.Before(off.UPID.Start) {
 		known = false
 	}
 	if known && ok && (t.Running || t.OK()) {
-		m.upid, m.phase = t.UPID, dumpPoll
+		m.upid, m.phase, m.leaving.adopts = t.UPID, dumpPoll, true
 	}
 	return j.now, nil
 }
@@ -364,7 +376,7 @@ func (j *job) dumpPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("post backup")
 	j.w.fresh = false
-	upid, err := h.PVE.Dump(ctx, j.kind(), j.run.Source.VMID, h.Backup)
+	upid, err := h.PVE.Dump(ctx, j.kind(), j.from().VMID, h.Backup)
 	switch proxmox.KindOf(err) {
 	case "":
 		m.upid, m.phase = upid, dumpPoll
@@ -384,7 +396,7 @@ func (j *job) dumpList(ctx context.Context, h Hand) (time.Time, *outcome) {
 		return j.now, m.failing
 	}
 	j.call("list backups at home")
-	rows, err := h.PVE.Backups(ctx, h.Backup, j.run.Source.VMID)
+	rows, err := h.PVE.Backups(ctx, h.Backup, j.from().VMID)
 	if err != nil {
 		return j.trouble(err)
 	}
@@ -392,6 +404,10 @@ func (j *job) dumpList(ctx context.Context, h Hand) (time.Time, *outcome) {
 		if b.Size > 0 && b.Kind == j.kind() && !b.Time.Before(m.leaving.dump.Start) && b.Time.After(m.leaving.point.Time) {
 			m.leaving.point = failover.RestorePoint{Storage: h.Backup, Volid: b.Volid, Time: b.Time, Size: b.Size}
 		}
+	}
+	if m.leaving.point.IsZero() && m.leaving.adopts { // it went somewhere else
+		m.leaving.adopts, m.phase = false, dumpPost
+		return j.now, nil
 	}
 	if m.leaving.point.IsZero() {
 		return j.now, &outcome{failure: failover.FailTransient, note: "the backup ended well and is in no list: " + h.Backup}
@@ -413,8 +429,8 @@ func (j *job) still(ctx context.Context) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
-	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(j.run.Source.Final) {
-		return j.fatally("guest %d was started at home since its last backup: %s", j.run.Source.VMID, t.UPID.Auth)
+	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(j.from().Final) {
+		return j.fatally("guest %d was started at home since its last backup: %s", j.from().VMID, t.UPID.Auth)
 	}
 	return j.now, &outcome{}
 }

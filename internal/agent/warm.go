@@ -51,7 +51,7 @@ func (j *job) useWarm(ctx context.Context) (time.Time, *outcome) {
 		})
 	}
 	j.call("look at warm copy")
-	c, err := j.w.e.PVE.GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		return j.now, &outcome{failure: failover.FailPoint, note: fmt.Sprintf("warm copy %d is gone", j.run.VMID)}
@@ -77,7 +77,7 @@ func (j *job) neverRan(ctx context.Context, then func() (time.Time, *outcome)) (
 	m := &j.w.mem
 	if m.phase == warmTasks {
 		j.call("look for starts of warm copy")
-		tasks, err := j.w.e.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
+		tasks, err := j.pve().Tasks(ctx, proxmox.TaskFilter{VMID: j.run.VMID})
 		if err != nil {
 			return j.trouble(err)
 		}
@@ -88,7 +88,7 @@ func (j *job) neverRan(ctx context.Context, then func() (time.Time, *outcome)) (
 		return j.now, nil
 	}
 	j.call("look at status of warm copy")
-	st, err := j.w.e.PVE.GuestStatus(ctx, j.kind(), j.run.VMID)
+	st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
 	switch {
 	case err != nil:
 		return j.trouble(err)

@@ -105,6 +105,7 @@ func planQuery(req FailoverRequest) url.Values {
 	q := url.Values{}
 	for name, v := range map[string]string{
 		"site": string(req.Site), "host": string(req.Host), "guest": string(req.Guest), "to": string(req.To), "switchover": req.Switchover,
+		"failback": req.Failback, "keep": string(req.Keep),
 	} {
 		if v != "" {
 			q.Set(name, v)
@@ -118,6 +119,9 @@ func planQuery(req FailoverRequest) url.Values {
 	}
 	if req.Rescue {
 		q.Set("rescue", "true")
+	}
+	if req.Undo {
+		q.Set("undo", "true")
 	}
 	return q
 }
@@ -192,6 +196,11 @@ func (c *Client) ApplyNetwork(ctx context.Context, req ApplyRequest) (Applied, e
 // name has to be confirmed, ErrStalePlan when the plan is another one now.
 func (c *Client) Failover(ctx context.Context, req FailoverRequest) (Accepted, error) {
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/failover", req)
+}
+
+// AckSeal says that nothing of a guest's sealed branches is missed.
+func (c *Client) AckSeal(ctx context.Context, g failover.GuestID) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/ack", nil)
 }
 
 // Act carries out an action (approve, cancel, retry, ack) on an operation.

@@ -184,6 +184,7 @@ func (h *handler) plan(r *http.Request) (any, error) {
 	req := FailoverRequest{
 		Site: failover.SiteID(q.Get("site")), Host: failover.HostID(q.Get("host")), Guest: failover.GuestID(q.Get("guest")),
 		To: failover.SiteID(q.Get("to")), Switchover: q.Get("switchover"),
+		Failback: q.Get("failback"), Keep: failover.Keep(q.Get("keep")),
 	}
 	for _, g := range q["only"] {
 		req.Only = append(req.Only, failover.GuestID(g))
@@ -196,6 +197,9 @@ func (h *handler) plan(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if req.Rescue, err = boolParam(q, "rescue"); err != nil {
+		return nil, err
+	}
+	if req.Undo, err = boolParam(q, "undo"); err != nil {
 		return nil, err
 	}
 	s := h.Backend.State()

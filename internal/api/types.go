@@ -127,6 +127,8 @@ type Plan struct {
 	Open    failover.OpID  `json:"open,omitempty"`    // an operation that is already under way for it
 	// Outlook is how full the targets would be, and what a second loss would mean then.
 	Outlook failover.Outlook `json:"outlook,omitzero"`
+	// Branches describes, of a failback, the two copies of each guest.
+	Branches []failover.BranchView `json:"branches,omitempty"`
 }
 
 // OpList is every operation that State still holds, newest first.
@@ -219,9 +221,14 @@ type FailoverRequest struct {
 	Switchover string             `json:"switchover,omitempty"`
 	At         time.Time          `json:"at,omitzero"`
 	Stop       []failover.GuestID `json:"stop,omitempty"`
-	Plan       string             `json:"plan,omitempty"`    // refused when the plan would be another one now
-	Confirm    string             `json:"confirm,omitempty"` // see Plan.Confirm
-	Reason     string             `json:"reason,omitempty"`
+	// Failback names a site, structure or guest that comes home, Keep which copy goes on; Undo
+	// instead takes the failback of that guest back.
+	Failback string        `json:"failback,omitempty"`
+	Keep     failover.Keep `json:"keep,omitempty"`
+	Undo     bool          `json:"undo,omitempty"`
+	Plan     string        `json:"plan,omitempty"`    // refused when the plan would be another one now
+	Confirm  string        `json:"confirm,omitempty"` // see Plan.Confirm
+	Reason   string        `json:"reason,omitempty"`
 }
 
 // ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.

@@ -29,6 +29,9 @@ func caseOf(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	if s.Network == nil {
 		return c, refusedFor(failover.Reason{Code: failover.CodeNoNetwork})
 	}
+	if req.Failback != "" {
+		return failbackCase(s, req)
+	}
 	if req.Switchover != "" {
 		return switchoverCase(s, req)
 	}
@@ -90,6 +93,9 @@ func rescueCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 
 // kind is that of the operation that a request asks for.
 func (c failoverCase) kind() failover.OpKind {
+	if c.loss.Keep != "" {
+		return failover.KindFailback
+	}
 	if c.loss.Planned {
 		return failover.KindSwitchover
 	}
@@ -134,7 +140,11 @@ func (h *handler) planFor(s *failover.State, c failoverCase) Plan {
 	now := h.Backend.Now()
 	v := failover.Judge(s, now)[c.domain]
 	out := Plan{Meta: h.meta(s), Plan: failover.PlanFor(s, c.loss, now), Cause: v.Cause}
-	out.Outlook = failover.OutlookOf(s, out.Plan, now)
+	if c.loss.Keep != "" {
+		out.Branches = failover.BranchesOf(s, c.loss.Guests)
+	} else {
+		out.Outlook = failover.OutlookOf(s, out.Plan, now)
+	}
 	for _, vote := range v.Votes {
 		for _, target := range vote.Sees {
 			out.Answers = append(out.Answers, fmt.Sprintf("%s: %s", vote.Observer, target))

@@ -61,6 +61,7 @@ var areas = map[string]map[string]Message{
 	"15": publication,
 	"16": warm,
 	"17": away,
+	"18": homeward,
 	"19": telling,
 	"20": rejections,
 	"21": preflight,

@@ -66,6 +66,19 @@ func lan(s *network.Spec, l network.LAN) {
 	s.Sites["a"] = site
 }
 
+// comesHome declares that a structure's machine takes its guests back, changed by edit.
+func comesHome(edit func(*network.Host)) func(*network.Spec) {
+	return func(s *network.Spec) {
+		h := s.Sites["a"].Hosts["pve1"]
+		h.Restore = &network.Restore{Storage: "local", Bridge: "vmbr0", IDs: network.IDRange{First: 95000, Last: 95999}}
+		h.Lineages = map[network.SiteID]network.LineageStorages{"a": {Away: "pbs-away-a", Sealed: "pbs-sealed-a"}}
+		if edit != nil {
+			edit(&h)
+		}
+		s.Sites["a"].Hosts["pve1"] = h
+	}
+}
+
 func TestValidateAcceptsTheSample(t *testing.T) {
 	spec := sample()
 	if got := spec.WithDefaults().Validate(); len(got) > 0 {
@@ -112,7 +125,8 @@ func TestValidate(t *testing.T) {
 			guest(s, "web", func(g *network.Guest) { g.Prefer = []network.SiteID{"w"} })
 		}, "guests.web.prefer[0] WWW-0119"},
 		{"id too small", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.ID = 99 }) }, "guests.db.id WWW-0115"},
-		{"id in the range of its site", func(s *network.Spec) { guest(s, "own", func(g *network.Guest) { g.ID = 90999 }) }, "sites.b.hosts.raoull2.restore.ids WWW-0118"},
+		{"id in the range of another host of its site", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.ID = 90999 }) }, "sites.a.hosts.raoull1.restore.ids WWW-0118"},
+		{"id in the range of its host, to which it came home", func(s *network.Spec) { guest(s, "own", func(g *network.Guest) { g.ID = 90999 }) }, ""},
 		{"id in the range of another site", func(s *network.Spec) {
 			site(s, "a", func(v *network.Site) {
 				h := v.Hosts["raoull1"]
@@ -152,13 +166,9 @@ func TestValidate(t *testing.T) {
 			site(s, "b", func(v *network.Site) { v.Router = network.Router{Type: "tcp", Address: addr("10.77.2.254")} })
 		}, "sites.b.router.port WWW-0105"},
 		{"upstream twice", func(s *network.Spec) { site(s, "b", func(v *network.Site) { v.Upstreams = []string{"x", "x"} }) }, "sites.b.upstreams[1] WWW-0107"},
-		{"restores on a structure's machine", func(s *network.Spec) {
-			site(s, "a", func(v *network.Site) {
-				h := v.Hosts["pve1"]
-				h.Restore = &network.Restore{Storage: "local", Bridge: "vmbr0", IDs: network.IDRange{First: 95000, Last: 95999}}
-				v.Hosts["pve1"] = h
-			})
-		}, "sites.a.hosts.pve1.restore WWW-0119"},
+		{"a structure's machine takes its guests back", comesHome(nil), ""},
+		{"a structure's machine receives those of others", comesHome(func(h *network.Host) { h.Sources = map[network.SiteID][]string{"b": {"pbs-b"}} }), "sites.a.hosts.pve1.sources WWW-0119"},
+		{"warm copies on a structure's machine", comesHome(func(h *network.Host) { h.Restore.Warm.Budget = 1 }), "sites.a.hosts.pve1.restore.warm WWW-0119"},
 		{"dropbear without a port", func(s *network.Spec) {
 			site(s, "a", func(v *network.Site) {
 				h := v.Hosts["pve1"]

@@ -191,7 +191,7 @@ type Host struct {
 	PBS      *PBS                       `json:"pbs,omitempty"`
 	Dropbear netip.AddrPort             `json:"dropbear,omitzero"` // SSH of the initramfs that waits for the passphrase
 	Fence    string                     `json:"fence,omitempty"`   // a structure's PVE: how it is put off, by its name in the site's wwwd.yaml
-	Restore  *Restore                   `json:"restore,omitempty"` // this host may receive guests
+	Restore  *Restore                   `json:"restore,omitempty"` // this host may receive guests; a structure's: its own, that come back
 	Sources  map[SiteID][]string        `json:"sources,omitempty"` // PVE storage entries per lost site (one key and one namespace each)
 	Lineages map[SiteID]LineageStorages `json:"lineages,omitempty"`
 }

@@ -201,7 +201,7 @@ func (c *checker) endpoint(path string, site SiteID, host HostID, raw, port stri
 func (c *checker) siteKind(path string, s Site) {
 	if s.Kind == Parpaing || s.Kind == Witness {
 		for _, id := range s.HostIDs() {
-			if s.Hosts[id].Restore != nil {
+			if h := s.Hosts[id]; h.Restore != nil && h.Owner != OwnerStructure { // a structure's takes its own back
 				c.fail(path+".hosts."+string(id)+".restore", CodeKind, "remove restore:, or declare the site as a brique", "a %s never receives guests", s.Kind)
 			}
 		}
@@ -234,8 +234,14 @@ func ofRaoull(s Site) (pve, pbs bool) {
 // target checks the part of a host that receives guests.
 func (c *checker) target(path string, h Host) {
 	if r := h.Restore; r != nil {
-		if h.Owner == OwnerStructure || h.PVE == nil {
-			c.fail(path+".restore", CodeKind, "move restore: to a host with owner: raoull and pve:", "only a PVE of Raoull's receives guests")
+		// A structure's PVE receives nobody's guests; its own come back to it (failback).
+		switch own := h.Owner == OwnerStructure; {
+		case h.PVE == nil:
+			c.fail(path+".restore", CodeKind, "move restore: to a host with pve:", "only a PVE receives guests")
+		case own && len(h.Sources) > 0:
+			c.fail(path+".sources", CodeKind, "remove sources:, or move it to a host with owner: raoull", "a structure's PVE receives no guests but its own that come back")
+		case own && r.Warm != Warm{}:
+			c.fail(path+".restore.warm", CodeKind, "remove warm:", "no warm copies are kept on a structure's PVE")
 		}
 		c.storage(path+".restore.storage", r.Storage)
 		if c.required(path+".restore.bridge", r.Bridge, "write the VLAN-aware bridge, such as bridge: vmbr0") && (len(r.Bridge) > 15 || strings.ContainsAny(r.Bridge, " /,=")) {
@@ -346,7 +352,8 @@ func (c *checker) idRanges(path string, site SiteID, s Site) {
 		if !found {
 			n--
 		}
-		if n >= 0 && claims[n].ids.Contains(id) {
+		// A guest that came home has an id of its host's range.
+		if n >= 0 && claims[n].ids.Contains(id) && claims[n].host != c.s.Guests[g].Host {
 			c.fail(at(claims[n].host), CodeIDRange, "choose a range that holds no guest of this site", "ids %d-%d contain %d, the id of guest %s",
 				claims[n].ids.First, claims[n].ids.Last, id, Quote(g))
 		}

@@ -154,6 +154,22 @@ func NeededToLeave(node, storage string) []Grant {
 	return out
 }
 
+// NeededToComeHome lists what a token needs on a host whose guests come home to it: what
+// Needed lists, and to shut a guest down, keep it and give it back. p.Backups are the
+// host's entries for later lineages.
+func NeededToComeHome(release Release, p Paths) []Grant {
+	out := Needed(release, p)
+	for _, storage := range p.Backups {
+		for _, g := range NeededToLeave(p.Node, storage) {
+			have := func(o Grant) bool { return o.Privilege == g.Privilege && o.Path == g.Path }
+			if !slices.ContainsFunc(out, have) {
+				out = append(out, g)
+			}
+		}
+	}
+	return out
+}
+
 // StorePaths is what the agent works with on its backup server.
 type StorePaths struct {
 	Datastore  string

@@ -14,8 +14,14 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/roothelper"
 )
 
-// restoreIDs are the ids under which guests of other sites are restored.
-var restoreIDs = network.IDRange{First: 90000, Last: 90999}
+// restoreIDs are the ids under which guests of other sites are restored at the i-th: each
+// site has its own, since backups of all of them meet in one namespace.
+func restoreIDs(i int) network.IDRange {
+	return network.IDRange{First: 90000 + 1000*i, Last: 90999 + 1000*i}
+}
+
+// homeIDs are those under which guests come home to their structure's host.
+var homeIDs = network.IDRange{First: 5000, Last: 5999}
 
 // Limits of the site's root helper, those of the real one.
 const (
@@ -44,7 +50,7 @@ func (p *process) serveHelper(ctx context.Context) error {
 	}
 	s := &roothelper.Server{
 		Rules: func() (roothelper.Rules, error) {
-			return roothelper.Rules{UID: uint32(os.Getuid()), IDs: []network.IDRange{restoreIDs}}, nil
+			return roothelper.Rules{UID: uint32(os.Getuid()), IDs: []network.IDRange{restoreIDs(p.index)}}, nil
 		},
 		Runner: host.Root(), MountInfo: host.Root().MountInfo,
 		Log: p.log.With("component", "root-helper"), ReadTimeout: helperRead, Timeout: helperWork,

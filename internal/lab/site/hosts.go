@@ -121,9 +121,28 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	if p.lab.Sites[p.index].Structure != "" {
 		cfg.Namespaces = append(cfg.Namespaces, p.name)
 	}
+	for _, home := range append(p.lab.homes(p.index), p.name) {
+		for _, ns := range laterSpaces(home) {
+			cfg.Namespaces = append(cfg.Namespaces, ns)
+			p.jobs = append(p.jobs, p.laterJobs(ns)...)
+		}
+	}
 	cfg.Jobs = p.jobs
 	cfg.Remote = func(name string) lab.SyncSource { return p.sources[name] }
 	return lab.NewPBS(cfg)
+}
+
+// laterJobs are the jobs that bring the later backups of a home's guests from the sites
+// which make some. They are run when a failback asks for it.
+func (p *process) laterJobs(ns string) []lab.SyncJob {
+	var out []lab.SyncJob
+	for _, other := range p.lab.homes(p.index) {
+		out = append(out, lab.SyncJob{
+			ID: "pull-" + strings.ReplaceAll(ns, "/", "-") + "-" + other, Remote: other, RemoteStore: Datastore, FromNS: ns, NS: ns,
+			Owner: PBSToken, EncryptedOnly: true,
+		})
+	}
+	return out
 }
 
 // pveVersion is that of the hosts with a PVE, unless the lab says otherwise.
@@ -151,6 +170,12 @@ func (p *process) storeRights() map[string][]string {
 	for _, other := range p.lab.homes(p.index) {
 		facts.Entries[sourceEntry(other)] = doctor.Entry{Type: "pbs", Datastore: Datastore, Namespace: other}
 		facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: other, RemoteStore: Datastore, Pull: true})
+	}
+	for _, home := range append(p.lab.homes(p.index), p.name) {
+		l, spaces := lineages(home)[network.SiteID(home)], laterSpaces(home)
+		for i, name := range []string{l.Away, l.Sealed} {
+			facts.Entries[name] = doctor.Entry{Type: "pbs", Datastore: Datastore, Namespace: spaces[i]}
+		}
 	}
 	if p.lab.Sites[p.index].Structure == "" {
 		return privileges.ACL(doctor.StoreGrants(host, facts))
@@ -218,11 +243,19 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 	if err != nil {
 		return nil, err
 	}
-	entry := func(id, site string) lab.StorageConfig {
+	entry := func(id, ns, home string) lab.StorageConfig {
 		return lab.StorageConfig{
-			ID: id, Type: "pbs", Server: server, Datastore: Datastore, Namespace: site, Fingerprint: print,
-			Username: backupToken, Password: p.lab.TokenSecret(p.name, backupToken), Key: p.lab.BackupKey(site),
+			ID: id, Type: "pbs", Server: server, Datastore: Datastore, Namespace: ns, Fingerprint: print,
+			Username: backupToken, Password: p.lab.TokenSecret(p.name, backupToken), Key: p.lab.BackupKey(home),
 		}
+	}
+	later := func(home string) []lab.StorageConfig {
+		l, spaces := lineages(home)[network.SiteID(home)], laterSpaces(home)
+		out := []lab.StorageConfig{entry(l.Away, spaces[0], home), entry(l.Sealed, spaces[1], home)}
+		for i := range out { // by the agent's own token, so that it may protect what it makes there
+			out[i].Username, out[i].Password = PBSToken, p.lab.TokenSecret(p.name, PBSToken)
+		}
+		return out
 	}
 	cfg := lab.PVEConfig{
 		Site: p.name, Node: h.Name, Version: cmp.Or(p.lab.PVE, pveVersion), Address: p.lab.Plan().Host(p.index, h.Index).String(),
@@ -243,17 +276,26 @@ func (p *process) openPVE(h Host, pbs *lab.PBS) (*lab.PVE, error) {
 		if err != nil {
 			return nil, err
 		}
-		rights := privileges.ACL(privileges.NeededToLeave(h.Name, ownBackups))
+		release, err := privileges.ParseRelease(cfg.Version)
+		if err != nil {
+			return nil, err
+		}
+		rights := privileges.ACL(privileges.NeededToComeHome(release, privileges.Paths{
+			Node: h.Name, Storages: []string{LocalStorage}, Networks: []privileges.NIC{{Bridge: Bridge}},
+			Backups: []string{ownBackups, lineages(p.name)[network.SiteID(p.name)].Away, lineages(p.name)[network.SiteID(p.name)].Sealed},
+		}))
 		for _, right := range look {
 			if !slices.Contains(rights["/vms"], right) {
 				rights["/vms"] = append(rights["/vms"], right)
 			}
 		}
 		cfg.ACL = map[string]map[string][]string{PVEToken: rights}
-		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name))
+		cfg.Storages = append(cfg.Storages, entry(ownBackups, p.name, p.name))
+		cfg.Storages = append(cfg.Storages, later(p.name)...)
 	} else {
 		for _, home := range append(p.lab.homes(p.index), p.name) { // its own for a rescue
-			cfg.Storages = append(cfg.Storages, entry(sourceEntry(home), home))
+			cfg.Storages = append(cfg.Storages, entry(sourceEntry(home), home, home))
+			cfg.Storages = append(cfg.Storages, later(home)...)
 		}
 		grants, err := doctor.Grants(p.lab.Spec(), network.SiteID(p.name), cfg.Version)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/lab/fabric"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
@@ -79,7 +80,7 @@ func (l *Lab) host(i int, h Host) network.Host {
 	}
 	if h.PVE && h.PBS {
 		out.Restore = &network.Restore{
-			Storage: LocalStorage, Bridge: Bridge, IDs: restoreIDs,
+			Storage: LocalStorage, Bridge: Bridge, IDs: restoreIDs(i),
 			Reserve: 2 << 30, Parallel: 3,
 		}
 		out.Sources = map[network.SiteID][]string{}
@@ -90,8 +91,27 @@ func (l *Lab) host(i int, h Host) network.Host {
 		for _, home := range homes {
 			out.Sources[network.SiteID(home)] = []string{sourceEntry(home)}
 		}
+		out.Lineages = lineages(homes...)
+	}
+	if h.Owner == network.OwnerStructure && h.PVE && !l.Routed {
+		out.Restore = &network.Restore{Storage: LocalStorage, Bridge: Bridge, IDs: homeIDs, Parallel: 3}
+		out.Lineages = lineages(l.Sites[i].Name)
 	}
 	return out
+}
+
+// lineages names the storage entries of the later backups of the guests of some homes.
+func lineages(homes ...string) map[network.SiteID]network.LineageStorages {
+	out := map[network.SiteID]network.LineageStorages{}
+	for _, home := range homes {
+		out[network.SiteID(home)] = network.LineageStorages{Away: "pbs-away-" + home, Sealed: "pbs-sealed-" + home}
+	}
+	return out
+}
+
+// laterSpaces are the namespaces of the later backups of the guests of a home.
+func laterSpaces(home string) []string {
+	return []string{failover.AwayNamespace(network.SiteID(home)), failover.SealedNamespace(network.SiteID(home))}
 }
 
 // sourceEntry is the storage entry that reads the backups of another site.

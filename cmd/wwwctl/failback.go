@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
+	"github.com/raoull/worldwidewelsh/internal/message"
+)
+
+func failbackCommand(a *app, fs *flag.FlagSet) runner {
+	keep := fs.String("keep", "", "the `copy` that goes on: away (it moves home), or home (run)")
+	at := fs.String("at", "", "not before this `time`: 03:00, \"2026-03-02 03:00\", RFC 3339, or 2h from now (run)")
+	only := fs.String("only", "", "only these `guests`, separated by commas")
+	stop := fs.String("stop", "", "switch these `guests` off if they do not shut down, separated by commas (run)")
+	plan := fs.String("plan", "", "only if this is still the `plan` (run)")
+	reason := fs.String("reason", "", "`why`, for the agent's log")
+	detach := fs.Bool("detach", false, "do not follow the operation")
+	return func(ctx context.Context, args []string) error {
+		if len(args) == 0 {
+			return usagef("wwwctl failback needs one of plan, run, undo and ack")
+		}
+		verb, rest := args[0], args[1:]
+		if err := need(rest, 1, 1, "the site, structure or guest"); err != nil {
+			return err
+		}
+		req := api.FailoverRequest{
+			Failback: rest[0], Keep: failover.Keep(*keep), Only: guestList(*only), Stop: guestList(*stop), Plan: *plan, Reason: *reason,
+		}
+		switch verb {
+		case "plan":
+			if req.Keep == "" {
+				req.Keep = failover.KeepAway
+			}
+			return a.failbackPlan(ctx, req)
+		case "run":
+			if req.Keep == "" {
+				return usagef("want --keep away or --keep home: wwwctl failback plan %s shows both copies", rest[0])
+			}
+			if *at != "" {
+				st, err := request(ctx, a, func(ctx context.Context) (failover.Status, error) { return a.client.Status(ctx) })
+				if err != nil {
+					return err
+				}
+				if req.At, err = timeOf(*at, st.At.In(a.con.Zone)); err != nil {
+					return err
+				}
+			}
+		case "undo":
+			req.Undo, req.Keep = true, ""
+		case "ack":
+			return a.ackSeal(ctx, failover.GuestID(rest[0]))
+		default:
+			return usagef("wwwctl failback needs one of plan, run, undo and ack, not %q", verb)
+		}
+		return a.failover(ctx, req, !*detach && req.At.IsZero())
+	}
+}
+
+// failbackPlan shows the copies, the way home, and what stands in it. Nothing is touched.
+func (a *app) failbackPlan(ctx context.Context, req api.FailoverRequest) error {
+	return a.present(ctx, func(ctx context.Context) (view, error) {
+		plan, err := request(ctx, a, func(ctx context.Context) (api.Plan, error) { return a.client.PlanByHand(ctx, req) })
+		return view{kind: api.KindPlan, data: plan, table: a.branchTable(plan), text: func() string {
+			p := &page{s: a.show}
+			p.raw(a.planScreen(plan, req))
+			p.line("Nothing was done. To keep the copy that serves: wwwctl %s", spell(req))
+			other := req
+			other.Keep = failover.KeepHome
+			p.line("To keep the copy at home instead:              wwwctl %s", spell(other))
+			return p.b.String()
+		}}, err
+	})
+}
+
+// branchTable is the two copies of each guest of a failback, one guest per row.
+func (a *app) branchTable(plan api.Plan) table {
+	t := table{cols: cols("GUEST", "SERVES AT", "SINCE", "PARTED", "AT HOME", "SEALED", ">SIZE", ">AWAY FOR", "+HOME HOST", "+HOME ID")}
+	for _, b := range plan.Branches {
+		home, host, id := "gone", "", ""
+		if b.Left != nil {
+			host, id = string(b.Left.Host), fmt.Sprint(b.Left.VMID)
+			switch {
+			case b.Running:
+				home = "RUNS"
+			case !b.LastRun.IsZero():
+				home = "off, ran " + a.show.date(b.LastRun)
+			default:
+				home = "off"
+			}
+			if b.Whole {
+				home += ", nothing of its own"
+			}
+		}
+		sealed := "no"
+		if b.Sealed != nil {
+			sealed = strings.Join(names(b.Sealed.Sites()), ",")
+		}
+		t.add(c(string(b.Guest)), c(fmt.Sprintf("%s:%d", b.Serves.Site, b.Serves.VMID)), c(a.show.date(b.Since)), c(a.show.date(b.Parted)), c(home),
+			c(sealed), c(message.Bytes(b.Size)), c(spanOrDash(b.Downtime)), c(host), c(id))
+	}
+	return t
+}
+
+// branchLines says in words what the choice between the copies means.
+func (a *app) branchLines(p *page, plan api.Plan) {
+	runs := 0
+	for _, b := range plan.Branches {
+		if b.Running {
+			runs++
+		}
+	}
+	home := plan.Loss.Site
+	if plan.Loss.Keep == failover.KeepHome {
+		p.line("  the copies that serve are shut down and sealed; those at %s go on, without what was written elsewhere", home)
+	} else {
+		p.line("  the copies that serve move to %s; those that were left there are sealed and parked first", home)
+	}
+	p.line("  sealed means: backed up whole, read back, kept at two sites until somebody says wwwctl failback ack")
+	if runs > 0 {
+		p.line("  %s at %s: ask the people there which copy they have used", runningCopies(runs), home)
+	}
+}
+
+func runningCopies(n int) string {
+	if n == 1 {
+		return "1 copy runs"
+	}
+	return fmt.Sprintf("%d copies run", n)
+}
+
+func (a *app) ackSeal(ctx context.Context, g failover.GuestID) error {
+	if err := a.askYes(ctx, fmt.Sprintf("Is nothing missed of the sealed branches of %s? They may be given up %d days from now.", g, int(failover.KeepSealed.Hours()/24))); err != nil {
+		return err
+	}
+	done, err := request(ctx, a, func(ctx context.Context) (api.Accepted, error) { return a.client.AckSeal(ctx, g) })
+	if err != nil {
+		return err
+	}
+	if a.structured() != "" {
+		return a.print(accepted(done))
+	}
+	a.printf("accepted (log entry %d)\n", done.Index)
+	return nil
+}
+
+// spellFailback writes a request as a command line.
+func spellFailback(req api.FailoverRequest) string {
+	if req.Undo {
+		return "failback undo " + req.Failback
+	}
+	text := fmt.Sprintf("failback run %s --keep %s", req.Failback, req.Keep)
+	if len(req.Only) > 0 {
+		text += " --only " + strings.Join(names(req.Only), ",")
+	}
+	if len(req.Stop) > 0 {
+		text += " --stop " + strings.Join(names(req.Stop), ",")
+	}
+	return text
+}

@@ -1,0 +1,84 @@
+package failover
+
+import "time"
+
+// BranchView is what a person has to know of the two copies of a guest to choose one.
+type BranchView struct {
+	Guest  GuestID   `json:"guest"`
+	Serves Place     `json:"serves"`          // the copy that names lead to
+	Since  time.Time `json:"since,omitzero"`  // it is the owner's
+	Parted time.Time `json:"parted,omitzero"` // of the backup that it began with: what was written at home later is not in it
+	// Left is the copy at home; none: it is not there any more. Why says what became of it,
+	// Running whether it runs, LastRun when it was last seen to.
+	Left    *Place    `json:"left,omitempty"`
+	Why     Reason    `json:"why,omitzero"`
+	Running bool      `json:"running,omitempty"`
+	LastRun time.Time `json:"last_run,omitzero"`
+	// Whole: the guest was moved by plan, so that the copy at home has nothing of its own.
+	Whole  bool  `json:"whole,omitempty"`
+	Sealed *Seal `json:"sealed,omitempty"` // of the copy at home
+	Size   int64 `json:"size,omitempty"`   // of the copy that serves, when it was restored
+	// Downtime is about how long the guest would be away to move home, by the rate at which
+	// its site restores; 0: not measured.
+	Downtime time.Duration `json:"downtime,omitempty"`
+	Propose  Keep          `json:"propose"`
+}
+
+// lastBackupTakes is reckoned for the last backup of a guest, of which only what has
+// changed is sent, and for its start.
+const lastBackupTakes = 3 * time.Minute
+
+// BranchesOf describes the copies of guests that live away from home.
+func BranchesOf(s *State, guests []GuestID) []BranchView {
+	var out []BranchView
+	for _, g := range guests {
+		p, ok := s.Guests[g]
+		if !ok || s.Network == nil || s.atHome(g) {
+			continue
+		}
+		v := BranchView{Guest: g, Serves: p.Now(), Since: p.Owned, Parted: p.Point.Time, Size: p.Point.Size, Propose: KeepAway}
+		if at, left := s.HomeBranch(g); left {
+			v.Left, v.Sealed = &at, s.SealOf(g, at)
+			if id, known := s.lineageAt(g, at); known {
+				v.Whole = s.Lineages[id].Moved
+			}
+			if b := p.Branch; b != nil && b.same(at) {
+				v.Why, v.LastRun = b.Reason, b.LastRun
+			}
+			for _, c := range s.CopiesOf(g) {
+				if c.same(at) && c.Unread == "" {
+					v.Running = c.Running
+				}
+			}
+		}
+		if rate := s.Readiness[s.Network.Home(g)].Ready.Rate; rate > 0 && v.Size > 0 {
+			v.Downtime = lastBackupTakes + time.Duration(float64(v.Size)/float64(rate)*float64(time.Second)).Round(time.Second)
+		}
+		out = append(out, v)
+	}
+	return out
+}
+
+// CommitWindow is how long after a failback `failback undo` takes it back. Later the same
+// is a switchover, which a person asks for by its name.
+const CommitWindow = 24 * time.Hour
+
+// UndoOf says where a failback would be undone to: the site that served the guest before.
+func (s *State) UndoOf(g GuestID, now time.Time) (SiteID, error) {
+	p, ok := s.Guests[g]
+	if !ok || s.Network == nil {
+		return "", reject(CodeUnknownGuest, "guest", string(g))
+	}
+	began := s.Lineages[LineageOf(g, p)].From
+	if !s.atHome(g) || len(p.Former) == 0 || began.Index == 0 {
+		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
+	}
+	from := p.Former[len(p.Former)-1].Site
+	if from == s.Network.Home(g) {
+		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
+	}
+	if now.Sub(began.At) > CommitWindow {
+		return "", reject(CodeUndoLate, "guest", string(g), "site", string(from), "at", clockText(began.At))
+	}
+	return from, nil
+}

@@ -1,0 +1,134 @@
+package failover
+
+import (
+	"slices"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// planFailback says which guests of a site, of those that live elsewhere, can come home,
+// and by which way. Nothing of it depends on the time: no data is chosen here but by
+// Loss.Keep, and what is lost is nothing.
+func planFailback(s *State, loss Loss) Plan {
+	p := Plan{Loss: loss}
+	var away []GuestID
+	for _, g := range s.Network.GuestIDs() {
+		named := len(loss.Guests) == 0 || slices.Contains(loss.Guests, g)
+		if named && s.Network.Home(g) == loss.Site && (len(loss.Guests) > 0 || !s.atHome(g)) {
+			away = append(away, g)
+		}
+	}
+	order := planner{s: s, loss: loss}
+	for _, g := range order.order(away) {
+		a, r := s.wayHome(g, loss.Keep)
+		if !r.IsZero() {
+			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
+			continue
+		}
+		p.Assignments = append(p.Assignments, a)
+	}
+	p.Hash = p.hash(p.bound())
+	return p
+}
+
+// wayHome is one guest's place in a failback, or why it has none now.
+func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
+	guest, p := s.Network.Guests[g], s.Guests[g]
+	home := s.Network.Home(g)
+	a := Assignment{
+		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: home, Host: guest.Host,
+		VLAN: s.Network.Structures[guest.Structure].VLAN, Keep: keep,
+	}
+	_, left := s.HomeBranch(g)
+	loser := home
+	if keep == KeepHome {
+		loser = p.Owner
+	}
+	busy, reviving := s.revivedBy(g)
+	switch {
+	case p.Op != "":
+		return a, because(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
+	case reviving:
+		return a, because(CodeGuestBusy, "guest", string(g), "op", string(busy))
+	case s.atHome(g):
+		return a, because(CodeIsHome, "guest", string(g), "site", string(home))
+	case p.Phase == PhaseStuck:
+		return a, because(CodeWrongPhase, "guest", string(g), "phase", string(p.Phase))
+	case s.unwell(p.Owner, p.Host):
+		return a, because(CodeSourceDown, "guest", string(g), "site", string(p.Owner))
+	case s.unwell(home, guest.Host):
+		return a, because(CodeNotBack, "guest", string(g), "site", string(home))
+	case keep == KeepHome && !left:
+		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
+	}
+	if keep == KeepHome || left {
+		a.Vault = s.vaultFor(home, loser, p.Owner)
+	}
+	if keep == KeepAway {
+		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}
+	}
+	return a, s.sealable(a)
+}
+
+// vaultFor chooses the second site of a sealed branch: the one that serves the guest or
+// will, else the first that can hold it.
+func (s *State) vaultFor(home, loser, owner SiteID) SiteID {
+	for _, site := range append([]SiteID{owner, home}, s.Network.SiteIDs()...) {
+		if host, _, ok := s.Network.Target(site); ok && site != loser && s.lineagesOf(host, home).Sealed != "" && !s.unwell(site, host) {
+			return site
+		}
+	}
+	return ""
+}
+
+// sealable says whether the storage entries are declared that a failback writes to and
+// reads from; if not, which host lacks them.
+func (s *State) sealable(a Assignment) Reason {
+	p, home := s.Guests[a.Guest], s.Network.Home(a.Guest)
+	_, left := s.HomeBranch(a.Guest)
+	lacks := func(host HostID) Reason {
+		return because(CodeNoLineage, "guest", string(a.Guest), "host", string(host), "site", string(s.Network.SiteOf(host)), "home", string(home))
+	}
+	source, here := s.lineagesOf(p.Host, home), s.lineagesOf(a.Host, home)
+	switch {
+	case a.Keep == KeepAway && s.Network.Sites[home].Hosts[a.Host].Restore == nil:
+		return because(CodeNoWayBack, "guest", string(a.Guest), "host", string(a.Host))
+	case a.Keep == KeepAway && source.Away == "", a.Keep == KeepHome && source.Sealed == "":
+		return lacks(p.Host)
+	case a.Keep == KeepAway && (here.Away == "" || left && here.Sealed == ""):
+		return lacks(a.Host)
+	case a.Keep == KeepAway && !left:
+		return Reason{}
+	}
+	loser := home
+	if a.Keep == KeepHome {
+		loser = p.Owner
+	}
+	vault, _, ok := s.Network.Target(a.Vault)
+	if !ok || a.Vault == loser || s.lineagesOf(vault, home).Sealed == "" {
+		return because(CodeNoVault, "guest", string(a.Guest), "home", string(home))
+	}
+	return Reason{}
+}
+
+// lineagesOf are the storage entries of a host for the later lineages of a home's guests.
+func (s *State) lineagesOf(host HostID, home SiteID) network.LineageStorages {
+	return s.Network.Sites[s.Network.SiteOf(host)].Hosts[host].Lineages[home]
+}
+
+// homeLineage says where the backups of a copy lie that is its guest's again at home:
+// where those of its first one did.
+func (s *State) homeLineage(keep Keep, now *Lineage) {
+	for _, l := range s.LineagesOf(now.Guest) {
+		if l.Site == now.Site && l.Host == now.Host && l.Namespace != "" {
+			now.Namespace = l.Namespace
+			break
+		}
+	}
+	if keep != KeepHome {
+		return
+	}
+	if id, ok := s.lineageAt(now.Guest, Place{Site: now.Site, Host: now.Host, VMID: now.VMID}); ok {
+		now.Of, now.Base, now.Resumes = id, RestorePoint{}, id
+	}
+}

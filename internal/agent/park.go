@@ -1,0 +1,140 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Where the parking of the copy at home stands, or its opposite.
+const (
+	parkLook   = ""
+	parkStatus = "status"
+	parkTasks  = "tasks"
+	parkSet    = "set"
+)
+
+// park keeps the copy at home, which is sealed, under its own id: off, its cables out,
+// protected. Nothing of its disks is touched. Who has started it since its last backup has
+// written what is in no seal: then a person decides.
+func (j *job) park(ctx context.Context) (time.Time, *outcome) {
+	h, bad := j.hand()
+	if bad != nil {
+		return j.now, bad
+	}
+	m, id := &j.w.mem, j.from().VMID
+	switch m.phase {
+	case parkLook:
+		c, next, done := j.homeCopy(ctx, h, id)
+		if done != nil || !next.IsZero() {
+			return next, done
+		}
+		m.config = c
+		m.phase = parkStatus
+		return j.now, nil
+	case parkStatus:
+		return j.stillOff(ctx, h, parkTasks)
+	case parkTasks:
+		tasks, err := j.homeTasks(ctx, h)
+		if err != nil {
+			return j.trouble(err)
+		}
+		if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(j.run.Sealed[0].Point.Time) {
+			return j.fatally("guest %d was started on %s since it was sealed, by %s", id, j.from().Host, t.UPID.Auth)
+		}
+		if m.config.Parked() {
+			return j.now, &outcome{}
+		}
+		m.phase = parkSet
+		return j.now, nil
+	}
+	return j.change(ctx, h.PVE, id, "park", m.config.Park(string(j.op.ID), j.run.Left.OnBoot), nil)
+}
+
+// homeCopy reads a guest's configuration; zero time and nil: it was read.
+func (j *job) homeCopy(ctx context.Context, h Hand, id int) (proxmox.GuestConfig, time.Time, *outcome) {
+	j.call("read copy at home")
+	c, err := h.PVE.GuestConfig(ctx, j.kind(), id)
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		next, done := j.fatally("guest %d is not on %s any more", id, j.run.Assignment.Host)
+		return c, next, done
+	case err != nil:
+		next, done := j.trouble(err)
+		return c, next, done
+	}
+	return c, time.Time{}, nil
+}
+
+// change makes one change of a guest's configuration, which is looked at again afterwards.
+func (j *job) change(ctx context.Context, pve *proxmox.PVE, id int, what string, set map[string]string, del []string) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call(what)
+	err := pve.SetConfig(ctx, j.kind(), id, set, del, m.config.Digest)
+	m.phase = parkLook
+	switch proxmox.KindOf(err) {
+	case "":
+		return j.now, nil
+	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Busy, proxmox.Locked:
+		if m.posts++; m.posts < maxPulls {
+			return j.now.Add(2 * time.Second), nil
+		}
+	}
+	return j.trouble(err)
+}
+
+// unpark makes the copy at home one that can serve again, and lets it start with its host
+// as it used to. It is not started here.
+func (j *job) unpark(ctx context.Context) (time.Time, *outcome) {
+	return j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) { return c.Unpark() })
+}
+
+// settle lets the copy that came home start with its host, as the one before it did.
+func (j *job) settle(ctx context.Context) (time.Time, *outcome) {
+	want := j.run.Left.OnBoot || j.run.Left.Site == ""
+	return j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) {
+		if !want || c.Values["onboot"] == "1" {
+			return nil, nil
+		}
+		return map[string]string{"onboot": "1"}, nil
+	})
+}
+
+// amend changes a guest at home until there is nothing left to change.
+func (j *job) amend(ctx context.Context, id int, change func(proxmox.GuestConfig) (map[string]string, []string)) (time.Time, *outcome) {
+	m := &j.w.mem
+	h := Hand{PVE: j.pve()}
+	if h.PVE == nil {
+		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s (hands:)", j.run.Assignment.Host)}
+	}
+	if m.phase == parkLook {
+		c, next, done := j.homeCopy(ctx, h, id)
+		if done != nil || !next.IsZero() {
+			return next, done
+		}
+		if set, del := change(c); len(set)+len(del) == 0 {
+			return j.now, &outcome{}
+		}
+		m.config, m.phase = c, parkSet
+		return j.now, nil
+	}
+	set, del := change(m.config)
+	return j.change(ctx, h.PVE, id, string(j.step.ID), set, del)
+}
+
+// rejoin gives the copy at home back to its people as it was found: it ran.
+func (j *job) rejoin(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	if !m.unparked {
+		next, done := j.amend(ctx, j.from().VMID, func(c proxmox.GuestConfig) (map[string]string, []string) { return c.Unpark() })
+		if done == nil || done.failure != "" {
+			return next, done
+		}
+		m.unparked, m.phase = true, backLook
+		return j.now, nil
+	}
+	return j.revive(ctx)
+}

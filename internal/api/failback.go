@@ -1,0 +1,109 @@
+package api
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// failbackCase is that of a site, a structure or a guest that comes home, or of a guest of
+// which that is undone. A name that means several things is written KIND:NAME.
+func failbackCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
+	switch {
+	case req.Site != "" || req.Host != "" || req.Guest != "" || req.Rescue || req.Switchover != "" || req.To != "":
+		return failoverCase{}, malformedf("failback: names what comes home, nothing else does")
+	case req.Undo:
+		return undoCase(s, req)
+	case req.Keep != failover.KeepAway && req.Keep != failover.KeepHome:
+		return failoverCase{}, malformedf("keep: %q is neither away nor home", req.Keep)
+	}
+	c, err := returning(s, req)
+	if err != nil {
+		return c, err
+	}
+	if len(req.Only) > 0 {
+		for _, g := range req.Only {
+			if !slices.Contains(c.loss.Guests, g) {
+				return c, malformedf("only: %s is not of %s, or it is at home", g, c.name)
+			}
+		}
+		c.loss.Guests = slices.Compact(slices.Sorted(slices.Values(req.Only)))
+	}
+	if !req.At.IsZero() && req.At.Before(s.Clock) {
+		return c, malformedf("at: %s is past", req.At.Format("2006-01-02 15:04:05 MST"))
+	}
+	for _, g := range req.Stop {
+		if _, ok := s.Guests[g]; !ok {
+			return c, notFound("guest", string(g))
+		}
+	}
+	c.loss.Planned, c.loss.Keep, c.loss.HardStop = true, req.Keep, slices.Compact(slices.Sorted(slices.Values(req.Stop)))
+	return c, nil
+}
+
+// returning finds the guests that a name stands for and that live elsewhere.
+func returning(s *failover.State, req FailoverRequest) (failoverCase, error) {
+	kind, rest, written := strings.Cut(req.Failback, ":")
+	if !written {
+		kind, rest = "", req.Failback
+	}
+	var found []failoverCase
+	add := func(what string, is bool, home failover.SiteID, of func(failover.GuestID) bool) {
+		if !is || kind != "" && kind != what {
+			return
+		}
+		c := failoverCase{failover.Loss{Site: home}, failover.SiteDomain(home), rest}
+		for _, g := range s.Network.GuestIDs() {
+			p := s.Guests[g]
+			at := p.Owner == s.Network.Home(g) && p.Host == s.Network.Guests[g].Host
+			if of(g) && s.Network.Home(g) == home && (!at || what == "guest") {
+				c.loss.Guests = append(c.loss.Guests, g)
+			}
+		}
+		found = append(found, c)
+	}
+	_, isSite := s.Network.Sites[failover.SiteID(rest)]
+	add("site", isSite, failover.SiteID(rest), func(failover.GuestID) bool { return true })
+	st, isStructure := s.Network.Structures[failover.StructureID(rest)]
+	add("structure", isStructure, st.Home, func(g failover.GuestID) bool {
+		return s.Network.Guests[g].Structure == failover.StructureID(rest)
+	})
+	_, isGuest := s.Guests[failover.GuestID(rest)]
+	add("guest", isGuest, s.Network.Home(failover.GuestID(rest)), func(g failover.GuestID) bool { return string(g) == rest })
+	switch {
+	case len(found) == 0:
+		return failoverCase{}, notFound("site, structure or guest", req.Failback)
+	case len(found) > 1:
+		return failoverCase{}, malformedf("failback: %s is a site, a structure or a guest; write site:%[1]s, structure:%[1]s or guest:%[1]s", rest)
+	case len(found[0].loss.Guests) == 0:
+		return failoverCase{}, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("what", "guests to bring home", "domain", rest)})
+	}
+	return found[0], nil
+}
+
+// undoCase is the move of a guest back to where it served before its failback.
+func undoCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
+	g := failover.GuestID(strings.TrimPrefix(req.Failback, "guest:"))
+	if _, ok := s.Guests[g]; !ok {
+		return failoverCase{}, notFound("guest", string(g))
+	}
+	to, err := s.UndoOf(g, s.Clock)
+	if r, refused := errors.AsType[*failover.RejectedError](err); refused {
+		return failoverCase{}, refusedFor(r.Reason)
+	}
+	home := s.Guests[g].Owner
+	loss := failover.Loss{Site: home, Guests: []failover.GuestID{g}, Target: to, Planned: true}
+	return failoverCase{loss, failover.SiteDomain(home), string(g)}, nil
+}
+
+// ackSeal takes a person's word that nothing of a guest's sealed branches is missed.
+func (h *handler) ackSeal(r *http.Request) (any, error) {
+	g := failover.GuestID(r.PathValue("guest"))
+	if _, ok := h.Backend.State().Guests[g]; !ok {
+		return nil, notFound("guest", string(g))
+	}
+	return h.accept(r, failover.AckSeal{Guest: g})
+}

@@ -1,0 +1,78 @@
+package message
+
+// homeward are what is said of the way home.
+var homeward = map[string]Message{
+	"WWW-1800": {
+		Severity: Info, Word: "sealed", Title: "the branch that does not go on is sealed",
+		Text:    "{guest}: the copy on {host} at {site} ({id}) is sealed at {site} and {second}[ (backup of {point})]",
+		Meaning: "Its last backup was read back at both sites and is protected there. It stays until a person says that nothing of it is missed, and 30 days more.",
+		Impact:  "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
+	"WWW-1801": {
+		Severity: Info, Title: "the copy that was left is parked", Text: "{guest}: guest {id} on {host} at {site} is parked: off, its network cables out, protected",
+		Meaning: "It keeps its id and its disks. Nothing starts it, and Proxmox refuses to remove it.", Impact: "None.", Look: "wwwctl guests GUEST",
+		Do: "Nothing. Its structure may remove it when everybody agrees: take the protection off in Proxmox first.",
+	},
+	"WWW-1802": {
+		Severity: Warning, Title: "the copy at home is shut down for good", Text: "{guest}: its copy on {host} at {site} ({id}) ran and is shut down, to be sealed",
+		Meaning: "A person has said that the copy that serves elsewhere goes on.", Impact: "Who used it on the site's own network is served by the other copy.",
+		Look: "wwwctl op show OP", Do: "Tell the people at the site.",
+	},
+	"WWW-1803": {
+		Severity: Info, Title: "the copy at home runs again", Text: "{guest}: its copy on {host} at {site} ({id}) runs again, as before the failback",
+		Meaning: "The failback was given up before the guest came home. If the copy was sealed, it is no more: people may write to it.", Impact: "Two copies run, as before.",
+		Look: "wwwctl guests GUEST", Do: "Remove the cause, then begin the failback anew.",
+	},
+	"WWW-1804": {
+		Severity: Info, Title: "a guest has another id at home", Text: "{guest} is guest {id} on {host} now; {was} is the copy that was left",
+		Meaning: "The copy that was left keeps its id, so the one that came home has one of the range that is declared for that.",
+		Impact:  "Backup jobs that name ids do not know the new one.", Look: "wwwctl config show",
+		Do: "Put the new id into the backup job of the host, and take the network from wwwctl config show before you change it.",
+	},
+	"WWW-1805": {
+		Severity: Info, Title: "sealed branches are acknowledged", Text: "{guest}: nothing is missed of {n} sealed branch(es)[, by {by}]; they are kept until {until} at least",
+		Meaning: "The clock of their retention has begun.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
+	"WWW-1806": {
+		Severity: Info, Title: "the guest is at home", Text: "{guest} is at home at {site}", Meaning: "There is nothing to bring home.", Impact: "None.",
+		Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
+	"WWW-1807": {
+		Severity: Info, Title: "home is not well enough yet", Text: "{guest}: its home {site}, or its host there, is not well",
+		Meaning: "A guest comes home only to a site and a host that nobody suspects.", Impact: "It goes on serving where it is.", Look: "wwwctl sites SITE",
+		Do: "See to the site, then plan anew.",
+	},
+	"WWW-1808": {
+		Severity: Info, Title: "no place is declared for later backups", Text: "{guest}: {host} at {site} has no storage entries for backups of the guests of {home}",
+		Meaning: "What comes home or is sealed is written to namespaces of their own, never beside the backups from home.", Impact: "The guest stays where it is.",
+		Look: "wwwctl gen lineages SITE", Do: "Type what wwwctl gen lineages {site} prints, then declare lineages: at {host}.",
+	},
+	"WWW-1809": {
+		Severity: Info, Title: "its host takes no guest back", Text: "{guest}: {host} takes no guest back: restore: is not declared there",
+		Meaning: "The copy that comes home gets an id and a storage of its own on that host, and the agent needs a token for it.",
+		Impact:  "The guest stays where it is.", Look: "wwwctl config show",
+		Do: "Declare restore: and lineages: at {host}, with the token in hands: of its wwwd.yaml; or keep the copy at home (--keep home).",
+	},
+	"WWW-1810": {
+		Severity: Info, Title: "no second site for a sealed branch", Text: "{guest}: no other site that is well can keep a sealed branch of {home}",
+		Meaning: "A branch that does not go on is kept at two sites.", Impact: "The guest stays where it is.", Look: "wwwctl gen lineages SITE",
+		Do: "Declare lineages: {home} at Raoull's host of another site, with the pull jobs that wwwctl gen lineages prints.",
+	},
+	"WWW-1811": {
+		Severity: Info, Title: "no copy at home", Text: "{guest}: there is no copy of it on {host} any more", Meaning: "It was removed there, or its host is new.",
+		Impact: "Only the copy that serves is left.", Look: "wwwctl guests GUEST", Do: "Keep the other one: --keep away.",
+	},
+	"WWW-1812": {
+		Severity: Info, Title: "the guest is not home yet", Text: "{guest} serves at {site}: its sealed branches are acknowledged when it is home",
+		Meaning: "Until it is home the other branch may still be wanted.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Bring it home first.",
+	},
+	"WWW-1814": {
+		Severity: Error, Title: "the declaration names a copy that was left", Text: "{guest}: {id} is a copy that it has left; it came home as {now}",
+		Meaning: "The file is from before a failback, which gave the guest another id.", Impact: "Nothing was changed.", Look: "wwwctl config show",
+		Do: "Write id: {now} for {guest}, as wwwctl config show has it.",
+	},
+	"WWW-1813": {
+		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
+		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",
+	},
+}
