@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (w *World) unplugged(s *Site) {
 	}
 	for n, m := range s.guests {
 		id := homeID(s.index, n)
-		if p := now.Guests[guestID(s.place, m)]; s.plug && p.Owner == s.name && p.Host != structureHost(s.name) {
+		if p := now.Guests[guestID(s.place, m)]; s.plug && rescuedAt(p, s.name) {
 			w.check.parked[at(s.name, id)] = true
 			if err := s.structure.SetOption(id, "onboot", "0"); err != nil {
 				w.check.violated(err)
@@ -84,6 +85,14 @@ func (w *World) unplugged(s *Site) {
 	}
 	s.plug = false
 	w.ownUp(s)
+}
+
+// rescuedAt says whether a copy of a guest stands on Raoull's machine of a site: the one that
+// owns it, or one that it has left since, which may run on.
+func rescuedAt(p failover.Placement, site failover.SiteID) bool {
+	return slices.ContainsFunc(append(slices.Clone(p.Former), p.Now()), func(at failover.Place) bool {
+		return at.Site == site && at.Host == raoullHost(site)
+	})
 }
 
 // plugFence is the smart plug of a structure's machine.
