@@ -371,3 +371,35 @@ func TestNetworkFromBeforeAFailback(t *testing.T) {
 	spec.Guests[kept1] = g
 	p.must(failover.ApplyNetwork{Spec: &spec, IfVersion: p.s.NetworkVersion})
 }
+
+// TestNoFailoverLeadsHome: a guest that lives away is not brought to Raoull's host of its
+// home site when the one where it lives is lost: the copy that it left stands there, with
+// the same address.
+func TestNoFailoverLeadsHome(t *testing.T) {
+	p := apartPlay(t)
+	r := p.s.Readiness["quai"].Ready
+	point := restorePoint(kept1, p.now, gib)
+	for _, site := range []failover.SiteID{"moulin", "fabrique"} {
+		r.Site, r.Host = site, failover.HostID("raoull-"+string(site))
+		r.Points = map[failover.GuestID][]failover.RestorePoint{kept1: {point}}
+		p.must(failover.ReportReadiness{Ready: r})
+	}
+	for _, byHand := range []bool{false, true} {
+		loss := failover.Loss{Site: "quai", Guests: []failover.GuestID{kept1}, ByHand: byHand}
+		plan := failover.PlanFor(p.s, loss, p.now)
+		for _, a := range plan.Assignments {
+			if a.Target == "moulin" {
+				t.Errorf("by hand %t: %s is planned to go to its home", byHand, a.Guest)
+			}
+		}
+		if byHand && len(plan.Assignments) == 1 {
+			plan.Assignments[0].Target, plan.Assignments[0].Host = "moulin", "raoull-moulin"
+			if err := p.apply(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:quai", Plan: plan, Forced: true}); rejection(err) != failover.CodeNotTarget {
+				t.Errorf("begun by hand: %v, want %s", err, failover.CodeNotTarget)
+			}
+		}
+	}
+	if plan := failover.PlanFor(p.s, failover.Loss{Site: "quai", Guests: []failover.GuestID{kept1}, ByHand: true}, p.now); len(plan.Assignments) != 1 {
+		t.Fatalf("left out by hand: %+v, want at fabrique", plan.LeftOut)
+	}
+}

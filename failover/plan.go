@@ -322,6 +322,11 @@ func (p *planner) candidates(g GuestID) ([]candidate, Reason) {
 	var out []candidate
 	var full []SiteID
 	for _, t := range p.targets {
+		if !p.loss.Local && t == p.s.Network.Home(g) {
+			// The copy that it left stands there, with the same address on the same VLAN: only a
+			// rescue, which proves that one off, or a failback, which shuts it down, leads there.
+			continue
+		}
 		c, r := p.candidate(g, t)
 		if r.IsZero() {
 			if r = p.fits(g, c); !r.IsZero() {

@@ -104,7 +104,7 @@ func (s *State) leads(kind OpKind, a Assignment) bool {
 	if kind == KindRescue {
 		return a.Target == p.Owner && a.Host != p.Host
 	}
-	return a.Target != p.Owner
+	return a.Target != p.Owner && a.Target != s.Network.Home(a.Guest)
 }
 
 // atHome says whether the copy of a guest that counts is the one on its own host.

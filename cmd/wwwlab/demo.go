@@ -187,6 +187,7 @@ type demo struct {
 	spoke   time.Time
 	second  secondBlow
 	written movedData
+	ledger  []account // of an isolation
 
 	before func(ctx context.Context) error          // just before the plug is pulled; nil: nothing
 	beside func(ctx context.Context, f facts) error // beside the following; nil: nothing
