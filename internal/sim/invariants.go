@@ -36,6 +36,7 @@ type checker struct {
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
 	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
+	stood    map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
 	handled  map[string]bool               // site/vmid of copies that a person started or deleted
 	stopped  map[string]time.Time          // op/guest: when a run was stuck or cancelled
 	offers   map[string]shownOffer         // op/hash: what a person was shown
@@ -48,7 +49,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
-		parked: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
+		parked: map[string]bool{}, stood: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
 
@@ -338,7 +339,13 @@ func (c *checker) homes(s *Site) {
 			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
 			continue
 		}
-		if s.own && !g.Running && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
+		switch off, asked := c.stood[at(s.name, g.ID)]; {
+		case asked && !g.Running:
+			c.stood[at(s.name, g.ID)] = true
+		case off && g.Running: // somebody has started it
+			delete(c.stood, at(s.name, g.ID))
+		}
+		if s.own && !g.Running && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
 			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
 		}
 	}
