@@ -93,6 +93,20 @@ func (s *State) CameFrom(g GuestID) (RestorePoint, bool) {
 	return l.Base, true
 }
 
+// leavesBy is where the last backup of a guest that leaves its home arrives at a target. For
+// one that came home that is not where it came from: at home it is backed up as it was
+// before it ever left.
+func (s *State) leavesBy(g GuestID, target SiteID, p RestorePoint) RestorePoint {
+	l, known := s.LineageNow(g)
+	home := s.Network.Home(g)
+	_, host, _ := s.Network.Target(target)
+	if !known || !s.atHome(g) || p.Namespace != AwayNamespace(home) || l.Namespace == "" || len(host.Sources[home]) == 0 {
+		return p
+	}
+	p.Namespace, p.Storage = l.Namespace, host.Sources[home][0]
+	return p
+}
+
 // Group is the PBS group of a restore point, "vm/90001".
 func (p RestorePoint) Group() string { return groupOf(p.Volid) }
 

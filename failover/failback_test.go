@@ -23,11 +23,21 @@ func apartPlay(t *testing.T) *play {
 			for _, id := range hosts {
 				h := spec.Sites[site].Hosts[id]
 				h.Lineages = map[network.SiteID]network.LineageStorages{"moulin": {Away: "pbs-away-moulin", Sealed: "pbs-sealed-moulin"}}
+				if h.Restore != nil {
+					h.Sources = map[network.SiteID][]string{"moulin": {"pbs-moulin"}}
+				}
 				if h.Restore == nil {
 					h.Restore = &network.Restore{Storage: "local-zfs", Bridge: "vmbr0", IDs: network.IDRange{First: 1500, Last: 1599}, Parallel: 1}
 				}
 				spec.Sites[site].Hosts[id] = h
 			}
+		}
+	})
+	p.tell(func(r *failover.Readiness) {
+		for _, g := range []failover.GuestID{kept1, kept2} {
+			point := restorePoint(g, p.now.Add(-time.Hour), gib)
+			point.Namespace = "moulin"
+			r.Points[g] = []failover.RestorePoint{point}
 		}
 	})
 	loss := failover.Loss{Site: "moulin", Guests: []failover.GuestID{kept1, kept2}, Target: "quai", ByHand: true}
@@ -237,7 +247,15 @@ func TestFailbackUndoneAndDecidedOtherwise(t *testing.T) {
 	op := p.failback(failover.KeepAway, kept1)
 	p.done(kept1, "")
 	p.must(failover.EndOp{Op: op})
+	base, came := p.s.CameFrom(kept1)
+	if !came {
+		t.Fatal("nothing says what it came home from")
+	}
+	p.tell(func(r *failover.Readiness) { r.Points = map[failover.GuestID][]failover.RestorePoint{kept1: {base}} })
 	p.move(kept1)
+	if point := p.newest().Plan.Assignments[0].Point; point.Namespace == base.Namespace {
+		t.Errorf("its last backup from home is looked for in %s, where no job of its home's host writes", point.Namespace)
+	}
 	p.done(kept1, "")
 	p.must(failover.EndOp{Op: p.newest().ID})
 	if at := p.s.Guests[kept1]; at.Owner != "quai" {

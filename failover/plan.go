@@ -286,6 +286,7 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	}
 	if p.loss.Planned {
 		a.Loss = 0 // it is shut down before its last backup
+		a.Point = p.s.leavesBy(g, c.site, c.point)
 	}
 	if c.warm == "" {
 		a.Estimate = p.estimate(c.site, c.point.Size)

@@ -315,7 +315,7 @@ func TestValidateIsFastOnALargeNetwork(t *testing.T) {
 	}
 	begin := time.Now()
 	got := s.WithDefaults().Validate()
-	if took := time.Since(begin); took > 5*time.Second {
+	if took := time.Since(begin); took > 30*time.Second { // what is quadratic takes minutes; the machine may be busy
 		t.Errorf("took %s", took)
 	}
 	if len(got) < 40000 {

