@@ -34,6 +34,7 @@ func apartPlay(t *testing.T) *play {
 		}
 	})
 	p.tell(func(r *failover.Readiness) {
+		r.Points = maps.Clone(r.Points)
 		for _, g := range []failover.GuestID{kept1, kept2} {
 			point := restorePoint(g, p.now.Add(-time.Hour), gib)
 			point.Namespace = "moulin"
