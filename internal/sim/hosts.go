@@ -77,6 +77,12 @@ func (w *World) openHosts() error {
 		own := []lab.StorageConfig{w.entry(i, ownBackups, p.name, keys)}
 		home := w.pveConfig(s, 0, own)
 		home.ACL = map[string]map[string][]string{pveToken: privileges.ACL(privileges.NeededToLeave(home.Node, ownBackups))}
+		if w.opts.Homeward {
+			home.Storages = append(home.Storages, w.laterEntries(i, p.name, keys)...)
+			if home.ACL[pveToken], err = homeRights(home.Node, p.name); err != nil {
+				return err
+			}
+		}
 		if s.structure, err = lab.NewPVE(home); err != nil {
 			return err
 		}
@@ -85,7 +91,7 @@ func (w *World) openHosts() error {
 			if o.kind == network.Brique {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
 			}
-			if o.kind == network.Brique && o.name != p.name {
+			if o.kind == network.Brique && (o.name != p.name || w.opts.Homeward) {
 				sources = append(sources, w.laterEntries(i, o.name, keys)...)
 			}
 		}
@@ -121,6 +127,9 @@ func (w *World) pbsConfig(i int) lab.PBSConfig {
 			c.Jobs = append(c.Jobs, pullOf(o.name))
 		}
 		c.Namespaces = append(c.Namespaces, w.laterSpaces(o)...)
+		if w.opts.Homeward {
+			c.Jobs = append(c.Jobs, w.laterJobs(p.name, o)...)
+		}
 	}
 	c.Remote = func(name string) lab.SyncSource {
 		if from := network.SiteID(name); w.net.mesh(from, p.name) {
@@ -151,7 +160,7 @@ func (w *World) storeRights(site network.SiteID) map[string][]string {
 	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: datastore}, Entries: map[string]doctor.Entry{}}
 	for _, of := range w.spec.SiteIDs() {
 		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
-		if of != site {
+		if of != site || w.opts.Homeward {
 			facts.Entries[awayEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.AwayNamespace(of)}
 			facts.Entries[sealedEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.SealedNamespace(of)}
 			facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: string(of), RemoteStore: datastore, Pull: true})

@@ -133,7 +133,7 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 	if c.handled[at(run.Assignment.Target, run.VMID)] {
 		return // between its restore and this entry a person did something to it: start and check will tell
 	}
-	if g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID); !ok || g.Running {
+	if g, ok := c.w.copyOf(run); !ok || g.Running && run.Assignment.Keep != failover.KeepHome {
 		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
 	}
 }
@@ -144,7 +144,7 @@ func (c *checker) restored(s *failover.State, m failover.StepMoved) {
 	if c.handled[at(run.Assignment.Target, run.VMID)] {
 		return // it was, before a person did something to it
 	}
-	g, ok := c.w.sites[run.Assignment.Target].raoull.Guest(run.VMID)
+	g, ok := c.w.copyOf(run)
 	if !ok || g.Lock != "" || g.Running || g.Restored != run.Assignment.Point.Volid {
 		c.fail("L2", "%s is reported restored as %s: exists=%t lock=%q running=%t from %q, want %q",
 			m.Token.Guest, at(run.Assignment.Target, run.VMID), ok, g.Lock, g.Running, g.Restored, run.Assignment.Point.Volid)
@@ -186,6 +186,7 @@ func (c *checker) effect(s *Site, where string, req *http.Request, path string, 
 	switch {
 	case m == nil:
 	case m[2] == "/agent/ping":
+	case c.w.opts.Homeward && (m[2] == "/status/shutdown" || m[2] == "/config"): // of a copy that comes home
 	case req.Method == http.MethodDelete && m[2] == "":
 		c.deleted(s, number(m[1]))
 	default:
@@ -345,7 +346,7 @@ func (c *checker) homes(s *Site) {
 		case off && g.Running: // somebody has started it
 			delete(c.stood, at(s.name, g.ID))
 		}
-		if s.own && !g.Running && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
+		if s.own && !g.Running && !c.w.opts.Homeward && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
 			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
 		}
 	}

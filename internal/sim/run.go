@@ -34,6 +34,7 @@ type Options struct {
 	FirstMemory int64
 	Strict      bool // no probe is left out whose answer is known
 	Warm        bool // every other guest that moves is kept warm
+	Homeward    bool // guests can come home (see WayHome)
 }
 
 // Size of the simulated network.

@@ -105,6 +105,9 @@ func newWorld(o Options) (*World, error) {
 	if o.Warm {
 		w.spec = keptWarm(w.spec)
 	}
+	if o.Homeward {
+		declareHomeward(w.spec, w.places)
+	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
 	if err := w.openHosts(); err != nil {
