@@ -46,10 +46,10 @@ test: ## unit, contract and simulator tests, with the race detector
 # Several packages wait for elections and servers and hardly work: more of them run at once than there are cores.
 .PHONY: test-race test-plain
 test-race:
-	$(RACE) -p 4 -shuffle=on -timeout 400s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
+	$(RACE) -p 4 -shuffle=on -timeout 800s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
 
 test-plain:
-	$(GO) test -shuffle=on -timeout 400s ./internal/sim ./internal/detectbench
+	$(GO) test -shuffle=on -timeout 800s ./internal/sim ./internal/detectbench
 	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
 
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)

@@ -15,7 +15,7 @@ func TestWayHome(t *testing.T) {
 	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
 		steps := append([]failover.StepID{""}, sim.WayHomeSteps(keep)...)
 		for n, step := range steps {
-			if n > 0 && n%stride() != 0 {
+			if n > 0 && raced { // with the race detector: one of each
 				continue
 			}
 			t.Run(string(keep)+" "+string(step), func(t *testing.T) {
@@ -32,6 +32,9 @@ func TestWayHome(t *testing.T) {
 // and once after each of its calls: at some of these points, or all with -sim.whole.
 func TestWayHomeCrashAtEveryBoundary(t *testing.T) {
 	t.Parallel()
+	if raced { // TestWayHome has some
+		return
+	}
 	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
 		var all sim.Boundaries
 		if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.WayHomeCrashAt(keep, -1, &all)}); r.Violation != nil {
@@ -41,7 +44,7 @@ func TestWayHomeCrashAtEveryBoundary(t *testing.T) {
 			t.Fatalf("the way home has %d boundaries only: %q", len(all.List), all.List)
 		}
 		for n, boundary := range all.List {
-			if !*whole && n%(12*stride()) != 0 {
+			if !*whole && n%12 != 0 {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s %d %s", keep, n, boundary), func(t *testing.T) {
