@@ -165,7 +165,7 @@ func (d *decider) begin() {
 			continue
 		}
 		if plan := d.automatic(v); len(plan.Assignments) > 0 {
-			d.propose(BeginOp{Kind: plan.Loss.kind(), Domain: v.Domain, Plan: plan})
+			d.propose(BeginOp{Kind: plan.Loss.Kind(), Domain: v.Domain, Plan: plan})
 			return
 		}
 	}

@@ -13,8 +13,8 @@ func (l Loss) mayReceive(site SiteID, host HostID) bool {
 	return site != l.Site
 }
 
-// kind is that of the operation that answers to a loss.
-func (l Loss) kind() OpKind {
+// Kind is that of the operation that answers to a loss.
+func (l Loss) Kind() OpKind {
 	if l.Keep != "" {
 		return KindFailback
 	}

@@ -40,14 +40,9 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 			if req.Keep == "" {
 				return usagef("want --keep away or --keep home: wwwctl failback plan %s shows both copies", rest[0])
 			}
-			if *at != "" {
-				st, err := request(ctx, a, func(ctx context.Context) (failover.Status, error) { return a.client.Status(ctx) })
-				if err != nil {
-					return err
-				}
-				if req.At, err = timeOf(*at, st.At.In(a.con.Zone)); err != nil {
-					return err
-				}
+			var err error
+			if req.At, err = a.later(ctx, *at); err != nil {
+				return err
 			}
 		case "undo":
 			req.Undo, req.Keep = true, ""

@@ -22,11 +22,7 @@ func what(fs *flag.FlagSet) func(args []string) (api.FailoverRequest, error) {
 		if len(args) > 0 {
 			req.Site = failover.SiteID(args[0])
 		}
-		for g := range strings.SplitSeq(*only, ",") {
-			if g = strings.TrimSpace(g); g != "" {
-				req.Only = append(req.Only, failover.GuestID(g))
-			}
-		}
+		req.Only = guestList(*only)
 		given := 0
 		for _, v := range []string{string(req.Site), *host, *guest} {
 			if v != "" {

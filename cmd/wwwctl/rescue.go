@@ -21,12 +21,7 @@ func rescueCommand(a *app, fs *flag.FlagSet) runner {
 			return err
 		}
 		req := api.FailoverRequest{
-			Rescue: true, Site: failover.SiteID(args[0]), Host: failover.HostID(*host), Plan: *plan, Reason: *reason,
-		}
-		for g := range strings.SplitSeq(*only, ",") {
-			if g = strings.TrimSpace(g); g != "" {
-				req.Only = append(req.Only, failover.GuestID(g))
-			}
+			Rescue: true, Site: failover.SiteID(args[0]), Host: failover.HostID(*host), Only: guestList(*only), Plan: *plan, Reason: *reason,
 		}
 		return a.failover(ctx, req, !*detach)
 	}

@@ -29,17 +29,24 @@ func switchoverCommand(a *app, fs *flag.FlagSet) runner {
 		if *to != "auto" {
 			req.To = failover.SiteID(*to)
 		}
-		if *at != "" {
-			st, err := request(ctx, a, func(ctx context.Context) (failover.Status, error) { return a.client.Status(ctx) })
-			if err != nil {
-				return err
-			}
-			if req.At, err = timeOf(*at, st.At.In(a.con.Zone)); err != nil {
-				return err
-			}
+		var err error
+		if req.At, err = a.later(ctx, *at); err != nil {
+			return err
 		}
 		return a.failover(ctx, req, !*detach && req.At.IsZero())
 	}
+}
+
+// later reads a time that is to come, by the clock of the network; "" is the zero time.
+func (a *app) later(ctx context.Context, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	st, err := request(ctx, a, func(ctx context.Context) (failover.Status, error) { return a.client.Status(ctx) })
+	if err != nil {
+		return time.Time{}, err
+	}
+	return timeOf(text, st.At.In(a.con.Zone))
 }
 
 func guestList(text string) []failover.GuestID {

@@ -79,7 +79,7 @@ func movable(s *failover.State, name string) []failoverCase {
 
 // begin is the command that starts what a request asks for.
 func (c failoverCase) begin(plan failover.Plan, req FailoverRequest) failover.BeginOp {
-	cmd := failover.BeginOp{Kind: c.kind(), Domain: c.domain, Plan: plan, Forced: true}
+	cmd := failover.BeginOp{Kind: c.loss.Kind(), Domain: c.domain, Plan: plan, Forced: true}
 	if c.loss.Planned { // it answers to no loss
 		cmd.Domain, cmd.At = "", req.At
 	}

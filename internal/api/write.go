@@ -91,20 +91,6 @@ func rescueCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	return c, c.narrow(s, req)
 }
 
-// kind is that of the operation that a request asks for.
-func (c failoverCase) kind() failover.OpKind {
-	if c.loss.Keep != "" {
-		return failover.KindFailback
-	}
-	if c.loss.Planned {
-		return failover.KindSwitchover
-	}
-	if c.loss.Local {
-		return failover.KindRescue
-	}
-	return failover.KindFailover
-}
-
 // narrow applies the target and the choice of guests that a person made.
 func (c *failoverCase) narrow(s *failover.State, req FailoverRequest) error {
 	if req.To != "" {
