@@ -109,6 +109,7 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		if c.Kind == KindFailback {
 			s.placed(&run)
 		}
+		run.Steps = s.withHooks(a.Guest, run.Steps)
 		op.Guests[a.Guest] = run
 	}
 	if c.Forced || c.Window {

@@ -44,7 +44,7 @@ func (s *State) TokenCurrent(t Token) error {
 	if run.Steps[i].Status != StatusRunning || run.State == RunStuck {
 		return reject(CodeWrongPhase, "op", string(op.ID), "guest", string(t.Guest), "phase", string(run.Steps[i].Status))
 	}
-	if t.Step == StepFence && run.Admitted == 0 {
+	if (t.Step == StepFence || t.Step == StepBefore) && run.Admitted == 0 {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "not admitted")
 	}
 	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
@@ -159,6 +159,8 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		s.event(st, because(CodeStarted, args...), where)
 	case c.To == StatusDone && c.Token.Step == StepFence:
 		s.event(st, because(CodeHostOff, "host", string(op.Plan.Loss.Host), "guest", string(g), "note", c.Note), where)
+	case c.Token.Step.called():
+		s.hooked(*run, op, c, st)
 	case c.To == StatusDone && c.Token.Step == StepCheck:
 		s.event(st, because(CodeChecked, args...), where)
 	case c.To == StatusDone && c.Token.Step == StepRelease:
@@ -219,7 +221,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
 	})
 	run.Assignment, run.VMID, run.Token, run.State, run.Stuck = c.Assignment, id, st.Index, RunActive, Reason{}
-	run.Steps = op.Kind.steps()
+	run.Steps = s.withHooks(c.Guest, op.Kind.steps())
 	op.Guests[c.Guest] = run
 	s.Ops[op.ID] = op
 	s.setPhase(c.Guest, PhasePreparing, op.ID, st)

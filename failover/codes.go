@@ -131,6 +131,10 @@ const (
 	CodeUndoLate    = "WWW-1813"
 	CodeOldCopy     = "WWW-1814"
 
+	CodeHookRan    = "WWW-2200"
+	CodeHookFailed = "WWW-2201"
+	CodeHookVeto   = "WWW-2202"
+
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"
 	CodeBackedUp  = "WWW-1352"

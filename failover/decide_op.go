@@ -147,6 +147,8 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 	note := because(CodeRetry, "guest", string(t.Guest), "step", string(step.ID), "note", step.Note)
 	movable := !run.Owned() && run.State == RunActive
 	switch {
+	case step.ID.called():
+		return d.afterHook(op, run, step, t)
 	case step.Failure == FailProof, step.ID == StepFence && step.Failure == FailTransient && step.Attempt >= MaxAttempts:
 		return Stick{Op: op.ID, Guest: t.Guest, Reason: because(CodeNoProof, "guest", string(t.Guest), "op", string(op.ID),
 			"host", string(op.Plan.Loss.Host), "note", step.Note)}

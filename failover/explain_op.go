@@ -105,7 +105,7 @@ func (s *State) waits(op Operation, run GuestRun, step Step) Reason {
 	switch step.ID {
 	case StepRestore:
 		return because(CodeQueued, "guest", g, "site", string(run.Assignment.Target))
-	case StepFence, StepOwn:
+	case StepFence, StepBefore, StepOwn:
 		if run.Admitted == 0 && !run.Assignment.Automatic {
 			return because(CodeWaitApproval, "guest", g, "op", string(op.ID))
 		}

@@ -51,6 +51,10 @@ const (
 	StepRelease StepID = "release" // unpin the restore point
 	StepCleanup StepID = "cleanup" // delete our copy, unpin
 
+	// Programs that the guest's declaration names (hooks).
+	StepBefore StepID = "before" // target: before the first effect that cannot be taken back; it may forbid the move
+	StepAfter  StepID = "after"  // target: once the copy serves
+
 	// Of a switchover.
 	StepReady    StepID = "ready"    // target: pull what there is already, which proves the way
 	StepShutdown StepID = "shutdown" // home: remember how the guest was, shut it down
@@ -74,7 +78,7 @@ const (
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
+	return s.called() || s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
 }
 
 // StepStatus is where a step stands.
@@ -99,6 +103,7 @@ const (
 	FailFatal     Failure = "fatal"     // a person must look
 	FailProof     Failure = "proof"     // nothing proves that the dead host is off: ask
 	FailStarted   Failure = "started"   // somebody has started or changed the warm copy: it is theirs
+	FailHook      Failure = "hook"      // a program that was called did not end well
 )
 
 // Token names an effect. Index is the entry that began or last retargeted the

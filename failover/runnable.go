@@ -76,7 +76,7 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		}
 		left.restores--
 		return left.restores >= 0
-	case StepFence:
+	case StepFence, StepBefore:
 		return run.Admitted != 0
 	case StepStart:
 		if !run.Owned() || len(s.waitsFor(op, run)) > 0 {
@@ -88,7 +88,7 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		may := left.start
 		left.start = may && s.startEvery(run.Assignment.Target) == 0
 		return may
-	case StepCheck, StepRelease, StepSettle:
+	case StepCheck, StepAfter, StepRelease, StepSettle:
 		return run.Owned()
 	case StepCleanup:
 		return step.Status == StatusRunning || !now.Before(op.ReleaseAt)

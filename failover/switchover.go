@@ -306,6 +306,8 @@ func (s *State) behind(op Operation, run GuestRun, at StepID) GuestID {
 // given away.
 func (r GuestRun) before(at StepID) StepID {
 	switch {
+	case at != StepStill && r.has(StepBefore):
+		return StepBefore // a program that forbids the move of one of them stops all while they serve
 	case at != StepStill:
 		return StepReady
 	case r.has(StepRestore):

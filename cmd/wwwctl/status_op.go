@@ -71,6 +71,7 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 // stepWords are what a step is called while it is under way.
 var stepWords = map[failover.StepID]string{
 	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepFence: "prove off", failover.StepOwn: "take over",
+	failover.StepBefore: "ask program", failover.StepAfter: "call program",
 	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
 	failover.StepCleanup: "clean up", failover.StepReady: "try the way", failover.StepShutdown: "shut down", failover.StepBackup: "back up",
 	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",

@@ -25,6 +25,15 @@ func (d *daemon) fences() map[string]agent.Fence {
 	return out
 }
 
+// programs are what operations call here.
+func (d *daemon) programs() map[string]agent.Program {
+	out := map[string]agent.Program{}
+	for name, p := range d.conf.Programs {
+		out[name] = agent.ExecProgram{Command: p.Command}
+	}
+	return out
+}
+
 // portFence opens the router anew for each call: they are rare, and its password may
 // have been changed since the agent began.
 type portFence struct {

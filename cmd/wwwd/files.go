@@ -30,7 +30,8 @@ func localFile(c *config.Config) doctor.LocalFile {
 	out := doctor.LocalFile{
 		Site: c.Site, Version: version, Advertise: c.Advertise.String(), PVE: c.PVE.TokenFile != "", PBS: c.PBS.TokenFile != "",
 		Hands: network.SortedKeys(c.Hands), Inventory: network.SortedKeys(c.Inventory), Fences: network.SortedKeys(c.Fences),
-		TSIG: network.SortedKeys(c.TSIG), Pins: c.Pins(), PublicCA: c.PublicCAFile != "",
+		Programs: network.SortedKeys(c.Programs),
+		TSIG:     network.SortedKeys(c.TSIG), Pins: c.Pins(), PublicCA: c.PublicCAFile != "",
 	}
 	if c.Listen.Metrics.IsValid() {
 		out.Metrics = c.Listen.Metrics.String()

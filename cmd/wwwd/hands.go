@@ -105,7 +105,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	checker := agent.NetChecker{Dial: (&net.Dialer{}).DialContext}
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
-		Checker: checker, Answers: agent.NetChecker{Dial: dialFrom(d.conf.Dial.Mesh)}.Answers, Fences: d.fences(),
+		Checker: checker, Answers: agent.NetChecker{Dial: dialFrom(d.conf.Dial.Mesh)}.Answers, Fences: d.fences(), Programs: d.programs(),
 		Helper: roothelper.Client{Path: d.conf.HelperSocket}, Hands: h.hands(),
 	}
 	readiness := &agent.Readiness{

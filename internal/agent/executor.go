@@ -34,6 +34,8 @@ type Executor struct {
 	// Fences are this site's ways to know that a host is off and to put it off, by
 	// the name that the host's declaration gives.
 	Fences map[string]Fence
+	// Programs are what operations call here by name: hooks, and checks of guests.
+	Programs map[string]Program
 	// Hands are this site's hosts whose guests it may shut down for a planned move.
 	Hands map[failover.HostID]Hand
 	// Answers says whether a TLS server answers at a URL; nil: it cannot be asked.
@@ -90,6 +92,7 @@ func (w *Worker) Name() string { return string(w.op) + "/" + string(w.guest) }
 type outcome struct {
 	failure failover.Failure // "" = done
 	note    string
+	goOn    bool // the step is done, for all that
 }
 
 // Worker brings the steps of one guest in one operation to their end.
@@ -104,6 +107,8 @@ type Worker struct {
 	ended   *outcome // decided, not yet in the log
 	holds   claim    // the attempt that the log knows to be this worker's
 	fresh   bool     // claimed by this worker, and nothing was sent for it yet
+	claimed claim    // the newest attempt that this worker asked the log for
+	called  called   // what became of the newest program that it called
 	made    uint64   // index of its newest proposal, until State has it
 	since   time.Time
 }
@@ -168,11 +173,12 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 	if token != w.token || step.Attempt != w.attempt && step.Status == failover.StatusRunning {
 		w.token, w.attempt, w.mem, w.ended = token, step.Attempt, memory{since: at}, nil
 	}
-	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(w.e.Site)), callTimeout)
+	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(w.e.Site)), callLimit(s, token))
 	defer cancel()
 	switch {
 	case step.Status == failover.StatusPending:
 		w.hook("claim " + string(step.ID))
+		w.claimed = claim{token, step.Attempt + 1}
 		next, err := w.propose(ctx, now, failover.StepMoved{Token: token, Attempt: step.Attempt + 1, To: failover.StatusRunning})
 		if err == nil {
 			w.holds, w.fresh = claim{token, step.Attempt + 1}, true
@@ -213,8 +219,8 @@ func (w *Worker) hook(boundary string) {
 // report puts the outcome of an attempt into the log.
 func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) (time.Time, error) {
 	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
-	if w.ended.failure != "" {
-		m.To, m.Failure = failover.StatusFailed, w.ended.failure
+	if m.Failure = w.ended.failure; m.Failure != "" && !w.ended.goOn {
+		m.To = failover.StatusFailed
 	} else if p := w.mem.leaving.point; !p.IsZero() {
 		m.Point = p
 	} else if t.Step == failover.StepRestore {
@@ -338,9 +344,19 @@ func (j *job) do(ctx context.Context) (next time.Time, done *outcome) {
 	return j.switched(ctx)
 }
 
-// switched makes the next call of a step that only switchovers have.
+// callLimit is how long one call of a step may take.
+func callLimit(s *failover.State, t failover.Token) time.Duration {
+	if hook, ok := s.HookOf(t.Guest, t.Step); ok {
+		return callTimeout + hook.Within.D()
+	}
+	return callTimeout
+}
+
+// switched makes the next call of a step that not every operation has.
 func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 	switch j.step.ID {
+	case failover.StepBefore, failover.StepAfter:
+		return j.program(ctx)
 	case failover.StepReady:
 		return j.ready(ctx)
 	case failover.StepShutdown, failover.StepLeave:

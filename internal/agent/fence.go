@@ -1,13 +1,9 @@
 package agent
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"strings"
 	"time"
 
@@ -117,9 +113,6 @@ func (j *job) deadHost() network.Host {
 // status as its last argument. Status prints on or off; both end with exit code 0.
 type ExecFence struct{ Command []string }
 
-// maxFenceOutput bounds what is read of a program's output.
-const maxFenceOutput = 4 << 10
-
 // Off asks the program.
 func (f ExecFence) Off(ctx context.Context) (bool, string, error) {
 	out, err := f.run(ctx, "status")
@@ -143,45 +136,8 @@ func (f ExecFence) PutOff(ctx context.Context) error {
 }
 
 func (f ExecFence) run(ctx context.Context, verb string) (string, error) {
-	if err := f.trusted(); err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, f.Command[0], append(append([]string(nil), f.Command[1:]...), verb)...)
-	cmd.WaitDelay = time.Second
-	var out, complaint bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &limited{w: &out, left: maxFenceOutput}, &limited{w: &complaint, left: maxFenceOutput}
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("%s %s: %w %s", f.Command[0], verb, err, strings.TrimSpace(complaint.String()))
-	}
-	return out.String(), nil
-}
-
-// trusted refuses a program that others than its owner could change.
-func (f ExecFence) trusted() error {
 	if len(f.Command) == 0 {
-		return errors.New("no command")
+		return "", errors.New("no command")
 	}
-	info, err := os.Stat(f.Command[0])
-	switch {
-	case err != nil:
-		return err
-	case !info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0:
-		return fmt.Errorf("%s is not a file that only its owner can write (chmod go-w)", f.Command[0])
-	}
-	return nil
-}
-
-// limited writes at most so many bytes and drops the rest.
-type limited struct {
-	w    io.Writer
-	left int
-}
-
-func (l *limited) Write(b []byte) (int, error) {
-	n := min(len(b), l.left)
-	l.left -= n
-	if _, err := l.w.Write(b[:n]); err != nil {
-		return 0, err
-	}
-	return len(b), nil
+	return runCommand(ctx, append(append([]string(nil), f.Command...), verb), nil)
 }

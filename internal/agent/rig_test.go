@@ -30,7 +30,8 @@ type log struct {
 	made    []failover.Command
 	propose func(failover.Command) error
 	confirm func(failover.Token) error
-	hold    *failover.State // what State returns instead of the newest
+	lose    func(failover.Command) bool // the answer of an entry is lost, not the entry
+	hold    *failover.State             // what State returns instead of the newest
 }
 
 func (l *log) Propose(_ context.Context, c failover.Command) (failover.Stamp, error) {
@@ -43,7 +44,11 @@ func (l *log) Propose(_ context.Context, c failover.Command) (failover.Stamp, er
 	l.index++
 	st := failover.Stamp{Index: l.index, Term: 1, At: l.now}
 	l.state = l.state.Clone()
-	return st, l.state.Apply(st, c)
+	err := l.state.Apply(st, c)
+	if l.lose != nil && l.lose(c) {
+		return failover.Stamp{}, failover.ErrUnknown
+	}
+	return st, err
 }
 
 func (l *log) State() *failover.State {

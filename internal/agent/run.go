@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
 )
 
@@ -262,17 +263,9 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		return j.checkStart(ctx)
 	case m.phase == "ping":
 		return j.checkUndeclared(ctx, late)
-	case m.address == "" && needsAddress(guest.Check.URL+guest.Check.TCP):
-		j.call("ask address")
-		addrs, err := j.pve().Interfaces(ctx, j.kind(), j.run.VMID)
-		if err != nil {
-			return j.again(err, late)
-		}
-		if len(addrs) == 0 {
-			return j.again(fmt.Errorf("guest %d has no address yet", j.run.VMID), late)
-		}
-		m.address = pick(addrs).String()
-		return j.now, nil
+	case m.address == "" && needsAddress(guest.Check.URL+guest.Check.TCP),
+		m.address == "" && guest.Check.Exec != "" && m.phase != checkUnaddressed:
+		return j.checkAddress(ctx, *guest.Check, late)
 	}
 	j.call("check service")
 	if err := j.service(ctx); err != nil {
@@ -282,11 +275,31 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 	return j.now, &outcome{}
 }
 
-// Where the second start of a copy stands that has stopped under its check.
+// Where a check stands beside its looks at the guest: the second start of a copy that has
+// stopped under it, and a program that is called without the guest's address.
 const (
-	checkConfirm = "confirm"
-	checkStart   = "start"
+	checkConfirm     = "confirm"
+	checkStart       = "start"
+	checkUnaddressed = "unaddressed"
 )
+
+// checkAddress asks for the guest's address. A program may know it by itself.
+func (j *job) checkAddress(ctx context.Context, check network.Check, late bool) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("ask address")
+	addrs, err := j.pve().Interfaces(ctx, j.kind(), j.run.VMID)
+	switch {
+	case err == nil && len(addrs) > 0:
+		m.address = pick(addrs).String()
+		return j.now, nil
+	case !needsAddress(check.URL + check.TCP):
+		m.phase = checkUnaddressed
+		return j.now, nil
+	case err != nil:
+		return j.again(err, late)
+	}
+	return j.again(fmt.Errorf("guest %d has no address yet", j.run.VMID), late)
+}
 
 // checkStart starts a copy again that has started and does not run: its host
 // may have rebooted, and copies of ours do not start by themselves. Once per
@@ -325,6 +338,11 @@ func (j *job) checkUndeclared(ctx context.Context, late bool) (time.Time, *outco
 
 func (j *job) service(ctx context.Context) error {
 	c := j.s.Network.Guests[j.run.Assignment.Guest].Check
+	if c.Exec != "" {
+		if err := j.ask(ctx, c.Exec); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if c.URL != "" {

@@ -66,6 +66,9 @@ type Config struct {
 	// Fences are the ways to put a structure's dead PVE off, by the name that
 	// network.yaml gives for it (fence:).
 	Fences map[string]Fence `json:"fences,omitempty"`
+	// Programs are what operations call at this site, by the name that network.yaml gives
+	// (hooks, exec checks).
+	Programs map[string]Program `json:"programs,omitempty"`
 	// TSIG are the keys of zones with the back end rfc2136, by name.
 	TSIG map[string]TSIGKey `json:"tsig,omitempty"`
 	// ProbeFingerprints pin the certificates that probes expect of other
@@ -162,6 +165,11 @@ type Fence struct {
 	// Router is how the agent identifies itself to the device with the port. The
 	// user's group needs the policies read, write and rest-api.
 	Router Router `json:"router,omitzero"`
+}
+
+// Program is a command line that an operation may have run here.
+type Program struct {
+	Command []string `json:"command"` // the program's path, then its arguments
 }
 
 // TSIGKey is a key for DNS updates. SecretFile holds it in base64, one line.

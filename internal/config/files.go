@@ -52,6 +52,9 @@ func (c *Config) CheckFiles() []network.Problem {
 			namedFile{path + ".router.ca_file", f.Router.CAFile, false, network.Warning, "export the router's authority (/certificate/export-certificate ww-ca) and copy it there"},
 		)
 	}
+	for _, name := range slices.Sorted(maps.Keys(c.Programs)) {
+		files = append(files, namedFile{"programs." + name + ".command", c.Programs[name].Command[0], false, network.Warning, "put the program there, owner root, mode 0755"})
+	}
 	for _, name := range slices.Sorted(maps.Keys(c.TSIG)) {
 		files = append(files, namedFile{"tsig." + name + ".secret_file", c.TSIG[name].SecretFile, true, network.Error, "make the key (tsig-keygen " + name + ") and write its secret into the file"})
 	}

@@ -65,6 +65,7 @@ func (c *Config) Validate() []network.Problem {
 	}
 	k.keys(c)
 	k.fences(c.Fences)
+	k.programs(c.Programs)
 	k.notify(c.Notify)
 	if c.ReadyEvery < network.Duration(100*time.Millisecond) || c.ReadyEvery > network.Duration(24*time.Hour) {
 		k.fail("ready_every", network.CodeRange, "write ready_every: 1m", "ready_every %s is not between 100ms and 1d", c.ReadyEvery)
@@ -165,7 +166,21 @@ func (k *checker) proxmox(path string, p PVE) {
 	}
 }
 
-// router demands all that a call needs, or nothing.
+func (k *checker) programs(all map[string]Program) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		path := "programs." + name
+		if !network.IsLabel(name) {
+			k.fail(path, network.CodeBadName, "write the name as in network.yaml (hooks, check: {exec: NAME})", "program name %s is not usable", network.Quote(name))
+		}
+		if command := all[name].Command; len(command) == 0 {
+			k.fail(path+".command", network.CodeMissing, "write command: [/usr/local/sbin/PROGRAM, ARGUMENT]", "%s has no command", path)
+		} else {
+			k.absolute(path+".command", command[0])
+		}
+	}
+}
+
+// fences demands of each exactly one way.
 func (k *checker) fences(all map[string]Fence) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		f, path := all[name], "fences."+name
@@ -189,6 +204,7 @@ func (k *checker) fences(all map[string]Fence) {
 	}
 }
 
+// router demands all that a call needs, or nothing.
 func (k *checker) router(path string, r Router) {
 	if r == (Router{}) {
 		return

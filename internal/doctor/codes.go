@@ -105,4 +105,5 @@ const (
 	CodeFileNoFence     = "WWW-2607"
 	CodeFilePins        = "WWW-2608"
 	CodeFileAuthorities = "WWW-2609"
+	CodeFileNoProgram   = "WWW-2610"
 )

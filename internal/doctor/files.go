@@ -23,6 +23,7 @@ type LocalFile struct {
 	Hands     []network.HostID  `json:"hands,omitempty"`     // PVEs whose guests it may move
 	Inventory []network.HostID  `json:"inventory,omitempty"` // PVEs whose guests it lists
 	Fences    []string          `json:"fences,omitempty"`
+	Programs  []string          `json:"programs,omitempty"`  // that operations may call there
 	TSIG      []string          `json:"tsig,omitempty"`      // names of keys
 	Pins      map[string]string `json:"pins,omitempty"`      // certificates that it expects, by "pve:HOST" and "pbs:HOST"
 	PublicCA  bool              `json:"public_ca,omitempty"` // it trusts further authorities for public names
@@ -81,6 +82,11 @@ func (in Input) fileFits(r *result, site failover.SiteID, decl network.Site, f L
 			add(CodeFileNoFence, "fence", fence, "host", string(id))
 		}
 	}
+	for _, name := range in.programsAt(site) {
+		if !slices.Contains(f.Programs, name) {
+			add(CodeFileNoProgram, "program", name)
+		}
+	}
 	for _, name := range sorted(in.State.Network.Zones) {
 		if key := in.State.Network.Zones[name].Key; key != "" && !slices.Contains(f.TSIG, key) {
 			add(CodeFileNoTSIG, "key", key, "zone", name)
@@ -96,6 +102,31 @@ func (in Input) fileFits(r *result, site failover.SiteID, decl network.Site, f L
 			add(CodeFileStranger, "host", id)
 		}
 	}
+}
+
+// programsAt lists what operations may call at a site: of every guest that it may receive,
+// from elsewhere or home again.
+func (in Input) programsAt(site failover.SiteID) []string {
+	found := map[string]bool{}
+	if _, _, target := in.State.Network.Target(site); !target {
+		return nil
+	}
+	for _, g := range in.State.Network.Guests {
+		if g.Priority == 4 {
+			continue
+		}
+		if g.Check != nil {
+			found[g.Check.Exec] = true
+		}
+		if g.Hooks != nil && g.Hooks.Before != nil {
+			found[g.Hooks.Before.Run] = true
+		}
+		if g.Hooks != nil && g.Hooks.After != nil {
+			found[g.Hooks.After.Run] = true
+		}
+	}
+	delete(found, "")
+	return sorted(found)
 }
 
 // filesAgree tells in what the agents differ from each other.

@@ -25,6 +25,9 @@ func twoSites() *network.Spec {
 	return &network.Spec{
 		Network: "assos", Zones: map[string]network.Zone{"assos.example": {Backend: "rfc2136", Key: "k"}},
 		Sites: map[network.SiteID]network.Site{"moulin": site(1), "quai": site(2)},
+		Guests: map[network.GuestID]network.Guest{"web": {
+			Check: &network.Check{Exec: "probe"}, Hooks: &network.Hooks{Before: &network.Hook{Run: "ask"}, After: &network.Hook{Run: "tell"}},
+		}},
 	}
 }
 
@@ -46,6 +49,7 @@ func TestFiles(t *testing.T) {
 		{"a pin of none", func(f *doctor.LocalFile) { f.Pins["pve:old"] = "aa" }, []string{doctor.CodeFileStranger}, "moulin"},
 		{"no key", func(f *doctor.LocalFile) { f.TSIG = nil }, []string{doctor.CodeFileNoTSIG}, "moulin"},
 		{"no fence", func(f *doctor.LocalFile) { f.Fences = nil }, []string{doctor.CodeFileNoFence}, "moulin"},
+		{"no program", func(f *doctor.LocalFile) { f.Programs = []string{"probe"} }, []string{doctor.CodeFileNoProgram, doctor.CodeFileNoProgram}, "moulin"},
 		{"another version", func(f *doctor.LocalFile) { f.Version = "2" }, []string{doctor.CodeFileVersions}, ""},
 		{"another pin", func(f *doctor.LocalFile) { f.Pins["pve:pve-2"] = "BB:CC" }, []string{doctor.CodeFilePins}, ""},
 		{"the same pin in another dress", func(f *doctor.LocalFile) { f.Pins["pve:pve-2"] = "aabb" }, []string{doctor.CodeFine}, ""},
@@ -54,7 +58,7 @@ func TestFiles(t *testing.T) {
 		file := func(n int, site failover.SiteID) doctor.LocalFile {
 			return doctor.LocalFile{
 				Site: site, Version: "1", Advertise: fmt.Sprintf("10.77.%d.1:9977", n), DNS: []string{"x:53"}, PVE: true, PBS: true,
-				Hands: []network.HostID{network.HostID(fmt.Sprintf("pve-%d", n))}, Fences: []string{"port"}, TSIG: []string{"k"},
+				Hands: []network.HostID{network.HostID(fmt.Sprintf("pve-%d", n))}, Fences: []string{"port"}, Programs: []string{"ask", "probe", "tell"}, TSIG: []string{"k"},
 				Pins: map[string]string{"pve:pve-2": "AA:BB"},
 			}
 		}

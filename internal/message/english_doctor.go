@@ -297,6 +297,10 @@ var localFiles = map[string]Message{
 	"WWW-2609": finding(Info, "agents trust different authorities", "is set at some agents only: {sites}",
 		"The certificates of public names are judged differently.", "One agent may accept what another reports.", "wwwctl sites SITE",
 		"Set public_ca_file everywhere or nowhere, then systemctl reload wwwd."),
+	"WWW-2610": finding(Error, "no program", "does not have the program {program}, which operations are to call there",
+		"network.yaml names it (hooks, or exec of a check) at a guest that may come to this site.",
+		"A hook with a veto stops the guest's operation there, a check never ends well, any other hook is left out.", "wwwctl config show",
+		"Describe it there under programs:, then systemctl restart wwwd; or remove it from network.yaml."),
 }
 
 // finding is an entry of the doctor.

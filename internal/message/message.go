@@ -65,6 +65,7 @@ var areas = map[string]map[string]Message{
 	"19": telling,
 	"20": rejections,
 	"21": preflight,
+	"22": hooks,
 	"24": machine,
 	"25": onboarding,
 	"26": localFiles,

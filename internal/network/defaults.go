@@ -46,6 +46,9 @@ func (s Spec) WithDefaults() *Spec {
 		if g.Standby == "" && s.Structures[g.Structure].Standby == WarmStandby {
 			g.Standby = WarmStandby
 		}
+		if g.Hooks == nil {
+			g.Hooks = s.Structures[g.Structure].Hooks
+		}
 		return g.withDefaults()
 	})
 	return &out
@@ -99,6 +102,7 @@ func (s Structure) withDefaults() Structure {
 	s.OnReturn = cmp.Or(s.OnReturn, "leave")
 	s.OffSite.Policy = cmp.Or(s.OffSite.Policy, ConsentEncryptedBackupOnly)
 	s.Split = cmp.Or(s.Split, "allowed")
+	s.Hooks = s.Hooks.withDefaults()
 	return s
 }
 
@@ -114,7 +118,24 @@ func (g Guest) withDefaults() Guest {
 		}
 		g.Check = &c
 	}
+	g.Hooks = g.Hooks.withDefaults()
 	return g
+}
+
+func (h *Hooks) withDefaults() *Hooks {
+	if h == nil {
+		return nil
+	}
+	return &Hooks{Before: h.Before.withDefaults(), After: h.After.withDefaults()}
+}
+
+func (h *Hook) withDefaults() *Hook {
+	if h == nil {
+		return nil
+	}
+	out := *h
+	out.Within = cmp.Or(out.Within, Duration(time.Minute))
+	return &out
 }
 
 // withPort keeps a port that was given: an address without one reads as port 0.

@@ -137,6 +137,21 @@ func TestValidate(t *testing.T) {
 		}, ""},
 		{"negative memory", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.Memory = -1 }) }, "guests.db WWW-0115"},
 		{"hidden with a name", func(s *network.Spec) { guest(s, "web", func(g *network.Guest) { g.Exposure = "none" }) }, "guests.web.exposure WWW-0124"},
+		{"hooks that call nothing", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.Hooks = &network.Hooks{} }) }, "guests.db.hooks WWW-0105"},
+		{"a command line for a program", func(s *network.Spec) {
+			guest(s, "db", func(g *network.Guest) { g.Check = &network.Check{Exec: "/usr/bin/probe"} })
+		}, "guests.db.check.exec WWW-0108"},
+		{"a hook without a program", func(s *network.Spec) {
+			guest(s, "db", func(g *network.Guest) { g.Hooks = &network.Hooks{Before: &network.Hook{Veto: true}} })
+		}, "guests.db.hooks.before.run WWW-0105"},
+		{"a hook that takes for ever", func(s *network.Spec) {
+			guest(s, "db", func(g *network.Guest) {
+				g.Hooks = &network.Hooks{Before: &network.Hook{Run: "ask", Within: network.Duration(time.Hour)}}
+			})
+		}, "guests.db.hooks.before.within WWW-0115"},
+		{"a veto when it is too late", func(s *network.Spec) {
+			guest(s, "db", func(g *network.Guest) { g.Hooks = &network.Hooks{After: &network.Hook{Run: "tell", Veto: true}} })
+		}, "guests.db.hooks.after.veto WWW-0124"},
 		{"empty check", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.Check = &network.Check{} }) }, "guests.db.check WWW-0105"},
 		{"tcp check with a status", func(s *network.Spec) {
 			guest(s, "db", func(g *network.Guest) { g.Check = &network.Check{TCP: "{address}:25", Status: 200} })

@@ -253,6 +253,7 @@ type Structure struct {
 	Policy      Policy  `json:"policy,omitzero"`   // overrides; zero fields inherit
 	Split       string  `json:"split"`             // allowed | never: guests over several sites
 	Standby     string  `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
+	Hooks       *Hooks  `json:"hooks,omitempty"`   // of its guests that say nothing themselves
 }
 
 // OffSite is a structure's dated consent.
@@ -279,6 +280,7 @@ type Guest struct {
 	// valid for them ("" or "valid").
 	Certificate string   `json:"certificate,omitempty"`
 	Check       *Check   `json:"check,omitempty"`
+	Hooks       *Hooks   `json:"hooks,omitempty"`
 	Commit      Duration `json:"commit,omitempty"` // overrides the structure's
 	Memory      Bytes    `json:"memory,omitempty"` // planning figure until a backup has told
 	Disk        Bytes    `json:"disk,omitempty"`
@@ -294,10 +296,26 @@ const (
 // "{address}" in URL stands for the guest's first address as Proxmox reports it.
 type Check struct {
 	URL    string   `json:"url,omitempty"`
-	TCP    string   `json:"tcp,omitempty"` // {address}:PORT
+	TCP    string   `json:"tcp,omitempty"`  // {address}:PORT
+	Exec   string   `json:"exec,omitempty"` // a program, by its name in the wwwd.yaml of the site that asks (programs:)
 	Expect string   `json:"expect,omitempty"`
 	Status int      `json:"status,omitempty"` // default 200
 	Within Duration `json:"within,omitempty"` // default 3m: boot and service start
+}
+
+// Hooks are programs that an operation calls when it moves a guest.
+type Hooks struct {
+	Before *Hook `json:"before,omitempty"` // before anything is done to the guest that cannot be taken back
+	After  *Hook `json:"after,omitempty"`  // once its new copy serves
+}
+
+// Hook is a call of a program. Its command line stands in the wwwd.yaml (programs:) of each
+// site that may receive the guest; the receiving site's agent runs it.
+type Hook struct {
+	Run    string   `json:"run"`              // the program's name there
+	Within Duration `json:"within,omitempty"` // default 1m; then it is ended
+	Veto   bool     `json:"veto,omitempty"`   // before: unless the program ends well, the guest is not moved
+	Repeat bool     `json:"repeat,omitempty"` // to run it twice does no harm
 }
 
 // CommonSet is a near-identical service that every site runs and that never fails over.

@@ -43,6 +43,7 @@ func (c *checker) structure(id StructureID, s Structure) {
 			c.fail(path+".off_site.consent", CodeRange, "write the day of the consent, such as 2026-03-02", "consent %s is not a date", Quote(d))
 		}
 	}
+	c.hooks(path+".hooks", s.Hooks)
 	c.policy(path+".policy", c.s.Policy.override(s.Policy), s.Policy)
 }
 
@@ -80,6 +81,7 @@ func (c *checker) guest(id GuestID, g Guest) {
 	if g.Check != nil {
 		c.check(path+".check", *g.Check)
 	}
+	c.hooks(path+".hooks", g.Hooks)
 	c.guestCommit(path+".commit", id, g)
 }
 
@@ -161,8 +163,11 @@ func (c *checker) apart(path string, id GuestID, g Guest) {
 
 // check checks how a guest proves that it serves.
 func (c *checker) check(path string, k Check) {
-	if k.URL == "" && k.TCP == "" {
-		c.fail(path, CodeMissing, "write url: \"http://{address}:80/\" or tcp: \"{address}:25\"", "the check asks nothing")
+	if k.URL == "" && k.TCP == "" && k.Exec == "" {
+		c.fail(path, CodeMissing, "write url: \"http://{address}:80/\", tcp: \"{address}:25\" or exec: PROGRAM", "the check asks nothing")
+	}
+	if k.Exec != "" {
+		c.program(path+".exec", k.Exec)
 	}
 	if k.URL != "" && !isCheckURL(k.URL) {
 		c.fail(path+".url", CodeBadURL, "write \"http://{address}:80/PATH\"", "check url %s is not a web address with {address} as its host", Quote(k.URL))

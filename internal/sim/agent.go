@@ -263,7 +263,7 @@ func (l *life) openHands() error {
 	log := crashLog{a.node, a}
 	l.executor = &agent.Executor{
 		Hands: map[failover.HostID]agent.Hand{structureHost(a.site.name): {PVE: home, Backup: ownBackups}},
-		Site:  a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
+		Site:  a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Programs: a.programs(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
 		Hook: func(boundary string) {
 			a.dies("before " + boundary)
 			l.at = boundary

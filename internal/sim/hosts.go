@@ -36,6 +36,7 @@ type Site struct {
 	plug     bool          // it was put off by its fence
 	mute     bool          // that fence does not answer
 	unfenced bool          // it was never set up
+	programs string        // what its programs do instead of ending well
 	uplink   bool          // the line to everybody else
 	skew     time.Duration // of its wall clock, which also
 	drift    float64       // gains so many seconds a second

@@ -33,6 +33,7 @@ type checker struct {
 	admitted map[string]bool               // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
 	ranOn    map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
+	calls    map[string]int                // of programs, by their token
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
 	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
@@ -48,7 +49,7 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
+		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, calls: map[string]int{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
 		parked: map[string]bool{}, stood: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }

@@ -88,6 +88,7 @@ func (i *incident) plan() {
 	i.minds()
 	i.hands()
 	i.movers()
+	i.programmers()
 }
 
 // main is what the incident is about.

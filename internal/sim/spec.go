@@ -59,6 +59,7 @@ type member struct {
 	priority int
 	chunks   int64 // of its disk
 	after    string
+	hooked   bool // it declares programs
 }
 
 // places is the network of design section 15, as the demo has it, or a small one.
@@ -78,13 +79,13 @@ func places(size Size) []place {
 	}
 	return []place{
 		{name: "moulin", kind: network.Brique, structure: "le-moulin", vlan: 120, guests: []member{
-			{name: "nuage", kind: network.VM, priority: 1, chunks: 2},
+			{name: "nuage", kind: network.VM, priority: 1, chunks: 2, hooked: true},
 			{name: "adherents", kind: network.CT, priority: 2, chunks: 1, after: "nuage"},
 			{name: "agenda", kind: network.CT, priority: 3, chunks: 1},
 			{name: "photos", kind: network.CT, priority: 4, chunks: 1},
 		}},
 		{name: "fabrique", kind: network.Brique, structure: "atelier", vlan: 130, guests: []member{
-			{name: "wiki", kind: network.CT, priority: 1, chunks: 1},
+			{name: "wiki", kind: network.CT, priority: 1, chunks: 1, hooked: true},
 			{name: "outils", kind: network.VM, priority: 2, chunks: 2},
 			{name: "stages", kind: network.CT, priority: 3, chunks: 1, after: "wiki"},
 		}},
@@ -147,6 +148,9 @@ func Declared(ps []place, t Timing, mode network.Mode) *network.Spec {
 				Names:  []string{publicName(p, m)},
 				Memory: guestMemory, Disk: network.Bytes(m.chunks << 16),
 				Check: &network.Check{URL: "http://{address}:80/status", Expect: "installed", Within: network.Duration(time.Minute)},
+			}
+			if m.hooked {
+				g.Hooks = declaredHooks()
 			}
 			if m.after != "" {
 				g.After = []network.GuestID{network.GuestID(m.after + "-" + string(p.name))}

@@ -430,7 +430,7 @@ func (w *World) healAll() {
 	w.net.HealAll()
 	for _, id := range w.ids {
 		s := w.sites[id]
-		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew, s.mute = true, false, false, false, dnsFault{}, 0, false
+		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew, s.mute, s.programs = true, false, false, false, dnsFault{}, 0, false, ""
 		if s.agent.frozen {
 			w.freeze(s, false)
 		}
