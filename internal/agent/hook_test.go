@@ -3,9 +3,11 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -227,17 +229,40 @@ func TestExecProgram(t *testing.T) {
 	if said != "the contract forbids it" || err == nil || errors.Is(err, agent.ErrNotYet) {
 		t.Errorf("said %q, %v; want its complaint and an error", said, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	pid := filepath.Join(dir, "pid")
-	if _, err := program("hangs", "sh -c 'echo $$ >"+pid+"; exec tail -f /dev/null'").Run(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := program("hangs", "exec tail -f /dev/null").Run(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a program that hangs: %v, want DeadlineExceeded", err)
 	}
-	id, err := os.ReadFile(pid)
+}
+
+// What a program has started ends with it: the pipe that its child holds has no writer any more.
+func TestExecProgramEndsWithItsChildren(t *testing.T) {
+	dir := t.TempDir()
+	path, pipe := filepath.Join(dir, "program"), filepath.Join(dir, "pipe")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\ntail -f /dev/null >"+pipe+" & wait\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error)
+	go func() {
+		_, err := agent.ExecProgram{Command: []string{path}}.Run(ctx, nil)
+		ended <- err
+	}()
+	f, err := os.Open(pipe) // once the child has opened it, too
 	if err != nil {
 		t.Fatal(err)
 	}
-	if status, err := os.ReadFile("/proc/" + strings.TrimSpace(string(id)) + "/status"); err == nil && !strings.Contains(string(status), "zombie") {
-		t.Errorf("what it had started still runs:\n%s", status)
+	defer f.Close()
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("a program that was killed ended well")
+	}
+	if _, err := io.ReadAll(f); err != nil {
+		t.Error(err)
 	}
 }
