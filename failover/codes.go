@@ -42,6 +42,7 @@ const (
 	CodeSameSite     = "WWW-1219"
 	CodeNotApart     = "WWW-1225"
 	CodeSecondLoss   = "WWW-1226"
+	CodeNoHands      = "WWW-1227"
 
 	CodeWarmUsed       = "WWW-1600"
 	CodeWarmOld        = "WWW-1601"

@@ -100,6 +100,7 @@ type Readiness struct {
 	Rate        int64                      `json:"rate,omitempty"`     // measured restore speed, bytes/s
 	Problems    []Reason                   `json:"problems,omitempty"`
 	Kept        map[SiteID]Kept            `json:"kept,omitempty"`  // by the home whose lineages they are
+	Acts        []HostID                   `json:"acts,omitempty"`  // of this site, whose guests the agent may start and shut down, ascending; none: not told
 	AsOf        uint64                     `json:"as_of,omitempty"` // index of the State that the reader had when it began
 }
 

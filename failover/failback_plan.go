@@ -58,6 +58,8 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 		return a, because(CodeSourceDown, "guest", string(g), "site", string(p.Owner))
 	case s.unwell(home, guest.Host):
 		return a, because(CodeNotBack, "guest", string(g), "site", string(home))
+	case s.noHands(home, guest.Host):
+		return a, because(CodeNoHands, "guest", string(g), "site", string(home), "host", string(guest.Host))
 	case keep == KeepHome && !left:
 		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
 	}

@@ -245,6 +245,8 @@ func (p *planner) excluded(g GuestID) Reason {
 		return because(CodeInOperation, append(name, "op", string(by))...)
 	case !p.s.atHome(g) && p.loss.Planned:
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
+	case p.loss.Planned && p.s.noHands(pl.Owner, pl.Host):
+		return because(CodeNoHands, append(name, "site", string(pl.Owner), "host", string(pl.Host))...)
 	}
 	return Reason{}
 }

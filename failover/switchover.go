@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // A switchover moves guests whose home lives, and loses nothing: the guest is shut down
@@ -106,6 +108,17 @@ func (s *State) mayRevive(run GuestRun) bool {
 	p := s.Guests[run.Assignment.Guest]
 	later := s.Ops[p.Op].Guests[run.Assignment.Guest]
 	return p.Owner == run.Source.Site && p.Host == run.Source.Host && p.Epoch == run.Source.Epoch && (p.Op == "" || later.Admitted == 0)
+}
+
+// noHands says whether nobody may shut down and start the guests of a host: its site's agent
+// has told on which it may (Readiness.Acts), and this is none of them, or it is that of a
+// parpaing, which acts on none.
+func (s *State) noHands(site SiteID, host HostID) bool {
+	if s.Network.Sites[site].Kind == network.Parpaing {
+		return true
+	}
+	acts := s.Readiness[site].Ready.Acts
+	return len(acts) > 0 && !slices.Contains(acts, host)
 }
 
 // mayLeave refuses a guest that a switchover cannot move.

@@ -308,3 +308,34 @@ func TestOneGuestDoesNotLeaveItsStructure(t *testing.T) {
 		}
 	}
 }
+
+// A guest is moved by plan only from a host on which its site's agent says that it may act.
+func TestSwitchoverNeedsHands(t *testing.T) {
+	p := movePlay(t)
+	const g = failover.GuestID("wiki-atelier")
+	home := p.s.Guests[g]
+	for _, tc := range []struct {
+		acts []failover.HostID
+		code string
+	}{
+		{nil, ""}, // an agent of an older release tells nothing
+		{[]failover.HostID{"raoull-moulin"}, failover.CodeNoHands},
+		{[]failover.HostID{home.Host, "raoull-moulin"}, ""},
+	} {
+		ready := p.s.Readiness[home.Owner].Ready
+		ready.Acts, ready.Site = tc.acts, home.Owner
+		p.must(failover.ReportReadiness{Ready: ready})
+		plan := failover.PlanFor(p.s, failover.Loss{Site: home.Owner, Guests: []failover.GuestID{g}, Target: "quai", ByHand: true, Planned: true}, p.now)
+		code := ""
+		if len(plan.LeftOut) > 0 {
+			code = plan.LeftOut[0].Reason.Code
+		}
+		if code != tc.code || (len(plan.Assignments) == 1) != (tc.code == "") {
+			t.Errorf("acts on %v: left out for %q, moved %d; want %q", tc.acts, code, len(plan.Assignments), tc.code)
+		}
+		lost := failover.PlanFor(p.s, failover.Loss{Site: home.Owner, Guests: []failover.GuestID{g}, ByHand: true}, p.now)
+		if len(lost.Assignments) != 1 {
+			t.Errorf("acts on %v: a failover leaves it out for %v", tc.acts, lost.LeftOut)
+		}
+	}
+}

@@ -110,6 +110,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	}
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,
+		Hands: slices.Collect(maps.Keys(executor.Hands)),
 	}
 	copies := &agent.Copies{
 		Site: d.conf.Site, Log: d.node, Hosts: h.eyes(pve, executor.Hands), Every: readyEvery(d.conf), Clock: d.clock, Logger: logger,

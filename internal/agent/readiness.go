@@ -34,6 +34,7 @@ type Readiness struct {
 	PBS     *proxmox.PBS
 	PBSNode string // node name of this PBS, to tell its verifications from copied ones; "" or "localhost": learned
 	Every   time.Duration
+	Hands   []failover.HostID // this site's hosts whose guests the agent may act on, beside its own target
 	Logger  *slog.Logger
 
 	node    string // of the PBS, as its tasks carry it
@@ -110,7 +111,7 @@ func suspected(s *failover.State) bool {
 func (r *Readiness) begin(s *failover.State, host network.Host, now time.Time) {
 	id, _, _ := s.Network.Target(r.Site)
 	r.begun, r.failed, r.verifying.news = now, false, false
-	r.round = failover.Readiness{Site: r.Site, Host: id, AsOf: s.Index, Points: map[failover.GuestID][]failover.RestorePoint{}}
+	r.round = failover.Readiness{Site: r.Site, Host: id, AsOf: s.Index, Acts: slices.Sorted(slices.Values(append(slices.Clone(r.Hands), id))), Points: map[failover.GuestID][]failover.RestorePoint{}}
 	if r.archive == nil {
 		r.archive = map[string]archived{}
 	}

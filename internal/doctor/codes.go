@@ -106,4 +106,5 @@ const (
 	CodeFilePins        = "WWW-2608"
 	CodeFileAuthorities = "WWW-2609"
 	CodeFileNoProgram   = "WWW-2610"
+	CodeFileNoHands     = "WWW-2611"
 )

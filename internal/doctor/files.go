@@ -82,6 +82,9 @@ func (in Input) fileFits(r *result, site failover.SiteID, decl network.Site, f L
 			add(CodeFileNoFence, "fence", fence, "host", string(id))
 		}
 	}
+	for _, id := range in.handless(site, decl, f) {
+		add(CodeFileNoHands, "host", string(id))
+	}
 	for _, name := range in.programsAt(site) {
 		if !slices.Contains(f.Programs, name) {
 			add(CodeFileNoProgram, "program", name)
@@ -102,6 +105,24 @@ func (in Input) fileFits(r *result, site failover.SiteID, decl network.Site, f L
 			add(CodeFileStranger, "host", id)
 		}
 	}
+}
+
+// handless lists the hosts of a site that receives guests, of which some are protected, on
+// which its agent may not act.
+func (in Input) handless(site failover.SiteID, decl network.Site, f LocalFile) []network.HostID {
+	net := in.State.Network
+	own, _, target := net.Target(site)
+	if !target {
+		return nil
+	}
+	var out []network.HostID
+	for _, id := range decl.HostIDs() {
+		protects := func(g network.Guest) bool { return g.Host == id && g.Priority != 4 }
+		if id != own && !slices.Contains(f.Hands, id) && slices.ContainsFunc(slices.Collect(maps.Values(net.Guests)), protects) {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // programsAt lists what operations may call at a site: of every guest that it may receive,

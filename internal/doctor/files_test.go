@@ -26,7 +26,7 @@ func twoSites() *network.Spec {
 		Network: "assos", Zones: map[string]network.Zone{"assos.example": {Backend: "rfc2136", Key: "k"}},
 		Sites: map[network.SiteID]network.Site{"moulin": site(1), "quai": site(2)},
 		Guests: map[network.GuestID]network.Guest{"web": {
-			Check: &network.Check{Exec: "probe"}, Hooks: &network.Hooks{Before: &network.Hook{Run: "ask"}, After: &network.Hook{Run: "tell"}},
+			Host: "pve-1", Priority: 1, Check: &network.Check{Exec: "probe"}, Hooks: &network.Hooks{Before: &network.Hook{Run: "ask"}, After: &network.Hook{Run: "tell"}},
 		}},
 	}
 }
@@ -44,11 +44,12 @@ func TestFiles(t *testing.T) {
 		{"mesh", func(f *doctor.LocalFile) { f.Advertise = "10.77.1.2:9977" }, []string{doctor.CodeFileMesh}, "moulin"},
 		{"no name server", func(f *doctor.LocalFile) { f.DNS = nil }, []string{doctor.CodeFileNoDNS}, "moulin"},
 		{"no tokens", func(f *doctor.LocalFile) { f.PVE, f.PBS = false, false }, []string{doctor.CodeFileNoToken, doctor.CodeFileNoToken}, "moulin"},
-		{"a host of another site", func(f *doctor.LocalFile) { f.Hands = []network.HostID{"pve-2"} }, []string{doctor.CodeFileStranger}, "moulin"},
+		{"a host of another site", func(f *doctor.LocalFile) { f.Hands = append(f.Hands, "pve-2") }, []string{doctor.CodeFileStranger}, "moulin"},
 		{"a host that is gone", func(f *doctor.LocalFile) { f.Inventory = []network.HostID{"old"} }, []string{doctor.CodeFileStranger}, "moulin"},
 		{"a pin of none", func(f *doctor.LocalFile) { f.Pins["pve:old"] = "aa" }, []string{doctor.CodeFileStranger}, "moulin"},
 		{"no key", func(f *doctor.LocalFile) { f.TSIG = nil }, []string{doctor.CodeFileNoTSIG}, "moulin"},
 		{"no fence", func(f *doctor.LocalFile) { f.Fences = nil }, []string{doctor.CodeFileNoFence}, "moulin"},
+		{"no hands", func(f *doctor.LocalFile) { f.Hands = nil }, []string{doctor.CodeFileNoHands}, "moulin"},
 		{"no program", func(f *doctor.LocalFile) { f.Programs = []string{"probe"} }, []string{doctor.CodeFileNoProgram, doctor.CodeFileNoProgram}, "moulin"},
 		{"another version", func(f *doctor.LocalFile) { f.Version = "2" }, []string{doctor.CodeFileVersions}, ""},
 		{"another pin", func(f *doctor.LocalFile) { f.Pins["pve:pve-2"] = "BB:CC" }, []string{doctor.CodeFilePins}, ""},

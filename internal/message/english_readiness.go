@@ -152,6 +152,14 @@ var readiness = map[string]Message{
 		Look:    "wwwctl plan SITE · wwwctl sites",
 		Do:      "Bring guests home as soon as their site is back, or make memory and storage free at another target.",
 	},
+	"WWW-1227": {
+		Severity: Warning, Word: "no-hands", Title: "nobody may act on the guest's host",
+		Text:    "the agent of {site} may not shut down or start guests on {host}",
+		Meaning: "A move by plan and a way home begin at the guest's own host, with a token that its structure gives. The agent has none (hands).",
+		Impact:  "The guest is moved by no switchover and comes home by no failback. A failover and a rescue need no such token.",
+		Look:    "wwwctl doctor files · wwwctl plan --switchover NAME",
+		Do:      "With the structure's consent: deploy/proxmox/README.md, planned moves, then hands: in that site's wwwd.yaml and systemctl restart wwwd. A parpaing has no hands.",
+	},
 	"WWW-1218": {
 		Severity: Error, Word: "stale-readiness", Title: "the target's facts are old",
 		Text:    "what {site} could receive was last reported {age} ago",

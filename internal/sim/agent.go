@@ -270,7 +270,8 @@ func (l *life) openHands() error {
 		},
 	}
 	readiness := &agent.Readiness{
-		Site: a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: a.w.opts.ReadyEvery, Logger: l.logger,
+		Hands: []failover.HostID{structureHost(a.site.name)},
+		Site:  a.site.name, Log: log, PVE: pve, PBS: pbs, PBSNode: a.site.pbs.Node(), Every: a.w.opts.ReadyEvery, Logger: l.logger,
 	}
 	copies := &agent.Copies{
 		Site: a.site.name, Log: log, Every: a.w.opts.ReadyEvery, Clock: l.clock, Logger: l.logger,
