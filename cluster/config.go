@@ -42,6 +42,10 @@ type Config struct {
 	// asked to stop then, its main loop is what hangs (hashicorp/raft 503).
 	Exit func(reason string)
 
+	// Applied hears how long each entry took that this agent proposed as the
+	// leader, from the proposal until it was applied here; nil: nobody asks.
+	Applied func(took time.Duration)
+
 	Timing Timing // zero fields get the defaults
 
 	wrapStore func(store) store // tests put a sick disk here

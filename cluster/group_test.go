@@ -38,6 +38,8 @@ type member struct {
 	clock func() time.Time
 	exit  func(reason string)
 	store func(cluster.Store) cluster.Store
+
+	applied func(took time.Duration)
 }
 
 // newGroup forms a group of n voters; the first one is bootstrapped.
@@ -106,7 +108,7 @@ func (g *group) config(m *member) cluster.Config {
 			}
 			return to.ConfirmAsLeader(ctx, token)
 		},
-		Logger: quiet(), WallClock: m.clock, Exit: m.exit,
+		Logger: quiet(), WallClock: m.clock, Exit: m.exit, Applied: m.applied,
 	}
 	if m.store != nil {
 		cluster.WrapStore(&cfg, m.store)

@@ -67,6 +67,55 @@ func TestRestartKeepsEverything(t *testing.T) {
 	})
 }
 
+// TestFiguresOfTheLog: the agent that leads hears how long its entries took, and each agent
+// when it last wrote a snapshot.
+func TestFiguresOfTheLog(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, ctx context.Context, g *group) {
+		var mu sync.Mutex
+		took := map[failover.SiteID][]time.Duration{}
+		for _, m := range g.members {
+			g.kill(m)
+			m.applied = func(d time.Duration) {
+				mu.Lock()
+				defer mu.Unlock()
+				took[m.site] = append(took[m.site], d)
+			}
+		}
+		for _, m := range g.members {
+			g.start(m)
+			if at, err := m.node.LastSnapshot(); err != nil || !at.IsZero() {
+				t.Errorf("snapshot of a new log at %s, %v", at, err)
+			}
+		}
+		g.Settle()
+		for _, m := range g.members {
+			g.propose(m, failover.SetPause{Reason: "by " + string(m.site)})
+		}
+		g.Settle()
+		mu.Lock()
+		for site, all := range took {
+			// A message takes 3 ms, and there and back it goes to a majority.
+			if site != g.leader().site || len(all) < 3 || slices.Min(all) < 6*time.Millisecond || slices.Max(all) > time.Second {
+				t.Errorf("%s heard %v; %s leads", site, all, g.leader().site)
+			}
+		}
+		if len(took) == 0 {
+			t.Error("nobody heard how long an entry took")
+		}
+		mu.Unlock()
+		for range 2 {
+			time.Sleep(time.Minute) // of the bubble's own clock
+			if err := cluster.TakeSnapshot(g.leader().node); err != nil {
+				t.Fatal(err)
+			}
+			if at, err := g.leader().node.LastSnapshot(); err != nil || time.Since(at).Abs() > time.Second {
+				t.Errorf("snapshot at %s, %v, want now, %s", at, err, time.Now())
+			}
+			g.propose(g.leader(), failover.SetPause{Reason: "more to keep"})
+		}
+	})
+}
+
 func TestWipedStoreIsRefusedAndNewMemberTakesOver(t *testing.T) {
 	bubble(t, 3, func(t *testing.T, ctx context.Context, g *group) {
 		lost := g.members[2]

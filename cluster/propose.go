@@ -113,6 +113,7 @@ func (n *Node) append(ctx context.Context, e Entry) (failover.Stamp, error) {
 	if have := n.State().MinVersion; row.since > have {
 		return failover.Stamp{}, fmt.Errorf("propose %s: needs minimum version %d, the network is at %d: %w", row.name, row.since, have, failover.ErrRefused)
 	}
+	began := time.Now()
 	future, err := n.enqueue(ctx, clock, e)
 	if err != nil {
 		return failover.Stamp{}, err
@@ -128,6 +129,9 @@ func (n *Node) append(ctx context.Context, e Entry) (failover.Stamp, error) {
 	out, ok := future.Response().(outcome)
 	if !ok {
 		return failover.Stamp{}, fmt.Errorf("%w: entry %d was committed and could not be applied", failover.ErrUnknown, future.Index())
+	}
+	if n.cfg.Applied != nil {
+		n.cfg.Applied(time.Since(began))
 	}
 	return out.stamp, out.err
 }

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -23,6 +26,27 @@ var ErrUnknownSnapshot = errors.New("snapshot format not known to this version")
 // maxSnapshot bounds what a header may announce. The design's largest network
 // (100 sites, 5 000 guests) takes 30 MiB.
 const maxSnapshot = 512 << 20
+
+// LastSnapshot is when the newest snapshot of this agent was taken, by the wall
+// clock of its machine; zero: there is none.
+func (n *Node) LastSnapshot() (time.Time, error) {
+	snaps, err := n.snaps.List()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("list snapshots: %w", err)
+	}
+	var newest time.Time
+	for _, s := range snaps {
+		// raft names them TERM-INDEX-MILLISECONDS (v1.7.3, snapshotName) and keeps the time nowhere else.
+		ms, err := strconv.ParseInt(s.ID[strings.LastIndex(s.ID, "-")+1:], 10, 64)
+		if err != nil {
+			return time.Time{}, fmt.Errorf("read the time of snapshot %s: %w", s.ID, err)
+		}
+		if at := time.UnixMilli(ms); at.After(newest) {
+			newest = at
+		}
+	}
+	return newest, nil
+}
 
 // snapshotHeader is the first line of a snapshot; the state as JSON follows.
 type snapshotHeader struct {

@@ -46,7 +46,7 @@ func (p prober) agent(ctx context.Context, t Target) Result {
 		if err := isAgentOf(t.Site, c.ConnectionState()); err != nil {
 			return refused(err.Error()), nil
 		}
-		opened = newLine(c, conn.(*heard), p.Now())
+		opened = newLine(c, conn.(*heard), p.Now)
 		return opened.ask(req)
 	})
 	if !sound || opened == nil || !p.Keep.put(t, opened, p.Now()) {

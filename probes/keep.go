@@ -33,12 +33,13 @@ type line struct {
 	heard  *heard // below conn
 	limit  *io.LimitedReader
 	reader *bufio.Reader
+	now    func() time.Time
 	born   time.Time
 	used   time.Time
 }
 
-func newLine(c *tls.Conn, h *heard, now time.Time) *line {
-	l := &line{conn: c, heard: h, limit: &io.LimitedReader{R: c}, born: now}
+func newLine(c *tls.Conn, h *heard, now func() time.Time) *line {
+	l := &line{conn: c, heard: h, limit: &io.LimitedReader{R: c}, now: now, born: now()}
 	l.reader = bufio.NewReader(l.limit)
 	return l
 }
@@ -49,11 +50,14 @@ var errAnswerTooLong = errors.New("the answer is too long")
 // ask makes one request and reads its answer to the end, so that the next may follow.
 func (l *line) ask(req *http.Request) (Result, error) {
 	l.limit.N = maxHeader + maxBody
+	sent := l.now()
 	resp, err := roundTripOn(l.conn, l.reader, req)
 	if err != nil {
 		return Result{}, err
 	}
+	received := l.now()
 	r, err := judgeHTTP("200", resp)
+	r.Ahead = ahead(resp, sent, received)
 	if err != nil || req.Close {
 		return r, err
 	}
@@ -67,6 +71,19 @@ func (l *line) ask(req *http.Request) (Result, error) {
 		l.born = time.Time{} // the agent closes: not to be kept
 	}
 	return r, nil
+}
+
+// timeHeader is where an agent tells its wall clock (internal/api, TimeHeader).
+const timeHeader = "Www-Time"
+
+// ahead is by how much the clock of who answered is ahead of the own one, as if both ways took
+// as long; 0 where it tells none.
+func ahead(resp *http.Response, sent, received time.Time) time.Duration {
+	theirs, err := time.Parse(time.RFC3339Nano, resp.Header.Get(timeHeader))
+	if err != nil {
+		return 0
+	}
+	return theirs.Sub(sent.Add(received.Sub(sent) / 2))
 }
 
 // take returns the connection that is kept for a target, nil if there is none.

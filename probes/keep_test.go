@@ -79,6 +79,8 @@ type keptAgent struct {
 	now    *atomic.Int64
 	status *atomic.Int64
 	serial *atomic.Int64
+	start  time.Time
+	clock  atomic.Pointer[time.Time] // that the agent tells; nil: an older one
 }
 
 func newKeptAgent(t *testing.T) *keptAgent {
@@ -91,12 +93,16 @@ func newKeptAgent(t *testing.T) *keptAgent {
 		MinVersion: tls.VersionTLS13,
 	}
 	k.to = serveHTTP(t, server, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if at := k.clock.Load(); at != nil {
+			w.Header().Set("Www-Time", at.UTC().Format(time.RFC3339Nano))
+		}
 		w.WriteHeader(int(k.status.Load()))
 		_, _ = io.WriteString(w, `{"site":"moulin"}`)
 	})).String()
 	addr := serve(t, k.carry)
 	t.Cleanup(k.end)
 	start := time.Now()
+	k.start = start
 	keep := &probes.Keeper{}
 	t.Cleanup(keep.Close)
 	probe := probes.New(probes.Config{
@@ -156,6 +162,26 @@ func TestAKeptConnectionIsUsedAgainAndReplaced(t *testing.T) {
 
 // TestAKeptConnectionHidesNoOneWayCut: what is lost in either direction is a
 // miss at once, on the open connection and on the next.
+// The prober's clock stands still here, so that the difference is exact.
+func TestClocksAreCompared(t *testing.T) {
+	k := newKeptAgent(t)
+	for _, want := range []time.Duration{0, 1500 * time.Millisecond, -time.Hour, 0} { // the first on a new connection, the others on the kept one
+		if want != 0 {
+			at := k.start.Add(want)
+			k.clock.Store(&at)
+		} else {
+			k.clock.Store(nil)
+		}
+		if r := k.ask(enough); r.Seen != failover.SeenUp || r.Ahead != want {
+			t.Errorf("%s, ahead by %s, want %s", r.Seen, r.Ahead, want)
+		}
+	}
+	k.status.Store(503)
+	if r := k.ask(enough); r.Ahead != 0 {
+		t.Errorf("ahead by %s without a clock", r.Ahead)
+	}
+}
+
 func TestAKeptConnectionHidesNoOneWayCut(t *testing.T) {
 	for name, lose := range map[string]func(*way) *atomic.Bool{
 		"what we send":     func(w *way) *atomic.Bool { return &w.loseTo },

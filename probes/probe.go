@@ -66,6 +66,7 @@ type Result struct {
 	Seen   failover.Seen
 	Note   string        // why, for people: one short line of printable text
 	RTT    time.Duration // until the answer; zero without one, or without Config.Now
+	Ahead  time.Duration // of an agent: its wall clock minus this one's; 0: it did not tell
 	Locked bool          // Dropbear answered: the host waits for its passphrase
 	// Certificate is what was shown to a target of Public; zero if none was judged.
 	Certificate failover.Certificate

@@ -29,7 +29,8 @@ const answersPerSecond = 50
 // openDNS reads the keys, opens the embedded server and makes the publisher.
 func (d *daemon) openDNS(context.Context) error {
 	logger := d.log.With("component", "dns")
-	plain := dnsctl.NetExchanger{Dial: dialKnown(d.conf)}
+	asker := dnsctl.NetExchanger{Dial: dialKnown(d.conf)}
+	plain := d.counted(asker)
 	d.ask = plain
 	keys, err := readKeys(d.conf)
 	if err != nil {
@@ -37,9 +38,11 @@ func (d *daemon) openDNS(context.Context) error {
 	}
 	d.sign = map[string]dnsctl.Exchanger{}
 	for name, key := range keys {
-		if d.sign[name], err = dnsctl.NewSigningExchanger(plain, key, time.Now); err != nil {
+		signing, err := dnsctl.NewSigningExchanger(asker, key, time.Now)
+		if err != nil {
 			return err
 		}
+		d.sign[name] = d.counted(signing)
 	}
 	var listen []string
 	for _, a := range d.conf.Listen.DNS {

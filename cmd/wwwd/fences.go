@@ -42,7 +42,7 @@ type portFence struct {
 }
 
 func (f portFence) open() (mesh.Port, error) {
-	r, err := routerOf(f.conf.Router, f.d.conf.Dial.Mesh)
+	r, err := f.d.routerOf(f.conf.Router)
 	return mesh.Port{Router: r, Name: f.conf.Port}, err
 }
 

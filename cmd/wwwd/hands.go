@@ -157,8 +157,13 @@ func readyEvery(conf *config.Config) time.Duration {
 	return network.Duration(time.Minute).D()
 }
 
-func (h *siteHands) transport(t proxmox.TLS) (*http.Transport, error) {
-	return proxmox.Transport(t, dialFrom(h.d.conf.Dial.Mesh))
+// transport is that of one Proxmox; backend is "pve" or "pbs".
+func (h *siteHands) transport(t proxmox.TLS, backend string) (http.RoundTripper, error) {
+	next, err := proxmox.Transport(t, dialFrom(h.d.conf.Dial.Mesh))
+	if err != nil {
+		return nil, err
+	}
+	return h.d.calls.Counted(backend, next), nil
 }
 
 func (h *siteHands) openPVE(at endpoints) (*proxmox.PVE, error) {
@@ -240,7 +245,7 @@ func (h *siteHands) pveConfig(c config.PVE, url, node string) (proxmox.Config, e
 	if err != nil {
 		return proxmox.Config{}, err
 	}
-	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
+	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint}, "pve")
 	if err != nil {
 		return proxmox.Config{}, err
 	}
@@ -262,7 +267,7 @@ func (h *siteHands) openPBS(at endpoints) (*proxmox.PBS, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint})
+	t, err := h.transport(proxmox.TLS{CAFile: c.CAFile, Fingerprint: c.Fingerprint}, "pbs")
 	if err != nil {
 		return nil, err
 	}

@@ -101,7 +101,7 @@ func counted(ask probes.Func, m *api.ProbeMetrics) probes.Func {
 		r := ask(ctx, t)
 		now := time.Now()
 		m.Probed(api.ProbeSample{
-			Site: t.Site, Target: t.Name, Probe: string(t.Kind), Path: t.Path, Seen: r.Seen, Took: now.Sub(start), RTT: r.RTT,
+			Site: t.Site, Target: t.Name, Probe: string(t.Kind), Path: t.Path, Seen: r.Seen, Took: now.Sub(start), RTT: r.RTT, Ahead: r.Ahead,
 		}, now)
 		return r
 	}

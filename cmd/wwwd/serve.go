@@ -51,6 +51,7 @@ type daemon struct {
 	ask    dnsctl.Exchanger            // of DNS servers and resolvers, from the mesh address
 	reg    *prometheus.Registry
 	tell   *teller
+	calls  *api.CallMetrics
 
 	authority authority
 	opened    atomic.Pointer[cluster.Node] // node, for those who may ask before there is one
@@ -90,6 +91,10 @@ func serveOnce(ctx context.Context, set *settings, stderr io.Writer, stops func(
 		restart: make(chan *againError, 1), leaderless: set.leaderless,
 	}
 	d.log = newLogger(set, stderr).With("site", conf.Site)
+	var err error
+	if d.calls, err = api.NewCallMetrics(d.reg); err != nil {
+		return err
+	}
 	if err := d.onboard(ctx); err != nil {
 		return ended(err)
 	}
@@ -176,12 +181,15 @@ func (d *daemon) openMesh(ctx context.Context) error {
 }
 
 func (d *daemon) openNode(context.Context) error {
-	var err error
+	metrics, err := api.NewRaftMetrics(d.reg, d.raftSample)
+	if err != nil {
+		return err
+	}
 	d.node, err = cluster.Open(cluster.Config{
 		Dir: d.conf.DataDir, Site: d.conf.Site, Network: d.conf.Network, Advertise: d.conf.Advertise.String(),
 		Listener: d.mux.Raft(), Dial: d.tls.DialRaft(cluster.NewDialer(d.conf.Dial.Mesh).DialContext),
 		Forward: d.peers.propose, ForwardConfirm: d.peers.confirm,
-		Logger: d.log.With("component", "raft"), WallClock: time.Now,
+		Logger: d.log.With("component", "raft"), WallClock: time.Now, Applied: metrics.Applied,
 		Exit: func(reason string) {
 			d.log.Error("ending the process", "reason", reason)
 			os.Exit(exitWatchdog)
@@ -193,7 +201,9 @@ func (d *daemon) openNode(context.Context) error {
 
 func (d *daemon) openMetrics(context.Context) error {
 	d.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return errors.Join(api.RegisterMetrics(d.reg, d.backend()), api.RegisterZoneMetrics(d.reg, d.zones()))
+	return errors.Join(
+		api.RegisterMetrics(d.reg, d.backend()), api.RegisterZoneMetrics(d.reg, d.zones()), api.RegisterDoctor(d.reg, d.backend(), d.site.doctor.Facts),
+	)
 }
 
 func (d *daemon) close() error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"net/netip"
 	"os"
 	"slices"
@@ -54,18 +55,19 @@ func (d *daemon) openTunnels() (*tunnels, error) {
 }
 
 func (d *daemon) openRouter() (*mesh.RouterOS, error) {
-	return routerOf(d.conf.Router, d.conf.Dial.Mesh)
+	return d.routerOf(d.conf.Router)
 }
 
 // routerOf opens a router as wwwd.yaml describes it.
-func routerOf(c config.Router, from netip.Addr) (*mesh.RouterOS, error) {
+func (d *daemon) routerOf(c config.Router) (*mesh.RouterOS, error) {
 	password, err := os.ReadFile(c.PasswordFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the router's password: %w", err)
 	}
 	rc := mesh.RouterConfig{
 		URL: c.URL, User: c.User, Password: string(bytes.TrimRight(password, "\r\n")), Fingerprint: c.Fingerprint,
-		Interface: c.Interface, Dial: dialFrom(from), Now: time.Now,
+		Interface: c.Interface, Dial: dialFrom(d.conf.Dial.Mesh), Now: time.Now,
+		Wrap: func(next http.RoundTripper) http.RoundTripper { return d.calls.Counted("router", next) },
 	}
 	if c.CAFile != "" {
 		pem, err := os.ReadFile(c.CAFile)

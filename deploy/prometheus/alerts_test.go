@@ -106,6 +106,18 @@ func exported(t *testing.T) map[string][]string {
 	if err := api.RegisterChannels(&reg, nil); err != nil {
 		t.Fatal(err)
 	}
+	if err := api.RegisterDoctor(&reg, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, register := range []func() error{
+		func() error { _, err := api.NewProbeMetrics(&reg); return err },
+		func() error { _, err := api.NewRaftMetrics(&reg, nil); return err },
+		func() error { _, err := api.NewCallMetrics(&reg); return err },
+	} {
+		if err := register(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ch := make(chan *prometheus.Desc, 256)
 	for _, c := range reg.c {
 		c.Describe(ch)

@@ -45,6 +45,7 @@ type changes struct {
 	index   uint64
 	leaders float64
 	ended   map[endedKey]float64
+	took    durations
 }
 
 type endedKey struct {
@@ -58,16 +59,8 @@ type configHash struct {
 	hash    string
 }
 
-type plans struct {
-	at    time.Time
-	index uint64 // of the declared network that they were made for
-	sites map[failover.SiteID]planCount
-}
-
-type planCount struct{ recoverable, unrecoverable int }
-
 func newCollector(b Backend) *collector {
-	return &collector{backend: b, d: descriptors(), changes: changes{ended: map[endedKey]float64{}}}
+	return &collector{backend: b, d: descriptors(), changes: changes{ended: map[endedKey]float64{}, took: durations{}}}
 }
 
 // Describe implements prometheus.Collector.
@@ -99,6 +92,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	v.services()
 	v.certificates()
 	v.operations(counted.ended)
+	v.durations(counted.took)
 	v.dns()
 	v.plans(evaluated)
 }
@@ -123,6 +117,7 @@ func (c *collector) advance(s *failover.State, now time.Time) (changes, string, 
 	for k, n := range c.changes.ended {
 		out.ended[k] = n
 	}
+	out.took = c.changes.took.clone()
 	return out, c.config.hash, c.plans
 }
 
@@ -135,6 +130,7 @@ func (c *changes) count(s *failover.State) {
 	for _, op := range s.Ops {
 		if op.Phase.Ended() && op.Ended.Index > c.index {
 			c.ended[endedKey{op.Kind, op.Plan.Loss.Site, resultOf(op)}]++
+			c.took.operation(op)
 		}
 	}
 	c.index = s.Index
@@ -154,29 +150,6 @@ func resultOf(op failover.Operation) string {
 		}
 	}
 	return "failed"
-}
-
-func evaluate(s *failover.State, now time.Time) plans {
-	out := plans{at: now, index: s.NetworkVersion, sites: map[failover.SiteID]planCount{}}
-	for _, id := range s.Network.SiteIDs() {
-		p := failover.PlanFor(s, failover.Loss{Site: id}, now)
-		n := planCount{recoverable: len(p.Assignments)}
-		for _, l := range p.LeftOut {
-			if Needed(l) {
-				n.unrecoverable++
-			}
-		}
-		out.sites[id] = n
-	}
-	return out
-}
-
-// Needed says whether a guest that a plan leaves out should have been saved:
-// not when the network declares that it stays.
-func Needed(l failover.LeftOut) bool {
-	return !slices.Contains([]string{
-		failover.CodePriority4, failover.CodeMode, failover.CodeNoConsent, failover.CodeExposure, failover.CodeInOperation,
-	}, l.Reason.Code)
 }
 
 // scrape is one reading.
@@ -272,12 +245,4 @@ func (v scrape) dns() {
 		}
 	}
 	v.gauge("dns_held_names", float64(len(v.s.Holds)))
-}
-
-func (v scrape) plans(p plans) {
-	for site, n := range p.sites {
-		v.gauge("plan_recoverable_guests", float64(n.recoverable), string(site))
-		v.gauge("plan_unrecoverable_guests", float64(n.unrecoverable), string(site))
-	}
-	v.gauge("plan_last_evaluation_timestamp_seconds", unixSeconds(p.at))
 }

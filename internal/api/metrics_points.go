@@ -1,11 +1,16 @@
 package api
 
 import (
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
+
+// VerifyFailed is why a restore point is unusable that a verification has found corrupt, as
+// internal/proxmox says it.
+const VerifyFailed = "verify failed"
 
 // points tells of the newest usable restore point of a guest at each site, but at its owner's:
 // that one is gone with it.
@@ -13,6 +18,7 @@ func (v scrape) points(g failover.GuestView) {
 	var newest failover.RestorePoint
 	for _, site := range network.SortedKeys(v.s.Readiness) {
 		ready := v.s.Readiness[site].Ready
+		v.proof(g, site, ready.Points[g.Guest])
 		pt, ok := usable(ready.Points[g.Guest])
 		if !ok {
 			continue
@@ -30,6 +36,25 @@ func (v scrape) points(g failover.GuestView) {
 	}
 	if !newest.IsZero() {
 		v.gauge("guest_restore_size_bytes", float64(newest.Size), string(g.Guest))
+	}
+}
+
+// proof tells what is known of the newest restore point of a guest at a site: whether it passed a
+// verification, and whether the site's key opens it. Of what nobody has tried yet nothing is told.
+func (v scrape) proof(g failover.GuestView, site failover.SiteID, points []failover.RestorePoint) {
+	if len(points) == 0 {
+		return
+	}
+	newest := points[0]
+	if failed := newest.Unusable == VerifyFailed; failed || newest.Verified {
+		v.gauge("guest_backup_verify_ok", truth(!failed), string(g.Guest), string(site))
+	}
+	switch pt, ok := usable(points); {
+	// Each text of the agent and of Proxmox about a key names it.
+	case strings.Contains(newest.Unusable, "key"):
+		v.gauge("guest_key_available", 0, string(g.Guest), string(site))
+	case ok && pt.Key != "":
+		v.gauge("guest_key_available", 1, string(g.Guest), string(site))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
 )
 
@@ -65,4 +66,51 @@ func TestMetricsOfCertificates(t *testing.T) {
 wwwd_certificate_not_after_timestamp_seconds{name="nuage.assos.example",site="moulin"} 1.8e+09
 wwwd_certificate_not_after_timestamp_seconds{name="www.assos.example",site="moulin"} 0
 `)
+}
+
+// TestMetricsOfProof: what verifications and keys say of the newest restore point; of what
+// nobody has tried, nothing.
+func TestMetricsOfProof(t *testing.T) {
+	b := newBackend(t)
+	ready := b.State().Readiness["quai"].Ready
+	whole := ready.Points["nuage"][0]
+	whole.Key, whole.Verified = "ab:cd", true
+	old := whole
+	old.Time = whole.Time.Add(-time.Hour)
+	corrupt := whole
+	corrupt.Unusable, corrupt.Verified = api.VerifyFailed, false
+	shut := whole
+	shut.Unusable, shut.Verified = "extractconfig pbs-moulin:x: 500 wrong key - manifest's key ab:cd does not match", false
+	fresh := whole
+	fresh.Verified = false
+	for what, c := range map[string]struct {
+		points  []failover.RestorePoint
+		ok, key string
+	}{
+		"verified":        {[]failover.RestorePoint{whole}, "1", "1"},
+		"corrupt":         {[]failover.RestorePoint{corrupt, old}, "0", "1"},
+		"other key":       {[]failover.RestorePoint{shut, old}, "", "0"},
+		"not yet":         {[]failover.RestorePoint{fresh, old}, "", "1"},
+		"nothing is held": {nil, "", ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			ready.Points = map[failover.GuestID][]failover.RestorePoint{"nuage": c.points}
+			other := failover.Readiness{Site: "fabrique"}
+			if err := b.Apply(failover.ReportReadiness{Ready: ready}, failover.ReportReadiness{Ready: other}); err != nil {
+				t.Fatal(err)
+			}
+			series := func(name, value string) string {
+				if value == "" {
+					return ""
+				}
+				return "wwwd_" + name + `{guest="nuage",site="quai"} ` + value + "\n"
+			}
+			compare(t, metricsOf(t, b), `
+# HELP wwwd_guest_backup_verify_ok 1 when the newest restore point of a guest at a site passed its verification, 0 when that found it corrupt; none before one.
+# TYPE wwwd_guest_backup_verify_ok gauge
+`+series("guest_backup_verify_ok", c.ok)+`# HELP wwwd_guest_key_available 1 when a site holds the key of the newest backups of a guest there, 0 when it has none or another one.
+# TYPE wwwd_guest_key_available gauge
+`+series("guest_key_available", c.key))
+		})
+	}
 }

@@ -23,6 +23,7 @@ type ProbeSample struct {
 	Seen   failover.Seen
 	Took   time.Duration
 	RTT    time.Duration // zero without an answer
+	Ahead  time.Duration // the peer's clock minus this one's; zero: not told
 }
 
 // ProbeMetrics are this agent's own view (ux.md 4.3), counted as it probes: the
@@ -34,6 +35,7 @@ type ProbeMetrics struct {
 	took    *prometheus.HistogramVec
 	rtt     *prometheus.GaugeVec
 	loss    *prometheus.GaugeVec
+	clock   *prometheus.GaugeVec
 
 	mu     sync.Mutex // over memory only
 	losses map[failover.SiteID]*lossRatio
@@ -64,10 +66,11 @@ func NewProbeMetrics(reg prometheus.Registerer) (*ProbeMetrics, error) {
 		}, []string{"site", "probe"}),
 		rtt:    gauge("mesh_rtt_seconds", "Time until the agent of a peer answered over the mesh, the last time it did.", "peer"),
 		loss:   gauge("mesh_loss_ratio", "Share of probes of a peer's agent over the mesh without an answer, of five minutes.", "peer"),
+		clock:  gauge("clock_offset_seconds", "By how much the clock of a peer's machine is ahead of this one's, the last time it told.", "peer"),
 		losses: map[failover.SiteID]*lossRatio{},
 		asked:  map[targetKey]string{},
 	}
-	for _, c := range []prometheus.Collector{m.total, m.packets, m.success, m.took, m.rtt, m.loss} {
+	for _, c := range []prometheus.Collector{m.total, m.packets, m.success, m.took, m.rtt, m.loss, m.clock} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics of probes: %w", err)
 		}
@@ -103,6 +106,9 @@ func (m *ProbeMetrics) Probed(p ProbeSample, now time.Time) {
 	if p.Seen.Alive() {
 		m.rtt.WithLabelValues(site).Set(p.RTT.Seconds())
 	}
+	if p.Ahead != 0 {
+		m.clock.WithLabelValues(site).Set(p.Ahead.Seconds())
+	}
 	l := m.losses[p.Site]
 	if l == nil {
 		l = &lossRatio{}
@@ -122,6 +128,7 @@ func (m *ProbeMetrics) Forget(site failover.SiteID, target string) {
 	}
 	m.rtt.DeleteLabelValues(string(site))
 	m.loss.DeleteLabelValues(string(site))
+	m.clock.DeleteLabelValues(string(site))
 	delete(m.losses, site)
 }
 

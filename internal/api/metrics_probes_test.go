@@ -76,9 +76,18 @@ wwwd_probes_total{probe="tls",seen="up"} 1
 # TYPE wwwd_mesh_loss_ratio gauge
 wwwd_mesh_loss_ratio{peer="quai"} 0
 `)
+	ahead := agent
+	ahead.Ahead = -1500 * time.Millisecond
+	m.Probed(ahead, now.Add(6*time.Minute))
+	m.Probed(agent, now.Add(6*time.Minute)) // an older agent, that tells no time, takes nothing back
+	compare(t, reg, `
+# HELP wwwd_clock_offset_seconds By how much the clock of a peer's machine is ahead of this one's, the last time it told.
+# TYPE wwwd_clock_offset_seconds gauge
+wwwd_clock_offset_seconds{peer="quai"} -1.5
+`)
 	m.Forget("quai", "agent")
 	m.Forget("quai", "entry")
-	if n, err := testutil.GatherAndCount(reg, "wwwd_probe_success", "wwwd_mesh_rtt_seconds", "wwwd_mesh_loss_ratio"); err != nil || n != 0 {
+	if n, err := testutil.GatherAndCount(reg, "wwwd_probe_success", "wwwd_mesh_rtt_seconds", "wwwd_mesh_loss_ratio", "wwwd_clock_offset_seconds"); err != nil || n != 0 {
 		t.Errorf("%d series of targets that are gone, %v", n, err)
 	}
 }

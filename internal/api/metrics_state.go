@@ -42,6 +42,8 @@ func descriptors() map[string]*prometheus.Desc {
 	add("guest_backup_last_timestamp_seconds", "Newest usable restore point of a guest at a site.", "guest", "site", "offsite")
 	add("guest_backup_replicas", "Sites other than the guest's home with a usable restore point.", "guest")
 	add("guest_backup_encrypted", "1 when the newest usable restore point of a guest at a site is encrypted.", "guest", "site")
+	add("guest_backup_verify_ok", "1 when the newest restore point of a guest at a site passed its verification, 0 when that found it corrupt; none before one.", "guest", "site")
+	add("guest_key_available", "1 when a site holds the key of the newest backups of a guest there, 0 when it has none or another one.", "guest", "site")
 	add("guest_restore_size_bytes", "Size of the newest usable restore point of a guest at another site than its owner.", "guest")
 	add("guest_restore_estimate_seconds", "How long a site would restore that of its own, at the rate that was measured there.", "guest", "site")
 	add("certificate_not_after_timestamp_seconds", "Last moment of the certificate that is shown for a public name, as other sites see it; 0 for one that browsers refuse.", "name", "site")
@@ -50,12 +52,14 @@ func descriptors() map[string]*prometheus.Desc {
 	add("warm_restored_bytes_total", "Bytes that a site has restored for warm copies.", "site")
 	add("warm_wasted_bytes_total", "Of those, provisioned bytes of copies that were removed without having been used.", "site")
 	add("guest_rpo_objective_seconds", "Declared greatest loss (max_loss) of a guest that has one.", "guest")
-	add("guest_service_up", "1 when the guest's declared check passes, asked from inside its site.", "guest", "from")
+	add("guest_service_up", "1 when the guest's declared check passes, asked from inside its site, or all its public names answer the agent of another site.", "guest", "from")
 	add("guest_ready", "1 when the guest could be failed over now.", "guest")
 	add("guest_not_ready", "1 with the reason why the guest could not be failed over now.", "guest", "reason")
 	add("operation_in_progress", "1 while an operation runs.", "kind", "site")
 	add("operation_last_progress_timestamp_seconds", "Last step of a running operation; 0 when none runs.", "kind", "site")
 	add("operations_total", "Ended operations by result: ok, partial, failed, cancelled.", "kind", "site", "result")
+	add("operation_duration_seconds", "From the beginning to the end of ended operations.", "kind")
+	add("operation_step_duration_seconds", "From the first beginning to the end of each step that was done.", "kind", "step")
 	add("automation_armed", "1 when automatic failover is armed, 0 when it is paused.")
 	add("pause_expires_timestamp_seconds", "End of the pause of all sites; 0 when there is none, +Inf when it ends by hand.")
 	add("failover_blocked", "1 with the reason why something lost is not failed over.", "site", "reason")
@@ -67,6 +71,8 @@ func descriptors() map[string]*prometheus.Desc {
 	add("dns_held_names", "Names that a person holds and that no failover moves.")
 	add("plan_recoverable_guests", "Guests that would be brought back if the site died now.", "site")
 	add("plan_unrecoverable_guests", "Guests that should be brought back and could not if the site died now.", "site")
+	add("plan_capacity_shortfall_bytes", "What the guests lack together that would find no room if the site died now.", "site", "resource")
+	add("plan_estimated_rto_seconds", "From the loss of the site until the last guest of a structure is restored and taken over, by the declared delays and the measured rates; none without a measured rate.", "site", "structure")
 	add("plan_last_evaluation_timestamp_seconds", "When the plans were last evaluated.")
 	return d
 }
@@ -168,7 +174,8 @@ func (v scrape) guests(views []failover.GuestView) {
 	}
 }
 
-// services tells what the agents of the sites see of the guests beside them.
+// services tells what the agents of the sites see of the guests beside them, and what those of
+// other sites see of their names.
 func (v scrape) services() {
 	seen := map[string]bool{}
 	for _, site := range v.s.Network.SiteIDs() {
@@ -178,6 +185,38 @@ func (v scrape) services() {
 				seen[guest] = true
 				v.gauge("guest_service_up", truth(o.Seen == failover.SeenUp), guest, "inside")
 			}
+		}
+		v.names(site)
+	}
+}
+
+// names tells of the guests of which an agent has asked every public name where they are served.
+func (v scrape) names(observer failover.SiteID) {
+	type at struct {
+		site failover.SiteID
+		name string
+	}
+	seen := map[at]failover.Seen{}
+	report := v.s.Reports[observer]
+	if v.now.Sub(report.Stamp.At) > failover.PresenceAge {
+		return // what an agent saw that tells nothing any more
+	}
+	for _, o := range report.Report.Observations {
+		if name, ok := strings.CutPrefix(o.Target, "name:"); ok && o.Path == failover.PathPublic && o.Seen != failover.SeenUnknown {
+			seen[at{o.Site, name}] = o.Seen
+		}
+	}
+	for _, g := range v.s.Network.GuestIDs() {
+		names, serving := v.s.Network.Guests[g].Names, v.s.Guests[g].Serving
+		asked, up := 0, true
+		for _, name := range names {
+			if answer, ok := seen[at{serving, name}]; ok {
+				asked++
+				up = up && answer == failover.SeenUp
+			}
+		}
+		if asked > 0 && asked == len(names) {
+			v.gauge("guest_service_up", truth(up), string(g), string(observer))
 		}
 	}
 }
@@ -229,10 +268,11 @@ func (v scrape) operations(ended map[endedKey]float64) {
 	running := map[opKey]time.Time{}
 	// Zero rather than nothing: an alert on an increase needs the first value.
 	for _, id := range v.s.Network.SiteIDs() {
-		running[opKey{failover.KindFailover, id}] = time.Time{}
-		for _, result := range []string{"ok", "partial", "failed", "cancelled"} {
-			key := endedKey{failover.KindFailover, id, result}
-			ended[key] += 0
+		for _, kind := range []failover.OpKind{failover.KindFailover, failover.KindRescue, failover.KindSwitchover, failover.KindFailback} {
+			running[opKey{kind, id}] = time.Time{}
+			for _, result := range []string{"ok", "partial", "failed", "cancelled"} {
+				ended[endedKey{kind, id, result}] += 0
+			}
 		}
 	}
 	for _, op := range v.s.Ops {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -86,9 +87,18 @@ wwwd_guest_ready{guest="site"} 1
 wwwd_guest_rpo_objective_seconds{guest="nuage"} 86400
 # HELP wwwd_operation_in_progress 1 while an operation runs.
 # TYPE wwwd_operation_in_progress gauge
+wwwd_operation_in_progress{kind="failback",site="fabrique"} 0
+wwwd_operation_in_progress{kind="failback",site="moulin"} 0
+wwwd_operation_in_progress{kind="failback",site="quai"} 0
 wwwd_operation_in_progress{kind="failover",site="fabrique"} 0
 wwwd_operation_in_progress{kind="failover",site="moulin"} 0
 wwwd_operation_in_progress{kind="failover",site="quai"} 0
+wwwd_operation_in_progress{kind="rescue",site="fabrique"} 0
+wwwd_operation_in_progress{kind="rescue",site="moulin"} 0
+wwwd_operation_in_progress{kind="rescue",site="quai"} 0
+wwwd_operation_in_progress{kind="switchover",site="fabrique"} 0
+wwwd_operation_in_progress{kind="switchover",site="moulin"} 0
+wwwd_operation_in_progress{kind="switchover",site="quai"} 0
 # HELP wwwd_pause_expires_timestamp_seconds End of the pause of all sites; 0 when there is none, +Inf when it ends by hand.
 # TYPE wwwd_pause_expires_timestamp_seconds gauge
 wwwd_pause_expires_timestamp_seconds 0
@@ -143,9 +153,18 @@ wwwd_automation_armed 0
 wwwd_failover_blocked{reason="paused",site="moulin"} 1
 # HELP wwwd_operation_in_progress 1 while an operation runs.
 # TYPE wwwd_operation_in_progress gauge
+wwwd_operation_in_progress{kind="failback",site="fabrique"} 0
+wwwd_operation_in_progress{kind="failback",site="moulin"} 0
+wwwd_operation_in_progress{kind="failback",site="quai"} 0
 wwwd_operation_in_progress{kind="failover",site="fabrique"} 0
 wwwd_operation_in_progress{kind="failover",site="moulin"} 1
 wwwd_operation_in_progress{kind="failover",site="quai"} 0
+wwwd_operation_in_progress{kind="rescue",site="fabrique"} 0
+wwwd_operation_in_progress{kind="rescue",site="moulin"} 0
+wwwd_operation_in_progress{kind="rescue",site="quai"} 0
+wwwd_operation_in_progress{kind="switchover",site="fabrique"} 0
+wwwd_operation_in_progress{kind="switchover",site="moulin"} 0
+wwwd_operation_in_progress{kind="switchover",site="quai"} 0
 # HELP wwwd_pause_expires_timestamp_seconds End of the pause of all sites; 0 when there is none, +Inf when it ends by hand.
 # TYPE wwwd_pause_expires_timestamp_seconds gauge
 wwwd_pause_expires_timestamp_seconds +Inf
@@ -165,23 +184,23 @@ func TestOperationsAreCountedOnce(t *testing.T) {
 	reg := metricsOf(t, b)
 	want := func(n string) {
 		t.Helper()
+		series := ""
+		for _, kind := range []string{"failback", "failover", "rescue", "switchover"} {
+			for _, result := range []string{"cancelled", "failed", "ok", "partial"} {
+				for _, site := range []string{"fabrique", "moulin", "quai"} {
+					value := "0"
+					if kind == "failover" && result == "cancelled" && site == "moulin" {
+						value = n
+					}
+					series += fmt.Sprintf("wwwd_operations_total{kind=%q,result=%q,site=%q} %s\n", kind, result, site, value)
+				}
+			}
+		}
 		for range 2 { // a second scrape must not count again
 			compare(t, reg, `
 # HELP wwwd_operations_total Ended operations by result: ok, partial, failed, cancelled.
 # TYPE wwwd_operations_total counter
-wwwd_operations_total{kind="failover",result="cancelled",site="fabrique"} 0
-wwwd_operations_total{kind="failover",result="cancelled",site="moulin"} `+n+`
-wwwd_operations_total{kind="failover",result="cancelled",site="quai"} 0
-wwwd_operations_total{kind="failover",result="failed",site="fabrique"} 0
-wwwd_operations_total{kind="failover",result="failed",site="moulin"} 0
-wwwd_operations_total{kind="failover",result="failed",site="quai"} 0
-wwwd_operations_total{kind="failover",result="ok",site="fabrique"} 0
-wwwd_operations_total{kind="failover",result="ok",site="moulin"} 0
-wwwd_operations_total{kind="failover",result="ok",site="quai"} 0
-wwwd_operations_total{kind="failover",result="partial",site="fabrique"} 0
-wwwd_operations_total{kind="failover",result="partial",site="moulin"} 0
-wwwd_operations_total{kind="failover",result="partial",site="quai"} 0
-`)
+`+series+``)
 		}
 	}
 	want("0")
@@ -200,6 +219,9 @@ wwwd_operations_total{kind="failover",result="partial",site="quai"} 0
 			t.Fatalf("round %d: %v", i, err)
 		}
 		want(n)
+	}
+	if n, err := testutil.GatherAndCount(reg, "wwwd_operation_duration_seconds"); err != nil || n != 1 {
+		t.Errorf("wwwd_operation_duration_seconds: %d series, %v, want that of failovers", n, err)
 	}
 }
 

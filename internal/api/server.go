@@ -88,7 +88,7 @@ type route struct {
 
 func (h *handler) routes() []route {
 	list := []route{
-		{"GET /v1/health", h.read(KindHealth, h.health)},
+		{"GET /v1/health", withTime(h.read(KindHealth, h.health))},
 		{"GET /v1/version", h.read(KindVersion, h.version)},
 		{"GET /v1/status", h.read(KindStatus, h.status)},
 		{"GET /v1/sites", h.read(KindSites, h.sites)},
@@ -132,6 +132,17 @@ func (h *handler) routes() []route {
 		)
 	}
 	return list
+}
+
+// TimeHeader tells, in an answer to GET /v1/health, what the wall clock of the agent's machine
+// says (RFC 3339): that of the body is the log's, which all agents share.
+const TimeHeader = "Www-Time"
+
+func withTime(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(TimeHeader, time.Now().UTC().Format(time.RFC3339Nano))
+		next(w, r)
+	}
 }
 
 // guard limits every body and turns a panic of a handler into an answer.

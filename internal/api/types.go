@@ -41,7 +41,7 @@ type Health struct {
 	Boot      string          `json:"boot"` // changes with each start of the agent
 	HasLeader bool            `json:"has_leader"`
 	Leader    failover.SiteID `json:"leader,omitempty"`
-	Clock     time.Time       `json:"clock"` // the agent's wall clock
+	Clock     time.Time       `json:"clock"` // of the log, as the agent reckons it; its own: TimeHeader
 	Unwell    []string        `json:"unwell,omitempty"`
 	Applied   uint64          `json:"applied"`
 	Term      uint64          `json:"term"`

@@ -140,3 +140,21 @@ func (in Input) absent(r *result, host network.HostID, residents map[Kind][]Resi
 		}
 	}
 }
+
+// Undeclared counts the guests of the site's own PVEs that the network does not declare. known is
+// false where none was found and a list is missing or not whole: nothing can be said of those.
+func Undeclared(in Input) (n int, known bool) {
+	if in.State.Network == nil || in.Facts == nil {
+		return 0, false
+	}
+	whole := !slices.ContainsFunc(in.Facts.Failed, func(f Failure) bool { return f.Category == Guests })
+	for _, f := range in.guests().findings {
+		switch f.Code {
+		case CodeUndeclared:
+			n++
+		case CodeListIncomplete, CodeNoAccess, CodeNotHere, CodeNotYet, CodePVEUnread:
+			whole = false
+		}
+	}
+	return n, n > 0 || whole
+}

@@ -33,6 +33,8 @@ type RouterConfig struct {
 	// Dial opens the connection; nil: a plain dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	Now  func() time.Time // for certificate dates; required
+	// Wrap goes around the transport of requests, to count them; nil: nobody does.
+	Wrap func(http.RoundTripper) http.RoundTripper
 }
 
 // Errors of a router. All but ErrUnreachable are wrapped by a *RouterError or
@@ -70,6 +72,7 @@ type RouterOS struct {
 	base      string
 	query     string
 	transport *http.Transport
+	requests  http.RoundTripper // over transport
 }
 
 // maxAnswer bounds what is read of an answer.
@@ -103,6 +106,10 @@ func NewRouterOS(c RouterConfig) (*RouterOS, error) {
 	}
 	if c.Dial == nil {
 		r.transport.DialContext = (&net.Dialer{}).DialContext
+	}
+	r.requests = r.transport
+	if c.Wrap != nil {
+		r.requests = c.Wrap(r.transport)
 	}
 	return r, nil
 }
@@ -161,7 +168,7 @@ func (r *RouterOS) call(ctx context.Context, method, at string, payload []byte) 
 	}
 	req.SetBasicAuth(r.config.User, r.config.Password)
 	// The transport follows no redirect: the password goes to this address only.
-	resp, err := r.transport.RoundTrip(req)
+	resp, err := r.requests.RoundTrip(req)
 	if err != nil {
 		return nil, callFailed(ctx, err)
 	}
