@@ -30,6 +30,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 )
 
 // program finds one of the system. Its absence skips the test, but not where everything has
@@ -183,13 +184,23 @@ func TestEveryPanelShowsALoss(t *testing.T) {
 	err = errors.Join(err, api.RegisterMetrics(reg, b), api.RegisterChannels(reg, func() api.Telling {
 		return api.Telling{Channels: []api.ChannelSample{{Channel: "sms", Waiting: 1, Failures: 3, Results: map[string]int{"failed": 3}}}}
 	}))
+	raft, raftErr := api.NewRaftMetrics(reg, func() api.RaftSample { return api.RaftSample{} })
+	calls, callsErr := api.NewCallMetrics(reg)
+	err = errors.Join(err, raftErr, callsErr, api.RegisterDoctor(reg, b, func() *doctor.Facts {
+		return &doctor.Facts{
+			Permissions: map[string]map[string]bool{"/vms": {"VM.Audit": true}},
+			Residents:   map[doctor.Kind][]doctor.Resident{"vm": {{Kind: "vm", ID: 555}}},
+		}
+	}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		now := time.Now()
-		probes.Probed(api.ProbeSample{Site: "quai", Target: "agent", Probe: "agent", Path: failover.PathMesh, Seen: failover.SeenUp, Took: time.Millisecond, RTT: time.Millisecond}, now)
+		probes.Probed(api.ProbeSample{Site: "quai", Target: "agent", Probe: "agent", Path: failover.PathMesh, Seen: failover.SeenUp, Took: time.Millisecond, RTT: time.Millisecond, Ahead: time.Second}, now)
 		probes.Packets(2)
+		raft.Applied(time.Millisecond)
+		calls.Called("pve", "200", time.Millisecond)
 		promhttp.HandlerFor(reg, promhttp.HandlerOpts{}).ServeHTTP(w, r)
 	}))
 	defer server.Close()
@@ -197,10 +208,11 @@ func TestEveryPanelShowsALoss(t *testing.T) {
 	s := b.State()
 	exposed := apitest.Report(s.Network, "quai", 9, map[failover.SiteID]time.Duration{"moulin": 6 * time.Minute})
 	exposed.Exposed = []failover.Exposure{{Site: "fabrique", Address: netip.MustParseAddrPort("198.51.100.17:22")}}
-	err = errors.Join(b.Lose(), b.Apply(
+	loss := failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: failover.PlanFor(s, failover.Loss{Site: "moulin"}, b.Now())}
+	err = errors.Join(b.Apply(loss), cancelled(b), b.Lose(), b.Apply(
 		exposed,
 		failover.Assess{Domain: "site:quai", Cause: failover.CauseMeshDown, Held: failover.Reason{Code: failover.CodeMeshDown}},
-		failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: failover.PlanFor(s, failover.Loss{Site: "moulin"}, b.Now())},
+		loss,
 	))
 	for _, site := range []failover.SiteID{"fabrique", "quai"} {
 		ready := s.Readiness[site].Ready
@@ -218,7 +230,20 @@ func TestEveryPanelShowsALoss(t *testing.T) {
 		}
 		return err
 	})
-	evaluate(t, base, "Guests whose service answers A") // no guest of this network has a check
+	evaluate(
+		t, base, "Guests whose service answers A", // no guest of this network has a check
+		"How long operations took B", "Until a structure is taken over A", // nothing was restored, and a guest has no copy left
+	)
+}
+
+// cancelled ends every operation that runs.
+func cancelled(b *apitest.Backend) error {
+	for id, op := range b.State().Ops {
+		if !op.Phase.Ended() {
+			return b.Apply(failover.CancelOp{Op: id}, failover.EndOp{Op: id})
+		}
+	}
+	return nil
 }
 
 // TestEveryPanelInTheLab: the same of a whole network of real agents that is well.
@@ -248,6 +273,8 @@ func TestEveryPanelInTheLab(t *testing.T) {
 	evaluate(
 		t, base, "Guests whose service answers A", "Copies and what was agreed B", // the lab declares neither check nor max_loss
 		"Held back A", "Open ports A", "annotation Operations", // nothing is wrong
+		"How long operations took A", "How long operations took B", "Until a structure is taken over A", // nothing was restored
+		"Backups that a verification has read A",                                                               // and nothing verified
 		"Guests that are not ready, by reason A", "Messages that wait A", "Channels that fail A", "Messages A", // and nobody is told
 	)
 }
