@@ -121,6 +121,7 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 	s.Ops[op.ID] = op
 	for _, g := range sortedKeys(op.Guests) {
 		s.setPhase(g, PhasePreparing, op.ID, st)
+		s.dropRemovals(g, st)
 	}
 	s.event(st, because(CodeOpBegun, "op", string(op.ID), "kind", string(op.Kind), "domain", string(op.concerns()),
 		"guests", fmt.Sprint(len(op.Guests)), "plan", op.Plan.Hash), Event{Op: op.ID, Site: c.Plan.Loss.Site})
@@ -321,8 +322,11 @@ func (c CancelOp) apply(s *State, st Stamp) error {
 	if err != nil {
 		return err
 	}
-	if op.Kind == KindWarm {
+	switch op.Kind {
+	case KindWarm:
 		return s.cancelWarm(op, c.Reason, st)
+	case KindRemoval:
+		return s.cancelRemoval(op, c.Reason, st)
 	}
 	if op.Phase == OpReleasing {
 		return reject(CodeWrongPhase, "op", string(op.ID), "phase", string(op.Phase))

@@ -54,6 +54,11 @@ func (s *State) TokenCurrent(t Token) error {
 		t.Step == StepRejoin && !s.mayRejoin(run) || t.Step == StepLeave && !s.mayShutDown(op, run) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", s.Guests[t.Guest].Epoch.String(), "got", run.Source.Epoch.String())
 	}
+	if t.Step.removes() {
+		if err := s.mayRemove(op, run, t.Step); err != nil {
+			return err
+		}
+	}
 	if t.Step == StepCleanup && run.Owned() {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "owned")
 	}
@@ -137,6 +142,9 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		return
 	case KindWake:
 		s.woken(run, c, st)
+		return
+	case KindRemoval:
+		s.removed(run, op, c, st)
 		return
 	}
 	g, where := c.Token.Guest, Event{Op: op.ID, Guest: c.Token.Guest, Site: run.Assignment.Target}
@@ -339,7 +347,7 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	run := op.Guests[g]
 	step, _, left := run.Current()
 	switch {
-	case op.Kind == KindReturn || run.State != RunStuck || !left || step.ID == StepCleanup || run.reviving() || !s.stillStuckIn(op, g):
+	case op.Kind == KindReturn || op.Kind == KindRemoval || run.State != RunStuck || !left || step.ID == StepCleanup || run.reviving() || !s.stillStuckIn(op, g):
 		return nil
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))

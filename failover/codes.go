@@ -136,6 +136,14 @@ const (
 	CodeHookFailed = "WWW-2201"
 	CodeHookVeto   = "WWW-2202"
 
+	CodeTheirCopy    = "WWW-1815"
+	CodeNotAcked     = "WWW-1816"
+	CodeStillKept    = "WWW-1817"
+	CodeCopyStands   = "WWW-1818"
+	CodeRemovalBegun = "WWW-1819"
+	CodeRemoved      = "WWW-1820"
+	CodeGivenUp      = "WWW-1821"
+
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"
 	CodeBackedUp  = "WWW-1352"

@@ -157,7 +157,7 @@ func (c ReportCopies) apply(s *State, st Stamp) error {
 			return reject(CodeInvalid, "what", fmt.Sprintf("a copy at %s, told by %s", seen.Site, c.Copies.Site))
 		}
 	}
-	if len(c.Copies.Copies) == 0 {
+	if len(c.Copies.Copies) == 0 && len(s.CopiesAt(c.Copies.Site)) == 0 {
 		delete(s.Copies, c.Copies.Site)
 		return nil
 	}

@@ -123,6 +123,7 @@ func (s *State) forgetLineages(r Readiness) {
 		l := s.Lineages[id]
 		_, host, ok := s.Network.Target(l.Site)
 		switch kept := r.Kept[l.Home]; {
+		case l.Sealed != nil: // the log says where its backups lie as long as they are kept
 		case l.Site != r.Site || l.Host != r.Host || l.To.Index == 0 || r.AsOf <= l.To.Index:
 		case !ok || !host.Restore.IDs.Contains(l.VMID): // it is not looked for
 		case slices.Contains(r.UsedIDs, l.VMID) || slices.Contains(kept.IDs, l.VMID):

@@ -12,10 +12,11 @@ const (
 	KindSwitchover OpKind = "switchover"
 	KindFailback   OpKind = "failback"
 	KindDrill      OpKind = "drill"
-	KindTidy       OpKind = "tidy"   // removes what another operation left at a target that it gave up
-	KindReturn     OpKind = "return" // shuts a superseded copy down that its host has started
-	KindWake       OpKind = "wake"   // starts a guest that lives away again, after its host has started
-	KindWarm       OpKind = "warm"   // restores a warm copy of a guest, or removes one
+	KindTidy       OpKind = "tidy"    // removes what another operation left at a target that it gave up
+	KindReturn     OpKind = "return"  // shuts a superseded copy down that its host has started
+	KindWake       OpKind = "wake"    // starts a guest that lives away again, after its host has started
+	KindRemoval    OpKind = "removal" // removes a copy that was left, or gives a sealed branch up, by a person's word
+	KindWarm       OpKind = "warm"    // restores a warm copy of a guest, or removes one
 )
 
 // OpPhase is where an operation stands.
@@ -73,12 +74,18 @@ const (
 	StepUnpark     StepID = "unpark"      // home: undo that
 	StepSettle     StepID = "settle"      // home: it starts with its host again, as it used to
 	StepRejoin     StepID = "rejoin"      // home: start the copy that was left again, when the failback is given up
+
+	// Of a removal, after those that seal or that read what is sealed once more.
+	StepRemove     StepID = "remove"      // delete the copy that was left
+	StepUnseal     StepID = "unseal"      // let the sealed backups be pruned
+	StepUnsealCopy StepID = "unseal-copy" // second site: as well
 )
 
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s.called() || s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
+	return s.called() || s.removes() || s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive ||
+		s == StepLeave || s == StepRejoin
 }
 
 // StepStatus is where a step stands.

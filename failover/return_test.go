@@ -134,6 +134,34 @@ func TestReturnOnce(t *testing.T) {
 	}
 }
 
+// TestReturnThatFailsWaitsForAPerson: no other place can do what one copy asks for.
+func TestReturnThatFailsWaitsForAPerson(t *testing.T) {
+	l := movedLog(t, network.OwnerRaoull, "leave")
+	l.homeAgain(l.booted)
+	l.must(failover.BeginReturn{Guest: movedGuest})
+	for attempt := 1; ; attempt++ {
+		token := failover.Runnable(l.s, "moulin", l.now)[0]
+		l.must(failover.StepMoved{Token: token, Attempt: attempt, To: failover.StatusRunning})
+		l.must(failover.StepMoved{Token: token, Attempt: attempt, To: failover.StatusFailed, Failure: failover.FailTransient, Note: "no"})
+		var c failover.Command
+		for _, decided := range failover.Decide(l.s, l.now).Commands {
+			if _, assess := decided.(failover.Assess); !assess {
+				c = decided
+				break
+			}
+		}
+		if _, again := c.(failover.RetryStep); again && attempt < failover.MaxAttempts {
+			l.must(c)
+			l.now = l.now.Add(2 * time.Minute)
+			continue
+		}
+		if _, ok := c.(failover.Stick); !ok {
+			t.Errorf("decided %T, want a person: the copy has one place", c)
+		}
+		return
+	}
+}
+
 // TestReturnEndsWhenItsGuestMoves: a copy that is its guest's owner again, or whose guest
 // moves on, is not shut down any more.
 func TestReturnEndsWhenItsGuestMoves(t *testing.T) {

@@ -61,7 +61,7 @@ func (r GuestRun) site(step StepID) SiteID {
 		return r.Source.Site
 	case step == StepSeal || step == StepSealVerify:
 		return r.loser().Site
-	case step == StepSealCopy:
+	case step == StepSealCopy || step == StepUnsealCopy:
 		return r.Assignment.Vault
 	}
 	return r.Assignment.Target

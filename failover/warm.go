@@ -58,7 +58,7 @@ const budgetTime = 24 * time.Hour
 // aside says whether operations of a kind hold no guest: placements do not
 // know of them, and several may concern one guest.
 func (k OpKind) aside() bool {
-	return k == KindTidy || k == KindWarm || k == KindReturn || k == KindWake
+	return k == KindTidy || k == KindWarm || k == KindReturn || k == KindWake || k == KindRemoval
 }
 
 // warmCopy returns the copy that an operation restored.

@@ -11,6 +11,8 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/message"
 )
 
+const failbackVerbs = "plan, run, undo, ack, remove and give-up"
+
 func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	keep := fs.String("keep", "", "the `copy` that goes on: away (it moves home), or home (run)")
 	at := fs.String("at", "", "not before this `time`: 03:00, \"2026-03-02 03:00\", RFC 3339, or 2h from now (run)")
@@ -18,10 +20,11 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	stop := fs.String("stop", "", "switch these `guests` off if they do not shut down, separated by commas (run)")
 	plan := fs.String("plan", "", "only if this is still the `plan` (run)")
 	reason := fs.String("reason", "", "`why`, for the agent's log")
+	copied := fs.String("copy", "", "only this `copy`: HOST/ID (remove, give-up)")
 	detach := fs.Bool("detach", false, "do not follow the operation")
 	return func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
-			return usagef("wwwctl failback needs one of plan, run, undo and ack")
+			return usagef("wwwctl failback needs one of " + failbackVerbs)
 		}
 		verb, rest := args[0], args[1:]
 		if err := need(rest, 1, 1, "the site, structure or guest"); err != nil {
@@ -48,8 +51,10 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 			req.Undo, req.Keep = true, ""
 		case "ack":
 			return a.ackSeal(ctx, failover.GuestID(rest[0]))
+		case "remove", "give-up":
+			return a.clearLeft(ctx, failover.GuestID(rest[0]), clearing{giveUp: verb == "give-up", only: *copied, follow: !*detach})
 		default:
-			return usagef("wwwctl failback needs one of plan, run, undo and ack, not %q", verb)
+			return usagef("wwwctl failback needs one of "+failbackVerbs+", not %q", verb)
 		}
 		return a.failover(ctx, req, !*detach && req.At.IsZero())
 	}

@@ -144,6 +144,10 @@ func (a *app) follow(ctx context.Context, id failover.OpID) error {
 			lost = false
 			index = a.followStep(op, index, seen)
 			if op.Op.Phase.Ended() {
+				if op.Op.Kind == failover.KindRemoval { // it serves nothing
+					a.printf("%s %s\n", id, op.Op.Phase)
+					return followError(op.Op)
+				}
 				a.printf("%s %s: %d of %s serving\n", id, op.Op.Phase, served(op.Op), plural(len(op.Op.Guests), "guest"))
 				return followError(op.Op)
 			}

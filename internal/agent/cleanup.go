@@ -44,32 +44,9 @@ func (j *job) cleanup(ctx context.Context) (time.Time, *outcome) {
 	case cleanStarts:
 		return j.neverStarted(ctx, cleanDestroy)
 	case cleanDestroy:
-		if !j.worded(cleanConfirm) {
-			return j.now, nil
-		}
-		upid, err := j.destroy(ctx, "destroy copy")
-		switch proxmox.KindOf(err) {
-		case "":
-			m.upid, m.phase = upid, cleanPoll
-			return j.soon(), nil
-		case proxmox.OutcomeUnknown, proxmox.Busy, proxmox.NotFound:
-			m.phase = cleanLook
-			return j.soon(), nil
-		}
-		return j.refused(err, cleanConfirm)
+		return j.destroyNow(ctx, "destroy copy", destroying{ask: cleanConfirm, poll: cleanPoll, look: cleanLook})
 	case cleanPoll:
-		j.call("poll removal")
-		t, err := j.pve().Task(ctx, m.upid)
-		switch {
-		case err != nil || t.Running:
-			return j.soon(), nil
-		case !t.OK():
-			// The lock of a restore that died with its host, say: asking again
-			// and again would change nothing.
-			return j.trouble(t.Err(nil))
-		}
-		m.phase = cleanLook
-		return j.now, nil
+		return j.pollRemoval(ctx, cleanLook)
 	}
 	return j.release(ctx)
 }
@@ -111,5 +88,44 @@ func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
 	default:
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is bare and no task of ours made it: left alone", j.run.VMID)}
 	}
+	return j.now, nil
+}
+
+// destroying are the phases around a deletion: where the leader is asked, where its task is
+// followed, and where the copy is looked at.
+type destroying struct{ ask, poll, look string }
+
+// destroyNow goes through the gate, on the leader's new word.
+func (j *job) destroyNow(ctx context.Context, what string, at destroying) (time.Time, *outcome) {
+	m := &j.w.mem
+	if !j.worded(at.ask) {
+		return j.now, nil
+	}
+	upid, err := j.destroy(ctx, what)
+	switch proxmox.KindOf(err) {
+	case "":
+		m.upid, m.phase = upid, at.poll
+		return j.soon(), nil
+	case proxmox.OutcomeUnknown, proxmox.Busy, proxmox.NotFound:
+		m.phase = at.look
+		return j.soon(), nil
+	}
+	return j.refused(err, at.ask)
+}
+
+// pollRemoval follows a deletion, then has the copy looked at again.
+func (j *job) pollRemoval(ctx context.Context, look string) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("poll removal")
+	t, err := j.pve().Task(ctx, m.upid)
+	switch {
+	case err != nil || t.Running:
+		return j.soon(), nil
+	case !t.OK():
+		// The lock of a restore that died with its host, say: asking again
+		// and again would change nothing.
+		return j.trouble(t.Err(nil))
+	}
+	m.phase = look
 	return j.now, nil
 }

@@ -120,7 +120,7 @@ func (c *Copies) readStatus(ctx context.Context, pve *proxmox.PVE, kind proxmox.
 func (c *Copies) tell(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	stored, known := s.Copies[c.Site]
 	c.round.Copies = settled(c.round.Copies, stored.Copies.Copies)
-	news := !reflect.DeepEqual(c.round.Copies, stored.Copies.Copies)
+	news := !reflect.DeepEqual(c.round.Copies, stored.Copies.Copies) || !known && len(c.list) > 0 // none stands there
 	if !news && (!known || now.Sub(c.told) < refreshReady) {
 		return c.begun.Add(c.Every)
 	}

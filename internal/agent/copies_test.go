@@ -57,6 +57,15 @@ func TestCopiesAreToldWhenTheyChange(t *testing.T) {
 	if n := look(here); n != 1 || r.log.state.CopiesOf(guest)[0].Running {
 		t.Errorf("%d reports, running %t; want one that it is off", n, r.log.state.CopiesOf(guest)[0].Running)
 	}
+	if err := r.pve.RemoveGuest(vmid, r.now); err != nil {
+		t.Fatal(err)
+	}
+	if n := look(here); n != 1 {
+		t.Errorf("%d reports, want one that nothing stands there any more", n)
+	}
+	if told, ok := r.log.state.Copies[away]; !ok || len(told.Copies.Copies) != 0 {
+		t.Errorf("told %t: %+v, want that its agent looked and found none", ok, told)
+	}
 	// The other site has no token for its structure's host: that is told, and nothing follows from it.
 	if n := look(there); n != 1 || r.log.state.Guests[guest].Branch != nil {
 		t.Errorf("%d reports, branch %+v; want one report and no branch", n, r.log.state.Guests[guest].Branch)

@@ -308,6 +308,7 @@ var deadlines = map[failover.StepID]time.Duration{
 	failover.StepUnpark:   5 * time.Minute,
 	failover.StepSettle:   5 * time.Minute,
 	failover.StepRejoin:   10 * time.Minute,
+	failover.StepRemove:   30 * time.Minute,
 }
 
 const restoreStall = 20 * time.Minute
@@ -377,6 +378,10 @@ func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 		return j.settle(ctx)
 	case failover.StepRejoin:
 		return j.rejoin(ctx)
+	case failover.StepRemove:
+		return j.remove(ctx)
+	case failover.StepUnseal, failover.StepUnsealCopy:
+		return j.unseal(ctx)
 	case failover.StepStill:
 		return j.still(ctx)
 	case failover.StepRevive:

@@ -11,9 +11,10 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
 )
 
-// The gate: destroy is the only way to a call of Proxmox that takes data away, and
-// internal/archtest holds it. It demands the proof that the copy never ran with users,
-// so that no backup of it can be missing (S7).
+// The gate: destroy is the only way to a call of Proxmox that takes a guest away, and giveUp
+// the only one that lets a sealed backup be pruned; internal/archtest holds both. destroy
+// demands the proof that the copy never ran with users, so that no backup of it can be
+// missing, or that it is sealed at two sites and was not started since (S7).
 
 // proof says that a copy may be deleted. It is good for one attempt at one step, and for
 // as long as the leader's word.
@@ -25,7 +26,7 @@ type proof struct {
 }
 
 // errUnproven ends an attempt to delete what nothing proves to be ours to delete.
-var errUnproven = errors.New("nothing proves that the copy never ran")
+var errUnproven = errors.New("nothing proves that the copy never ran, or is sealed")
 
 // destroy deletes the copy of this run.
 func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
@@ -38,11 +39,23 @@ func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
 	case j.now.Sub(m.confirmed) > confirmAge:
 		return proxmox.UPID{}, errUnproven
 	}
-	if err := j.w.e.Log.State().NeverCounted(j.w.token); err != nil {
+	if err := j.w.e.Log.State().MayDestroy(j.w.token); err != nil {
 		return proxmox.UPID{}, err
 	}
 	j.call(what)
 	return j.pve().Destroy(ctx, j.kind(), j.run.VMID)
+}
+
+// giveUp lifts the protection of this site's sealed backup of the run's branch.
+func (j *job) giveUp(ctx context.Context) error {
+	if j.now.Sub(j.w.mem.confirmed) > confirmAge {
+		return errUnproven
+	}
+	if err := j.w.e.Log.State().MayUnseal(j.w.token); err != nil {
+		return err
+	}
+	j.call("lift protection of sealed backup")
+	return j.w.e.PBS.Unprotect(ctx, j.sealed())
 }
 
 // refused is what follows an error of destroy: proving it anew, or a person.

@@ -35,7 +35,9 @@ func (j *job) ready(ctx context.Context) (time.Time, *outcome) {
 
 // morePulls says whether other jobs may have to be run, too: into the namespaces of later
 // lineages each site of the network has one from every other.
-func (j *job) morePulls() bool { return j.op.Kind == failover.KindFailback }
+func (j *job) morePulls() bool {
+	return j.op.Kind == failover.KindFailback || j.op.Kind == failover.KindRemoval
+}
 
 // pullOn goes on with a pull.
 func (j *job) pullOn(ctx context.Context) (time.Time, *outcome) {

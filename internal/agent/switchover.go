@@ -61,10 +61,11 @@ func (j *job) hand() (Hand, *outcome) {
 	host := j.from().Host
 	h, ok := j.w.e.Hands[host]
 	returns := j.op.Kind == failover.KindReturn || j.op.Kind == failover.KindWake
-	if own, _, here := j.s.Network.Target(j.w.e.Site); (returns || j.op.Kind == failover.KindFailback) && here && own == host {
+	seals := j.op.Kind == failover.KindFailback || j.op.Kind == failover.KindRemoval
+	if own, _, here := j.s.Network.Target(j.w.e.Site); (returns || seals) && here && own == host {
 		h, ok = Hand{PVE: j.w.e.PVE}, true // Raoull's own
 	}
-	if j.op.Kind == failover.KindFailback {
+	if seals {
 		h.Backup = j.lineageEntry()
 	}
 	if !ok || h.PVE == nil || h.Backup == "" && !returns {

@@ -203,6 +203,16 @@ func (c *Client) AckSeal(ctx context.Context, g failover.GuestID) (Accepted, err
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/ack", nil)
 }
 
+// RemoveCopy has a copy removed that a guest has left.
+func (c *Client) RemoveCopy(ctx context.Context, g failover.GuestID, req RemoveRequest) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/remove", req)
+}
+
+// GiveUpSeal lets a sealed branch of a guest be pruned.
+func (c *Client) GiveUpSeal(ctx context.Context, g failover.GuestID, req GiveUpRequest) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/give-up", req)
+}
+
 // Act carries out an action (approve, cancel, retry, ack) on an operation.
 func (c *Client) Act(ctx context.Context, id failover.OpID, action string, req ActionRequest) (Accepted, error) {
 	path := "/v1/ops/" + url.PathEscape(string(id)) + "/" + url.PathEscape(action)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -106,4 +107,47 @@ func (h *handler) ackSeal(r *http.Request) (any, error) {
 		return nil, notFound("guest", string(g))
 	}
 	return h.accept(r, failover.AckSeal{Guest: g})
+}
+
+// RemoveRequest names a copy that a guest has left.
+type RemoveRequest struct {
+	Host failover.HostID `json:"host"`
+	VMID int             `json:"vmid"`
+}
+
+// GiveUpRequest names a sealed branch of a guest.
+type GiveUpRequest struct {
+	Lineage failover.LineageID `json:"lineage"`
+}
+
+// removeCopy has a copy removed that a guest has left.
+func (h *handler) removeCopy(r *http.Request) (any, error) {
+	var req RemoveRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	g := failover.GuestID(r.PathValue("guest"))
+	return h.begun(r, g, failover.RemoveCopy{Guest: g, Host: req.Host, VMID: req.VMID})
+}
+
+// giveUpSeal lets the backups of a sealed branch be pruned.
+func (h *handler) giveUpSeal(r *http.Request) (any, error) {
+	var req GiveUpRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	g := failover.GuestID(r.PathValue("guest"))
+	return h.begun(r, g, failover.GiveUpSeal{Guest: g, Lineage: req.Lineage})
+}
+
+// begun proposes what begins an operation of one guest.
+func (h *handler) begun(r *http.Request, g failover.GuestID, cmd failover.Command) (any, error) {
+	if _, ok := h.Backend.State().Guests[g]; !ok {
+		return nil, notFound("guest", string(g))
+	}
+	st, err := h.Backend.Propose(r.Context(), cmd)
+	if err != nil {
+		return nil, err
+	}
+	return Accepted{Op: failover.OpID(fmt.Sprintf("op-%d", st.Index)), Index: st.Index, Term: st.Term}, nil
 }

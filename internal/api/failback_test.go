@@ -1,71 +1,18 @@
 package api_test
 
 import (
-	"maps"
 	"testing"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
-	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
-// awayBackend is newBackend with nuage failed over to quai, and all declared that brings
-// it home.
 func awayBackend(t *testing.T) *apitest.Backend {
 	t.Helper()
-	b := newBackend(t)
-	spec := *b.State().Network
-	spec.Sites = maps.Clone(spec.Sites)
-	for id, site := range spec.Sites {
-		site.Hosts = maps.Clone(site.Hosts)
-		for h, host := range site.Hosts {
-			if host.PVE == nil {
-				continue
-			}
-			host.Lineages = map[network.SiteID]network.LineageStorages{"moulin": {Away: "pbs-away-moulin", Sealed: "pbs-sealed-moulin"}}
-			if host.Restore == nil {
-				host.Restore = &network.Restore{Storage: "local-zfs", Bridge: "vmbr0", IDs: network.IDRange{First: 5000, Last: 5009}, Parallel: 1}
-			}
-			site.Hosts[h] = host
-		}
-		spec.Sites[id] = site
-	}
-	loss := failover.Loss{Site: "moulin", Guests: []failover.GuestID{"nuage"}, Target: "quai", ByHand: true}
-	if err := b.Apply(failover.ApplyNetwork{Spec: &spec, IfVersion: b.State().NetworkVersion}); err != nil {
-		t.Fatal(err)
-	}
-	plan := failover.PlanFor(b.State(), loss, b.Now())
-	if err := b.Apply(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: plan, Forced: true}); err != nil {
-		t.Fatal(err)
-	}
-	id := failover.OpID("")
-	for op := range b.State().Ops {
-		id = op
-	}
-	for {
-		op := b.State().Ops[id]
-		if _, _, left := op.Guests["nuage"].Current(); !left {
-			break
-		}
-		var err error
-		switch token := op.TokenOf("nuage"); token.Step {
-		case failover.StepOwn:
-			err = b.Apply(failover.Own{Token: token})
-		case failover.StepServe:
-			err = b.Apply(failover.Serve{Token: token})
-		default:
-			err = b.Apply(
-				failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusRunning},
-				failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusDone},
-			)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := b.Apply(failover.EndOp{Op: id}); err != nil {
+	b, err := apitest.Away()
+	if err != nil {
 		t.Fatal(err)
 	}
 	return b
@@ -130,5 +77,62 @@ func TestFailbackWaitsForItsTime(t *testing.T) {
 	}
 	if op := b.State().Ops[later.Op]; op.Kind != failover.KindFailback || op.Phase != failover.OpScheduled || b.State().Guests["nuage"].Op != "" {
 		t.Errorf("%s is %s %s, want it to wait", op.ID, op.Kind, op.Phase)
+	}
+}
+
+// TestCopiesAreClearedAway: what a guest has left is listed with what may be done with it,
+// removed only by a person's word for one copy, and its branch is given up last.
+func TestCopiesAreClearedAway(t *testing.T) {
+	b, err := apitest.BackHome(failover.KeepHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, &root, api.Options{Backend: b})
+	left := func() failover.CopyStands {
+		g, err := c.Guest(t.Context(), "nuage")
+		if err != nil || len(g.Left) != 1 {
+			t.Fatalf("left %+v, %v, want the copy at quai", g.Left, err)
+		}
+		return g.Left[0]
+	}
+	stands := left()
+	if stands.Site != "quai" || stands.Theirs || stands.Sealed == nil || stands.Remove.Code != failover.CodeNotAcked {
+		t.Errorf("left %+v, want sealed and not acknowledged", stands)
+	}
+	this := api.RemoveRequest{Host: stands.Host, VMID: stands.VMID}
+	for _, bad := range []api.RemoveRequest{this, {Host: stands.Host, VMID: 1}, {}} {
+		if _, err := c.RemoveCopy(t.Context(), "nuage", bad); err == nil {
+			t.Errorf("RemoveCopy(%+v): accepted", bad)
+		}
+	}
+	if _, err := c.AckSeal(t.Context(), "nuage"); err != nil {
+		t.Fatal(err)
+	}
+	if stands = left(); !stands.Remove.IsZero() || !stands.Until.Equal(b.Now().Add(failover.KeepSealed)) {
+		t.Errorf("acknowledged: %+v, want removable, and kept for 30 days", stands)
+	}
+	if _, err := c.RemoveCopy(t.Context(), "nobody", this); err == nil {
+		t.Error("RemoveCopy of nobody: accepted")
+	}
+	done, err := c.RemoveCopy(t.Context(), "nuage", this)
+	if err != nil || b.State().Ops[done.Op].Kind != failover.KindRemoval {
+		t.Fatalf("RemoveCopy: %+v, %v", done, err)
+	}
+	if err := b.Finish("nuage"); err != nil {
+		t.Fatal(err)
+	}
+	line := api.GiveUpRequest{Lineage: stands.Lineage}
+	if _, err := c.GiveUpSeal(t.Context(), "nuage", line); err == nil {
+		t.Error("GiveUpSeal before its retention: accepted")
+	}
+	b.Advance(failover.KeepSealed)
+	if err := b.Apply(failover.ReportCopies{Copies: failover.SiteCopies{Site: "quai", AsOf: b.State().Index}}); err != nil {
+		t.Fatal(err)
+	}
+	if done, err = c.GiveUpSeal(t.Context(), "nuage", line); err != nil || b.Finish("nuage") != nil {
+		t.Fatalf("GiveUpSeal: %+v, %v", done, err)
+	}
+	if left := left(); left.Sealed != nil || !left.Gone {
+		t.Errorf("left %+v, want gone and not sealed", left)
 	}
 }

@@ -165,7 +165,7 @@ func (h *handler) guest(r *http.Request) (any, error) {
 	if _, ok := s.Guests[id]; !ok || s.Network == nil {
 		return nil, notFound("guest", string(id))
 	}
-	out := Guest{Meta: h.meta(s), Op: s.Guests[id].Op, Lineages: s.LineagesOf(id), Points: map[failover.SiteID][]failover.RestorePoint{}}
+	out := Guest{Meta: h.meta(s), Op: s.Guests[id].Op, Lineages: s.LineagesOf(id), Left: s.LeftCopies(id, s.Clock), Points: map[failover.SiteID][]failover.RestorePoint{}}
 	for _, g := range failover.ExplainGuests(s, h.Backend.Now()) {
 		if g.Guest == id {
 			out.Guest = g

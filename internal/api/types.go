@@ -115,6 +115,8 @@ type Guest struct {
 	Op     failover.OpID                               `json:"op,omitempty"`
 	// Lineages are the lines of its backups, of a guest that has moved; oldest first.
 	Lineages []failover.Lineage `json:"lineages,omitempty"`
+	// Left are the copies that it has left, the last one first, and what may be done with them.
+	Left []failover.CopyStands `json:"left,omitempty"`
 }
 
 // Plan is what would happen, and whether a person has to confirm it by name.

@@ -19,9 +19,16 @@ const (
 	gateFunc = "destroy"
 )
 
-// destructive are methods of the Proxmox clients that take data away. Whoever adds one
-// to the clients adds it here: deletions of the clients that are not here are found below.
-var destructive = []string{"Destroy"}
+// destructive are methods of the Proxmox clients that take data away, or let it be taken
+// away, and by which functions alone they are called. Whoever adds one to the clients adds
+// it here: deletions of the clients that are not here are found below.
+var destructive = map[string][]string{
+	"Destroy":   {gateFile + " " + gateFunc},
+	"Unprotect": {gateFile + " giveUp", "internal/agent/restore.go release"}, // a sealed backup; the pin of an operation's restore point
+}
+
+// proofs are what the functions of the gate ask of the newest State before they call.
+var proofs = map[string]string{gateFunc: "MayDestroy", "giveUp": "MayUnseal"}
 
 // deleters are the functions of the clients that may send a DELETE, and what it deletes.
 var deleters = map[string]string{
@@ -47,9 +54,8 @@ func gateProblems(s source) []string {
 		case *ast.FuncDecl:
 			in = n.Name.Name
 		case *ast.SelectorExpr:
-			atGate := s.path == gateFile && in == gateFunc
-			if !client && slices.Contains(destructive, n.Sel.Name) && !atGate {
-				add(n, "%s is called by %s of %s alone", n.Sel.Name, gateFunc, gateFile)
+			if by, takes := destructive[n.Sel.Name]; takes && !client && !slices.Contains(by, s.path+" "+in) {
+				add(n, "%s is called by %s alone", n.Sel.Name, strings.Join(by, " and "))
 			}
 			if client && n.Sel.Name == "MethodDelete" && deleters[in] == "" {
 				add(n, "%s deletes: say what, and have the gate ask for a proof", in)
@@ -90,7 +96,7 @@ func readWhole(t *testing.T) (all []source) {
 }
 
 func TestDestructiveCallsGoThroughTheGate(t *testing.T) {
-	gate := false
+	gates := map[string]bool{}
 	for _, s := range readWhole(t) {
 		for _, problem := range gateProblems(s) {
 			t.Error(problem)
@@ -99,14 +105,27 @@ func TestDestructiveCallsGoThroughTheGate(t *testing.T) {
 			continue
 		}
 		for _, d := range s.file.Decls {
-			if f, ok := d.(*ast.FuncDecl); ok && f.Name.Name == gateFunc {
-				gate = true
+			if f, ok := d.(*ast.FuncDecl); ok && asks(f, proofs[f.Name.Name]) {
+				gates[f.Name.Name] = true
 			}
 		}
 	}
-	if !gate {
-		t.Errorf("%s has no function %s", gateFile, gateFunc)
+	for name, proof := range proofs {
+		if !gates[name] {
+			t.Errorf("%s has no function %s that asks State for %s", gateFile, name, proof)
+		}
 	}
+}
+
+// asks says whether a function calls the method of a name.
+func asks(f *ast.FuncDecl, method string) bool {
+	found := false
+	ast.Inspect(f, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		found = found || ok && method != "" && sel.Sel.Name == method
+		return true
+	})
+	return found
 }
 
 // TestGateRuleFinds: the rule finds what it is for.
@@ -117,6 +136,8 @@ func TestGateRuleFinds(t *testing.T) {
 		"another file":                 {"internal/agent/cleanup.go", `func (j *job) destroy() { j.pve.Destroy() }`, "Destroy"},
 		"a program":                    {"cmd/wwwd/x.go", `func f() { pve.Destroy() }`, "Destroy"},
 		"the method as a value":        {"internal/agent/x.go", `func f() { g := pve.Destroy; g() }`, "Destroy"},
+		"a protection is lifted":       {"internal/agent/seal.go", `func (j *job) seal() { j.pbs.Unprotect() }`, "Unprotect"},
+		"a pin is released":            {"internal/agent/restore.go", `func (j *job) release() { j.pbs.Unprotect() }`, ""},
 		"a deletion of the client":     {"internal/proxmox/x.go", `import "net/http"; func Forget() { do(http.MethodDelete) }`, "Forget"},
 		"the client ends a task":       {"internal/proxmox/x.go", `import "net/http"; func CancelTask() { do(http.MethodDelete) }`, ""},
 		"a restore over a guest":       {"internal/proxmox/x.go", `func Over() { p["force"] = 1 }`, "force"},

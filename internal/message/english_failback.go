@@ -71,6 +71,38 @@ var homeward = map[string]Message{
 		Meaning: "The file is from before a failback, which gave the guest another id.", Impact: "Nothing was changed.", Look: "wwwctl config show",
 		Do: "Write id: {now} for {guest}, as wwwctl config show has it.",
 	},
+	"WWW-1815": {
+		Severity: Info, Title: "the copy is its structure's to remove", Text: "{guest}: copy {id} stands on {host} at {site}, which is its structure's",
+		Meaning: "On a structure's host this program removes nothing: the last deletion is an act of its people.", Impact: "Its disks go on using room there.",
+		Look: "wwwctl failback remove GUEST", Do: "Have its people type what wwwctl failback remove {guest} prints, on {host}, when nothing of it is missed.",
+	},
+	"WWW-1816": {
+		Severity: Info, Title: "nobody has said that nothing is missed", Text: "{guest}: copy {id} on {host} at {site} holds what no other copy has, and nobody has acknowledged it",
+		Meaning: "A sealed branch, and the copy that it was made of, go only after a person's word.", Impact: "None.", Look: "wwwctl guests GUEST",
+		Do: "Ask who used it. Then: wwwctl failback ack {guest}",
+	},
+	"WWW-1817": {
+		Severity: Info, Title: "a sealed branch is still kept", Text: "{guest}: the sealed branch of copy {id} on {host} is kept until {until}",
+		Meaning: "It is kept for 30 days from when a person said that nothing of it is missed.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Wait.",
+	},
+	"WWW-1818": {
+		Severity: Info, Title: "the copy is still there", Text: "{guest}: copy {id} on {host} at {site} is still there; its sealed branch goes last",
+		Meaning: "What is sealed is given up only when the copy that it was made of is gone.", Impact: "None.", Look: "wwwctl failback remove GUEST",
+		Do: "Remove the copy first: wwwctl failback remove {guest}",
+	},
+	"WWW-1819": {
+		Severity: Warning, Word: "removal", Title: "what a guest has left is being removed", Text: "{guest}: copy {id} on {host} at {site}, which it has left, is being cleared away[, by {by}] ({op})",
+		Meaning: "A person asked for it. Its sealed backups are read once more at both sites before anything is deleted.", Impact: "None for users.",
+		Look: "wwwctl op show OP", Do: "Nothing; if it is a mistake: wwwctl op cancel {op}",
+	},
+	"WWW-1820": {
+		Severity: Warning, Word: "removed", Title: "a copy that was left is removed", Text: "{guest}: copy {id} on {host} at {site} is removed; what it held is sealed at {sealed}",
+		Meaning: "Its disks are deleted. The sealed backup stays for its retention.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
+	"WWW-1821": {
+		Severity: Warning, Word: "given up", Title: "a sealed branch is given up", Text: "{guest}: the sealed branch of copy {id} on {host} is protected at {sealed} no more",
+		Meaning: "Its retention is over and its copy is gone. The prune jobs of those sites take its backups away.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
 	"WWW-1813": {
 		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",

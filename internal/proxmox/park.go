@@ -16,6 +16,12 @@ func (g GuestConfig) Parked() bool {
 	return ok && g.Values["protection"] == "1" && g.Values["onboot"] != "1" && len(g.linked()) == 0
 }
 
+// WasParked says whether Park has written into a guest's description, and nobody undid it.
+func (g GuestConfig) WasParked() bool {
+	_, ok := g.parkLine()
+	return ok
+}
+
 // parkLine finds what Park has written into the description.
 func (g GuestConfig) parkLine() (map[string]string, bool) {
 	for line := range strings.Lines(g.Values["description"]) {

@@ -24,6 +24,9 @@ var absent = map[string]string{
 	"unpark":      "of a failback: TestWayHome plays them",
 	"settle":      "of a failback: TestWayHome plays them",
 	"rejoin":      "of a failback: TestWayHome plays them",
+	"remove":      "a person's word after a failback: internal/agent plays it",
+	"unseal":      "a person's word after a failback: internal/agent plays it",
+	"unseal-copy": "a person's word after a failback: internal/agent plays it",
 	"scheduled":   "its operators ask for no time; failover has tests of its own",
 }
 

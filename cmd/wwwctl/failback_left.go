@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
+)
+
+// clearing is what a person wants cleared away of what a guest has left.
+type clearing struct {
+	giveUp bool   // the sealed branches whose copies are gone; else the copies
+	only   string // "HOST/ID"; "": all
+	follow bool
+}
+
+// clearLeft shows what a guest has left, and removes what may be, one after the other.
+func (a *app) clearLeft(ctx context.Context, g failover.GuestID, want clearing) error {
+	guest, err := request(ctx, a, func(ctx context.Context) (api.Guest, error) { return a.client.Guest(ctx, g) })
+	if err != nil {
+		return err
+	}
+	left := want.of(guest.Left)
+	if len(left) == 0 {
+		return fail(exitRefused, failover.CodeNothing, "what", "copy that it has left", "guest", string(g))
+	}
+	screen := view{kind: api.KindGuest, data: guest, table: a.leftTable(left), text: func() string { return a.leftScreen(guest, left, want) }}
+	if a.structured() != "" {
+		if !a.g.yes && a.g.confirm == "" || a.g.dryRun {
+			return a.print(screen)
+		}
+	} else if err := a.print(screen); err != nil || a.g.dryRun {
+		return err
+	}
+	n := 0
+	for _, c := range left {
+		if why := want.why(c); !why.IsZero() {
+			continue
+		}
+		n++
+		if err := a.clearOne(ctx, g, c, want); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		why := want.why(left[0])
+		pairs := []string{}
+		for k, v := range why.Args {
+			pairs = append(pairs, k, v)
+		}
+		return fail(exitRefused, why.Code, pairs...)
+	}
+	return nil
+}
+
+// of chooses the copies that a person means: those that stand there, or whose branch is kept.
+func (w clearing) of(all []failover.CopyStands) []failover.CopyStands {
+	var out []failover.CopyStands
+	for _, c := range all {
+		if there := !c.Gone && !w.giveUp || c.Sealed != nil && w.giveUp; there && (w.only == "" || w.only == copyName(c)) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// why says why a copy or its branch stays; zero: it may go.
+func (w clearing) why(c failover.CopyStands) failover.Reason {
+	if w.giveUp {
+		return c.GiveUp
+	}
+	return c.Remove
+}
+
+// copyName is what a person calls a copy.
+func copyName(c failover.CopyStands) string { return fmt.Sprintf("%s/%d", c.Host, c.VMID) }
+
+// clearOne asks for the copy's name, since nothing brings it back, and has it done.
+func (a *app) clearOne(ctx context.Context, g failover.GuestID, c failover.CopyStands, want clearing) error {
+	if a.structured() == "" {
+		fmt.Fprintf(a.con.Err, "%s\n", want.question(g, c))
+	}
+	if err := a.askName(ctx, copyName(c)); err != nil {
+		return err
+	}
+	done, err := request(ctx, a, func(ctx context.Context) (api.Accepted, error) {
+		if want.giveUp {
+			return a.client.GiveUpSeal(ctx, g, api.GiveUpRequest{Lineage: c.Lineage})
+		}
+		return a.client.RemoveCopy(ctx, g, api.RemoveRequest{Host: c.Host, VMID: c.VMID})
+	})
+	if err != nil {
+		return err
+	}
+	if a.structured() != "" {
+		return a.print(accepted(done))
+	}
+	a.printf("%s accepted (log entry %d)\n", done.Op, done.Index)
+	if !want.follow {
+		return nil
+	}
+	return a.follow(ctx, done.Op)
+}
+
+func (w clearing) question(g failover.GuestID, c failover.CopyStands) string {
+	switch {
+	case w.giveUp:
+		return fmt.Sprintf("The sealed branch of %s, which %s has left, will be protected no more: prune jobs delete its backups.", copyName(c), g)
+	case c.Sealed == nil && !c.Moved:
+		return fmt.Sprintf("%s may hold what no other copy of %s has: it will be sealed now, and not removed.", copyName(c), g)
+	}
+	return fmt.Sprintf("%s and its disks will be deleted for good; what it held stays sealed at two sites.", copyName(c))
+}
+
+func (a *app) leftTable(left []failover.CopyStands) table {
+	t := table{cols: cols("COPY", "AT", "STATE", "SEALED", "KEPT UNTIL", "~WHAT MAY BE DONE")}
+	for _, l := range left {
+		state, sealed, until := "off", "no", "-"
+		switch {
+		case l.Gone:
+			state = "gone"
+		case l.Running:
+			state = "RUNS"
+		}
+		if l.Moved {
+			state += ", nothing of its own"
+		}
+		if l.Sealed != nil {
+			sealed, until = strings.Join(names(l.Sealed.Sites()), ","), "not acknowledged"
+			if !l.Until.IsZero() {
+				until = a.show.date(l.Until)
+			}
+		}
+		t.add(c(copyName(l)), c(string(l.Site)), c(state), c(sealed), c(until), c(a.mayBeDone(l)))
+	}
+	return t
+}
+
+// mayBeDone says what is next for a copy that was left.
+func (a *app) mayBeDone(c failover.CopyStands) string {
+	switch {
+	case c.Gone && c.GiveUp.IsZero():
+		return "its branch may be given up"
+	case c.Gone && c.Sealed == nil:
+		return "nothing is left of it"
+	case c.Gone:
+		return a.sentence(c.GiveUp)
+	case c.Remove.IsZero() && c.Sealed == nil && !c.Moved:
+		return "may be sealed"
+	case c.Remove.IsZero():
+		return "may be removed"
+	}
+	return a.sentence(c.Remove)
+}
+
+// leftScreen is the copies, and what a structure's people type on their host for those that
+// are theirs to remove.
+func (a *app) leftScreen(guest api.Guest, left []failover.CopyStands, want clearing) string {
+	p := &page{s: a.show}
+	p.line("%s has left", guest.Guest.Guest)
+	p.raw(a.leftTable(left).lines(a.show, a.g.noHeaders)...)
+	for _, c := range left {
+		if want.giveUp || !c.Theirs || c.Gone {
+			continue
+		}
+		p.blank()
+		switch {
+		case c.Sealed == nil && !c.Moved:
+			p.line("%s is not sealed: what was written there is nowhere else. Leave it.", copyName(c))
+		case c.Sealed != nil && c.Until.IsZero():
+			p.line("%s is its structure's to remove, once nothing of it is missed: wwwctl failback ack %s", copyName(c), guest.Guest.Guest)
+		default:
+			tool := "qm"
+			if guest.Guest.Type == "ct" {
+				tool = "pct"
+			}
+			p.line("%s is its structure's to remove. When they want the room, its people type on %s, as root:", copyName(c), c.Host)
+			p.line("  %s config %d      # it must be the old %s: off, and its description says www-park", tool, c.VMID, guest.Guest.Guest)
+			p.line("  %s set %d --protection 0", tool, c.VMID)
+			p.line("  %s destroy %d", tool, c.VMID)
+		}
+	}
+	return p.b.String()
+}

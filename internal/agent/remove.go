@@ -1,0 +1,137 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// Where the removal of a copy that was left stands.
+const (
+	removeLook    = ""
+	removeStatus  = "status"
+	removeFree    = "free"
+	removeConfirm = "confirm"
+	removeSealed  = "sealed"
+	removeTasks   = "tasks"
+	removeDestroy = "destroy"
+	removePoll    = "poll"
+)
+
+// remove deletes a copy that its guest has left, which is sealed: both sites of the seal
+// have just read it, in this operation. What is not that copy any more, runs, was started
+// since it was sealed, or is protected by a person is left alone.
+func (j *job) remove(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	switch m.phase {
+	case removeLook:
+		return j.removeLook(ctx)
+	case removeStatus:
+		return j.stillOff(ctx, Hand{PVE: j.pve()}, removeFree)
+	case removeFree:
+		if !m.config.Parked() {
+			m.phase = removeConfirm
+			return j.now, nil
+		}
+		return j.change(ctx, j.pve(), j.run.VMID, "lift protection of parked copy", map[string]string{"protection": "0"}, nil)
+	case removeConfirm:
+		return j.confirm(ctx, removeSealed)
+	case removeSealed:
+		return j.removeSealed(ctx)
+	case removeTasks:
+		return j.neverSince(ctx, removeDestroy)
+	case removeDestroy:
+		return j.destroyNow(ctx, "destroy copy that was left", destroying{ask: removeConfirm, poll: removePoll, look: removeLook})
+	}
+	return j.pollRemoval(ctx, removeLook)
+}
+
+// removeLook makes sure that the id still stands for the copy that the guest has left: it
+// carries our marker for the guest, or what parking it wrote.
+func (j *job) removeLook(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("look at copy that was left")
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
+	mark, marked := c.Marker()
+	switch {
+	case proxmox.KindOf(err) == proxmox.NotFound:
+		return j.now, &outcome{}
+	case err != nil:
+		return j.trouble(err)
+	case !c.WasParked() && !(marked && mark.Network == j.s.Network.Network && mark.Guest == string(j.run.Assignment.Guest)):
+		return j.fatally("guest %d on %s carries neither our marker for %s nor that of a parked copy: left alone", j.run.VMID, j.run.Assignment.Host, j.run.Assignment.Guest)
+	case c.Values["protection"] == "1" && !c.Parked():
+		return j.fatally("guest %d on %s is protected by a person: left alone", j.run.VMID, j.run.Assignment.Host)
+	}
+	m.config, m.phase = c, removeStatus
+	return j.now, nil
+}
+
+// removeSealed looks right before the deletion whether this site's sealed backup is there,
+// read whole and protected.
+func (j *job) removeSealed(ctx context.Context) (time.Time, *outcome) {
+	if j.w.e.PBS == nil {
+		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	}
+	want := j.sealed()
+	j.call("look at sealed backup")
+	snaps, err := j.w.e.PBS.Snapshots(ctx, want.NS, want.Kind, want.ID)
+	if err != nil {
+		return j.trouble(err)
+	}
+	if !slices.ContainsFunc(snaps, func(s proxmox.Snapshot) bool {
+		return s.Time.Equal(want.Time) && s.Protected && s.Verification.State == "ok"
+	}) {
+		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", want, j.run.VMID)
+	}
+	j.w.mem.phase = removeTasks
+	return j.now, nil
+}
+
+// neverSince goes on to next if nobody has started the copy since it was sealed, and
+// remembers that as the proof that destroy demands: what was written later is in no seal.
+func (j *job) neverSince(ctx context.Context, next string) (time.Time, *outcome) {
+	tasks, err := j.homeTasks(ctx, Hand{PVE: j.pve()})
+	if err != nil {
+		return j.trouble(err)
+	}
+	sealed := j.run.Sealed[0].Point.Time
+	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(sealed) {
+		return j.fatally("copy %d was started at %s by %s, after it was sealed: left alone", j.run.VMID, t.UPID.Start.UTC().Format(time.RFC3339), t.UPID.Auth)
+	}
+	m := &j.w.mem
+	m.phase, m.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.run.VMID, at: j.now}
+	return j.now, nil
+}
+
+// Where the giving up of a sealed backup stands.
+const (
+	unsealConfirm = ""
+	unsealLift    = "lift"
+)
+
+// unseal lets this site's sealed backup of a branch be pruned, whose copy is gone and whose
+// retention is over. Nothing is deleted here: the datastore's prune job does that.
+func (j *job) unseal(ctx context.Context) (time.Time, *outcome) {
+	if j.w.e.PBS == nil || len(j.run.Sealed) == 0 {
+		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	}
+	if j.w.mem.phase == unsealConfirm {
+		return j.confirm(ctx, unsealLift)
+	}
+	if !j.worded(unsealConfirm) {
+		return j.now, nil
+	}
+	err := j.giveUp(ctx)
+	switch proxmox.KindOf(err) {
+	case "":
+		return j.now, &outcome{}
+	case proxmox.NotFound, proxmox.SnapshotGone:
+		return j.now, &outcome{note: fmt.Sprintf("%s is not here any more", j.sealed())}
+	}
+	return j.refused(err, unsealConfirm)
+}

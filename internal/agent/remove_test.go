@@ -1,0 +1,160 @@
+package agent_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// newRemovalRig is a backRig after a failback that kept the copy at home: the one at quai is
+// off, sealed and acknowledged.
+func newRemovalRig(t *testing.T) *backRig {
+	t.Helper()
+	b := newBackRig(t)
+	b.failback(failover.KeepHome)
+	if op := b.ended(); op.Phase != failover.OpDone {
+		t.Fatalf("the failback ended %s: %s", op.Phase, b.note())
+	}
+	b.must(failover.AckSeal{Guest: guest})
+	return b
+}
+
+func (b *backRig) remove() { b.must(failover.RemoveCopy{Guest: guest, Host: "pve-quai", VMID: awayID}) }
+
+func (b *backRig) lab(err error) {
+	b.t.Helper()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// forget has a person take a sealed backup away from a store.
+func (b *backRig) forget(store *lab.PBS, by *agent.Executor) {
+	b.t.Helper()
+	for _, s := range store.Snapshots(nsSealed) {
+		if s.ID == fmt.Sprint(awayID) {
+			b.lab(by.PBS.Unprotect(b.t.Context(), proxmox.Snapshot{NS: nsSealed, Kind: proxmox.VM, ID: awayID, Time: time.Unix(s.Time, 0)}))
+		}
+	}
+	if store.Prune(nsSealed, 0) == 0 {
+		b.t.Fatal("nothing was forgotten")
+	}
+}
+
+// TestRemovalDeletesTheSealedCopy: and leaves its sealed backups at both sites.
+func TestRemovalDeletesTheSealedCopy(t *testing.T) {
+	b := newRemovalRig(t)
+	b.remove()
+	if op := b.ended(); op.Phase != failover.OpDone {
+		t.Fatalf("ended %s at %s: %s", op.Phase, b.status(), b.note())
+	}
+	if _, left := b.pve.Guest(awayID); left {
+		t.Error("the copy is still there")
+	}
+	b.sealedAt(awayID)
+	if kept, _ := b.homePVE.Guest(homeID); !kept.Running {
+		t.Error("the copy at home does not run")
+	}
+}
+
+// TestRemovalGoesOnAfterCrashes: an agent that restarts after any number of steps deletes
+// the copy once.
+func TestRemovalGoesOnAfterCrashes(t *testing.T) {
+	for after := 0; ; after += 3 {
+		b := newRemovalRig(t)
+		b.remove()
+		for range after {
+			b.step()
+		}
+		done, at := b.op().Phase.Ended(), b.status()
+		b.restart()
+		if op := b.ended(); op.Phase != failover.OpDone {
+			t.Fatalf("restart at %q: ended %s: %s", at, op.Phase, b.note())
+		}
+		if _, left := b.pve.Guest(awayID); left {
+			t.Errorf("restart at %q: the copy is still there", at)
+		}
+		if b.sealedAt(awayID); t.Failed() || done {
+			return
+		}
+	}
+}
+
+// TestRemovalLeavesWhatIsNotProven: a copy that was started since it was sealed, or changed
+// by a person, or of which a sealed backup is missing, stays, and the operation says why.
+func TestRemovalLeavesWhatIsNotProven(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(b *backRig)
+		at     failover.StepID
+		says   string
+	}{
+		"started and stopped since": {func(b *backRig) {
+			b.lab(b.pve.StartGuest(awayID, b.now))
+			b.now = b.now.Add(time.Minute)
+			b.pve.Advance(b.now)
+			b.lab(b.pve.StopGuest(awayID, b.now))
+		}, failover.StepRemove, "after it was sealed"},
+		"running": {func(b *backRig) { b.lab(b.pve.StartGuest(awayID, b.now)) }, failover.StepRemove, "was started"},
+		"another guest under its id": {func(b *backRig) {
+			b.lab(b.pve.SetOption(awayID, "description", "mine"))
+		}, failover.StepRemove, "neither our marker"},
+		"protected by a person": {func(b *backRig) {
+			b.lab(b.pve.SetOption(awayID, "protection", "1"))
+		}, failover.StepRemove, "protected by a person"},
+		"its seal is gone where it was made": {func(b *backRig) { b.forget(b.pbs, b.executor) }, failover.StepSealVerify, ""},
+		"its seal is gone at the second site": {func(b *backRig) {
+			b.forget(b.homePBS, b.there)
+		}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newRemovalRig(t)
+			tt.change(b)
+			b.remove()
+			op := b.ended()
+			if tt.at == "" { // the second site fetches it anew
+				b.sealedAt(awayID)
+				return
+			}
+			if _, left := b.pve.Guest(awayID); !left {
+				t.Fatal("the copy was deleted")
+			}
+			step, _, _ := op.Guests[guest].Current()
+			if op.Phase != failover.OpStuck || step.ID != tt.at || !strings.Contains(step.Note, tt.says) {
+				t.Errorf("ended %s at %s: %q, want stuck at %s saying %q", op.Phase, step.ID, step.Note, tt.at, tt.says)
+			}
+		})
+	}
+}
+
+// TestSealIsGivenUpAfterItsRetention: the backups stay where they are, unprotected.
+func TestSealIsGivenUpAfterItsRetention(t *testing.T) {
+	b := newRemovalRig(t)
+	b.remove()
+	b.ended()
+	b.now = b.now.Add(failover.KeepSealed + time.Hour)
+	b.step()
+	b.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: away, AsOf: b.log.state.Index}})
+	var line failover.LineageID
+	for _, l := range b.log.state.LineagesOf(guest) {
+		if l.Sealed != nil {
+			line = l.ID()
+		}
+	}
+	b.must(failover.GiveUpSeal{Guest: guest, Lineage: line})
+	if op := b.ended(); op.Phase != failover.OpDone {
+		t.Fatalf("ended %s at %s: %s", op.Phase, b.status(), b.note())
+	}
+	for name, pbs := range map[string]*lab.PBS{"moulin": b.homePBS, "quai": b.pbs} {
+		i := slices.IndexFunc(pbs.Snapshots(nsSealed), func(s lab.Snapshot) bool { return s.ID == fmt.Sprint(awayID) })
+		if i < 0 || pbs.Snapshots(nsSealed)[i].Protected {
+			t.Errorf("at %s: %v, want there and unprotected", name, pbs.Snapshots(nsSealed))
+		}
+	}
+}
