@@ -39,7 +39,8 @@ type struck struct {
 
 // realRoom runs the smallest network until the test ends. Its directory stays if the
 // test has failed.
-func realRoom(t *testing.T, bins binaries, dns string) *room {
+// prepare changes files before a process reads them.
+func realRoom(t *testing.T, bins binaries, dns string, prepare ...func(*room)) *room {
 	t.Helper()
 	dir, held, err := demoDir("")
 	if err != nil {
@@ -69,6 +70,9 @@ func realRoom(t *testing.T, bins binaries, dns string) *room {
 			t.Error(err)
 		}
 	})
+	for _, change := range prepare {
+		change(r)
+	}
 	if err := r.start(ctx); err != nil {
 		t.Fatal(err)
 	}

@@ -63,8 +63,9 @@ func TestNoSecretIsTold(t *testing.T) {
 		dns = "knot" // has a TSIG key to lose
 	}
 	bins := build(t)
-	r := realRoom(t, bins, dns)
-	known, keep := plantedSecrets(t, r)
+	heard := newHearing(t)
+	r := realRoom(t, bins, dns, func(r *room) { heard.plant(t, r) })
+	known, keep := plantedSecrets(t, r, heard.secrets)
 	if err := r.kill("moulin"); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,11 @@ func TestNoSecretIsTold(t *testing.T) {
 		askEverything(t, r, name, op, tell)
 		runEverything(t, bins.wwwctl, r, name, string(op.ID), tell)
 	}
+	for name, text := range heard.tried(t, bins.wwwctl, r) {
+		tell("wwwctl alert test at "+name, text)
+	}
 	readEverything(t, r.dir, keep, tell)
+	heard.complete(t)
 	if looked < 150 {
 		t.Errorf("%d outputs were looked at: too few to mean anything", looked)
 	}
@@ -92,9 +97,10 @@ func TestNoSecretIsTold(t *testing.T) {
 
 // plantedSecrets are those that the lab made, and those of a token and a login file that
 // are asked for here. keep are the files in which one belongs.
-func plantedSecrets(t *testing.T, r *room) (known secrets, keep []string) {
+func plantedSecrets(t *testing.T, r *room, more secrets) (known secrets, keep []string) {
 	t.Helper()
-	known = secrets{"the lab's secret": r.lab.Secret}
+	known = maps.Clone(more)
+	known["the lab's secret"] = r.lab.Secret
 	for _, name := range r.lab.Names() {
 		known["the token of the PVE of "+name] = r.lab.TokenSecret(name, site.PVEToken)
 		known["the token of the PBS of "+name] = r.lab.TokenSecret(name, site.PBSToken)
@@ -128,7 +134,7 @@ func plantedSecrets(t *testing.T, r *room) (known secrets, keep []string) {
 		known[what+" in base64"] = base64.StdEncoding.EncodeToString([]byte(text))
 		known[what+" in hex"] = hex.EncodeToString([]byte(text))
 	}
-	return known, []string{"pve.token", "pbs.token", "agent.key", "ca.key", "tsig.key", "knot.conf", site.FileName}
+	return known, []string{"pve.token", "pbs.token", "agent.key", "ca.key", "tsig.key", "knot.conf", site.FileName, channelSecret}
 }
 
 // askEverything asks an agent each question that its own description has, and what its

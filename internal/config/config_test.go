@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 		{"fences", minimal + "fences: {Plug: {command: [plug]}, a: {}, b: {command: [/p], port: ether3}, c: {port: ether3}, d: {command: [/p], router: {url: \"https://10.66.1.1\"}}, e: {port: ether3, router: {url: \"http://10.66.1.1\"}}}\n"},
 		{"programs", minimal + "programs: {Ask: {command: [/p]}, a: {}, b: {command: [announce]}}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
-		{"notify-keys", minimal + "notify: {digest: noon, timezone: Mars/Phobos, channels: {Mail: {type: pigeon}, a: {type: smtp, tls: none, server: mail.example:25, room: x, user: u}, b: {type: ntfy, url: \"http://ntfy.example/t\", least: loud, quiet: night}, c: {type: matrix, url: \"https://m.example\", url_file: x}}}\n"},
+		{"notify-keys", minimal + "notify: {digest: noon, timezone: Mars/Phobos, channels: {Mail: {type: pigeon}, a: {type: smtp, tls: none, server: mail.example:25, room: x, user: u}, b: {type: ntfy, url: \"http://ntfy.example/t\", least: loud, quiet: night}, d: {type: exec, command: [/bin/true], test_every: 5m}, c: {type: matrix, url: \"https://m.example\", url_file: x}}}\n"},
 		{"notify-more", minimal + "notify: {dead_man: {o: {every: 1s}}, channels: {a: {type: exec, command: [tell]}, b: {type: webhook, url: \"https://h.example\", body: '{{.Nothing}}'}, c: {type: freemobile, user: \"1\"}, d: {type: sendmail, from: -x, to: [\"a, b\"]}, e: {type: smtp, server: mail}}}\n"},
 		{"level", minimal + "log: {level: loud, format: xml}\n"},
 		{"ready", minimal + "ready_every: 1ms\n"},

@@ -45,7 +45,7 @@ func (k *checker) notify(c notify.Config) {
 	}
 }
 
-// channelKeys are the keys that a type of channel uses, beside type, quiet and least.
+// channelKeys are the keys that a type of channel uses, beside type, quiet, least and test_every.
 var channelKeys = map[notify.Type]string{
 	notify.SMTP:       "server tls from to user password_file ca_file",
 	notify.Sendmail:   "from to command",
@@ -70,6 +70,9 @@ func (k *checker) channel(path string, c notify.Channel) {
 	}
 	if _, err := notify.ParseWindow(c.Quiet); err != nil {
 		k.fail(path+".quiet", network.CodeRange, `write quiet: "22:00-07:00"`, "quiet %v", err)
+	}
+	if c.TestEvery != 0 && c.TestEvery.D() < time.Hour {
+		k.fail(path+".test_every", network.CodeRange, "write test_every: 168h, or remove it", "test_every %s would be a nuisance: an hour is the least", c.TestEvery.D())
 	}
 	set := map[string]string{
 		"server": c.Server, "tls": c.TLS, "from": c.From, "to": strings.Join(c.To, " "), "user": c.User, "password_file": c.PasswordFile,

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -119,6 +120,27 @@ func TestWebChannelFails(t *testing.T) {
 	}
 	if err := send(t, Channel{Type: Ntfy, URLFile: secretFile(t, "https://h.example/%zz/T0KEN")}); err == nil || strings.Contains(err.Error(), "T0KEN") {
 		t.Errorf("a bad address in a file: %v, want an error without it", err)
+	}
+}
+
+// TestServerThatRepeatsSecrets: many servers put into their word what they were asked.
+func TestServerThatRepeatsSecrets(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprintf(w, "cannot %s %s, %s, %s", r.Method, r.URL, r.Header.Get("Authorization"), body)
+	}))
+	defer server.Close()
+	hidden := secretFile(t, "Geh+im/T0KEN")
+	for _, c := range []Channel{
+		{Type: Webhook, Body: `{"text": "x"}`, URLFile: secretFile(t, server.URL+"/services/Geh+im%2FT0KEN?key=Geh%2Bim%2FT0KEN")},
+		{Type: Ntfy, URL: server.URL, TokenFile: hidden},
+		{Type: FreeMobile, URL: server.URL, User: "camille", PasswordFile: hidden},
+	} {
+		err := send(t, c)
+		if err == nil || !strings.HasPrefix(err.Error(), "HTTP 403 cannot POST ") || strings.Contains(err.Error(), "T0KEN") {
+			t.Errorf("%s: %v, want the server's word without the secret", c.Type, err)
+		}
 	}
 }
 

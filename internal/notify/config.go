@@ -44,6 +44,9 @@ type Channel struct {
 	Quiet string  `json:"quiet,omitempty"` // HH:MM-HH:MM, when only what is urgent is sent
 	Least Urgency `json:"least,omitempty"` // info, warning or urgent; default info
 
+	// TestEvery has a message sent for a test when nothing else was for so long; 0: none.
+	TestEvery network.Duration `json:"test_every,omitempty"`
+
 	Server       string   `json:"server,omitempty"` // smtp: HOST:PORT
 	TLS          string   `json:"tls,omitempty"`    // smtp: starttls (default), tls, none (loopback only)
 	From         string   `json:"from,omitempty"`   // smtp, sendmail

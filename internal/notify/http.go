@@ -4,13 +4,16 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -37,6 +40,57 @@ func (h httpSender) Send(ctx context.Context, m Message) error {
 		return err
 	}
 	return call(t, req)
+}
+
+// Trial implements trier. Matrix says whose token it is (client-server API, GET /account/whoami);
+// the others can only be told something, so that of them no more is tried than that the secrets
+// can be read, and that somebody with a valid certificate answers there.
+func (h httpSender) Trial(ctx context.Context) error {
+	req, err := h.request(ctx, Message{Subject: "trial"})
+	if err != nil {
+		return err
+	}
+	if h.channel.Type == Matrix {
+		base, err := address(h.channel.URL, h.channel.URLFile)
+		if err != nil {
+			return err
+		}
+		who, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/_matrix/client/v3/account/whoami", http.NoBody)
+		if err != nil {
+			return withoutURL(err)
+		}
+		who.Header.Set("Authorization", req.Header.Get("Authorization"))
+		t, err := transport(h.channel.CAFile, h.edge)
+		if err != nil {
+			return err
+		}
+		return call(t, who)
+	}
+	return h.meet(ctx, req.URL)
+}
+
+// meet opens a connection and closes it.
+func (h httpSender) meet(ctx context.Context, to *url.URL) error {
+	port := cmp.Or(to.Port(), map[string]string{"https": "443", "http": "80"}[to.Scheme])
+	conn, err := h.edge.Dial(ctx, "tcp", net.JoinHostPort(to.Hostname(), port))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if to.Scheme != "https" {
+		return nil
+	}
+	conf, err := tlsConfig(h.channel.CAFile, to.Hostname(), h.edge.Now)
+	if err != nil {
+		return err
+	}
+	if err := tls.Client(conn, conf).HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("no answer: %w", context.Cause(ctx))
+		}
+		return err
+	}
+	return nil
 }
 
 func (h httpSender) request(ctx context.Context, m Message) (*http.Request, error) {
@@ -134,11 +188,42 @@ func call(t http.RoundTripper, req *http.Request) error {
 		return withoutURL(err)
 	}
 	defer resp.Body.Close()
-	said, _ := io.ReadAll(io.LimitReader(resp.Body, 200)) // for people only
+	said, _ := io.ReadAll(io.LimitReader(resp.Body, 4096)) // for people only
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("HTTP %d %s", resp.StatusCode, strings.TrimSpace(string(said)))
+		return fmt.Errorf("HTTP %d %s", resp.StatusCode, clip(strings.TrimSpace(withoutSecrets(string(said), req)), 200))
 	}
 	return nil
+}
+
+// withoutSecrets takes out of a server's word what the request may have told it in confidence:
+// many repeat the address that was asked for, or what was wrong with a token or a form.
+func withoutSecrets(text string, req *http.Request) string {
+	told := strings.Split(req.URL.Path, "/")
+	told = append(told, strings.Split(req.URL.EscapedPath(), "/")...)
+	told = append(told, strings.TrimPrefix(req.Header.Get("Authorization"), "Bearer "))
+	forms := []url.Values{req.URL.Query()}
+	if req.GetBody != nil && strings.Contains(req.Header.Get("Content-Type"), "form") {
+		if body, err := req.GetBody(); err == nil {
+			b, _ := io.ReadAll(body) // of memory
+			if form, err := url.ParseQuery(string(b)); err == nil {
+				forms = append(forms, url.Values{"pass": form["pass"]})
+			}
+		}
+	}
+	for _, form := range forms {
+		for _, values := range form {
+			for _, v := range values {
+				told = append(told, v, url.QueryEscape(v))
+			}
+		}
+	}
+	slices.SortFunc(told, func(a, b string) int { return len(b) - len(a) }) // the whole before its parts
+	for _, secret := range told {
+		if len(secret) >= 6 { // a shorter one is a word
+			text = strings.ReplaceAll(text, secret, "[…]")
+		}
+	}
+	return text
 }
 
 // withoutURL takes the address off an error: it may hold a secret.

@@ -29,6 +29,23 @@ func (s smtpSender) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
+	return s.with(ctx, func(c *smtp.Client) error { return s.hand(c, letter) })
+}
+
+// Trial implements trier: all that comes before a letter, its addressees included.
+func (s smtpSender) Trial(ctx context.Context) error {
+	return s.with(ctx, func(c *smtp.Client) error {
+		if err := s.address(c); err != nil {
+			return err
+		}
+		_ = c.Reset() // nothing was given that it could send
+		_ = c.Quit()
+		return nil
+	})
+}
+
+// with has a conversation with the server.
+func (s smtpSender) with(ctx context.Context, say func(*smtp.Client) error) error {
 	conn, err := s.edge.Dial(ctx, "tcp", s.channel.Server)
 	if err != nil {
 		return err
@@ -37,32 +54,30 @@ func (s smtpSender) Send(ctx context.Context, m Message) error {
 	// The end of ctx cuts every read and write.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := s.talk(conn, letter); err != nil {
-		if ctx.Err() != nil {
-			return fmt.Errorf("no answer: %w", context.Cause(ctx))
-		}
-		return err
+	c, err := s.open(conn)
+	if err == nil {
+		err = say(c)
 	}
-	return nil
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("no answer: %w", context.Cause(ctx))
+	}
+	return err
 }
 
-func (s smtpSender) talk(conn net.Conn, letter []byte) error {
+func (s smtpSender) open(conn net.Conn) (*smtp.Client, error) {
 	host, _, _ := net.SplitHostPort(s.channel.Server)
 	if s.channel.TLS == "tls" {
 		conf, err := tlsConfig(s.channel.CAFile, host, s.edge.Now)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		conn = tls.Client(conn, conf)
 	}
 	c, err := smtp.NewClient(conn, host)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := s.greet(c, host); err != nil {
-		return err
-	}
-	return s.hand(c, letter)
+	return c, s.greet(c, host)
 }
 
 // greet says who we are, over TLS unless the server is this machine.
@@ -94,7 +109,8 @@ func (s smtpSender) greet(c *smtp.Client, host string) error {
 	return c.Auth(smtp.PlainAuth("", s.channel.User, password, host))
 }
 
-func (s smtpSender) hand(c *smtp.Client, letter []byte) error {
+// address says from whom and to whom.
+func (s smtpSender) address(c *smtp.Client) error {
 	if err := c.Mail(s.channel.From); err != nil {
 		return err
 	}
@@ -102,6 +118,13 @@ func (s smtpSender) hand(c *smtp.Client, letter []byte) error {
 		if err := c.Rcpt(to); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (s smtpSender) hand(c *smtp.Client, letter []byte) error {
+	if err := s.address(c); err != nil {
+		return err
 	}
 	w, err := c.Data()
 	if err != nil {
@@ -163,13 +186,20 @@ func (s sendmail) Send(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
-	command := s.channel.Command
-	if len(command) == 0 {
-		command = []string{"/usr/sbin/sendmail"}
-	}
+	command := s.command()
 	args := append(append([]string{}, command[1:]...), "-i", "-f", s.channel.From, "--")
 	return run(ctx, command[0], append(args, s.channel.To...), nil, bytes.ReplaceAll(letter, []byte("\r\n"), []byte("\n")))
 }
+
+func (s sendmail) command() []string {
+	if len(s.channel.Command) > 0 {
+		return s.channel.Command
+	}
+	return []string{"/usr/sbin/sendmail"}
+}
+
+// Trial implements trier: the program is there.
+func (s sendmail) Trial(context.Context) error { return runnable(s.command()[0]) }
 
 // program has a program of the machine tell people. It gets the text on its standard input
 // and the rest in its environment.
@@ -185,14 +215,27 @@ func (p program) Send(ctx context.Context, m Message) error {
 	return run(ctx, p.channel.Command[0], p.channel.Command[1:], env, []byte(m.Text))
 }
 
+// Trial implements trier: the program is there.
+func (p program) Trial(context.Context) error { return runnable(p.channel.Command[0]) }
+
+// runnable says why a program must not or cannot be started.
+func runnable(name string) error {
+	info, err := os.Stat(name)
+	switch {
+	case err != nil:
+		return err
+	case info.Mode().Perm()&0o022 != 0:
+		return fmt.Errorf("%s can be changed by others than its owner (chmod go-w)", name)
+	case info.Mode().Perm()&0o111 == 0:
+		return fmt.Errorf("%s cannot be executed (chmod u+x)", name)
+	}
+	return nil
+}
+
 // run starts a program that nobody but its owner can change, and waits for it.
 func run(ctx context.Context, name string, args, env []string, input []byte) error {
-	info, err := os.Stat(name)
-	if err != nil {
+	if err := runnable(name); err != nil {
 		return err
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("%s can be changed by others than its owner (chmod go-w)", name)
 	}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)

@@ -66,12 +66,14 @@ type ways struct {
 	channels map[string]way
 	digest   Weekly
 	loc      *time.Location
+	began    time.Time // they count from then
 }
 
 type way struct {
 	sender Sender
 	quiet  Window
 	least  Urgency
+	test   time.Duration // see Channel.TestEvery
 }
 
 // sending is a message that this agent has in hand.
@@ -82,7 +84,7 @@ type sending struct {
 
 // Take takes a configuration over. It has been checked.
 func (n *Notifier) Take(c Config, e Edge) error {
-	w := ways{channels: map[string]way{}, loc: time.Local}
+	w := ways{channels: map[string]way{}, loc: time.Local, began: e.Now()}
 	var err error
 	if c.Timezone != "" {
 		if w.loc, err = time.LoadLocation(c.Timezone); err != nil {
@@ -101,7 +103,7 @@ func (n *Notifier) Take(c Config, e Edge) error {
 		if err != nil {
 			return fmt.Errorf("channel %s: %w", name, err)
 		}
-		w.channels[name] = way{sender: s, quiet: quiet, least: Urgency(orDefault(string(ch.Least), string(Info)))}
+		w.channels[name] = way{sender: s, quiet: quiet, least: Urgency(orDefault(string(ch.Least), string(Info))), test: ch.TestEvery.D()}
 	}
 	n.ways.Store(&w)
 	return n.Outbox.drop(ResultDropped, func(_ Message, channel string) bool { _, ok := w.channels[channel]; return !ok })

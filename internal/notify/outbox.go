@@ -57,6 +57,9 @@ type ChannelStat struct {
 	Why      string
 	Success  time.Time // of the last message that was taken
 	Results  map[string]int
+
+	tested, trial time.Time // see trial.go
+	trialFailed   bool      // the failures are those of trials
 }
 
 // Results of a message, as metrics count them.
@@ -253,9 +256,7 @@ func (o *Outbox) sent(i *item, now time.Time) error {
 		o.left[i.Message.ID] = map[string]bool{}
 	}
 	o.left[i.Message.ID][i.Channel] = true
-	s := o.stat(i.Channel)
-	s.Success, s.Failures, s.Since, s.Why = now, 0, time.Time{}, ""
-	s.Results[ResultSent]++
+	o.stat(i.Channel).succeed(now)
 	o.mu.Unlock()
 	return o.remove([]string{i.name()})
 }
@@ -264,6 +265,7 @@ func (o *Outbox) sent(i *item, now time.Time) error {
 func (o *Outbox) failed(i *item, why error, now time.Time) error {
 	o.mu.Lock()
 	s := o.stat(i.Channel)
+	s.trialFailed = false
 	s.fail(why, now)
 	i.next = now.Add(pauses[min(i.attempts, len(pauses)-1)])
 	i.attempts++
@@ -275,6 +277,12 @@ func (o *Outbox) failed(i *item, why error, now time.Time) error {
 	s.Results[ResultExpired]++
 	o.mu.Unlock()
 	return o.remove([]string{i.name()})
+}
+
+// succeed ends every failure: a message was taken.
+func (s *ChannelStat) succeed(now time.Time) {
+	s.Success, s.Failures, s.Since, s.Why, s.trialFailed = now, 0, time.Time{}, "", false
+	s.Results[ResultSent]++
 }
 
 func (s *ChannelStat) fail(why error, now time.Time) {
@@ -327,11 +335,11 @@ func (o *Outbox) tried(channel string, err error, now time.Time) {
 	defer o.mu.Unlock()
 	s := o.stat(channel)
 	if err != nil {
+		s.trialFailed = false
 		s.fail(err, now)
 		return
 	}
-	s.Success, s.Failures, s.Since, s.Why = now, 0, time.Time{}, ""
-	s.Results[ResultSent]++
+	s.succeed(now)
 }
 
 func (o *Outbox) stat(channel string) *ChannelStat {

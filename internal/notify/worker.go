@@ -3,8 +3,6 @@ package notify
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -32,7 +30,11 @@ func (w Worker) Step(ctx context.Context, now time.Time) time.Time {
 	}
 	c, ok := conf.channels[w.Channel]
 	i, _ := n.Outbox.next(w.Channel, now)
-	if !ok || i == nil {
+	switch {
+	case !ok:
+		return now.Add(workEvery)
+	case i == nil:
+		n.idle(ctx, w.Channel, c, conf, now)
 		return now.Add(workEvery)
 	}
 	attempt, cancel := context.WithTimeoutCause(ctx, sendWithin, fmt.Errorf("nothing within %s", sendWithin))
@@ -74,7 +76,7 @@ func (n *Notifier) Try(ctx context.Context, channel string, now time.Time) (map[
 		all.Go(func() {
 			attempt, cancel := context.WithTimeoutCause(ctx, sendWithin, fmt.Errorf("nothing within %s", sendWithin))
 			defer cancel()
-			err := conf.channels[name].sender.Send(attempt, v.test(name, now))
+			err := conf.channels[name].sender.Send(attempt, v.test(name, "a person asked for this test", now))
 			n.Outbox.tried(name, err, now)
 			mu.Lock()
 			defer mu.Unlock()
@@ -85,8 +87,8 @@ func (n *Notifier) Try(ctx context.Context, channel string, now time.Time) (map[
 	return out, nil
 }
 
-// test is the message of wwwctl alert test.
-func (v view) test(channel string, now time.Time) Message {
+// test is the message of wwwctl alert test, and of a channel's own tests.
+func (v view) test(channel, why string, now time.Time) Message {
 	site := v.st.Local.Site
 	d := Due{Kind: Test, First: now, Condition: Condition{
 		Key: "test:" + channel, Site: site, Urgency: Info,
@@ -94,58 +96,7 @@ func (v view) test(channel string, now time.Time) Message {
 	}}
 	m := v.message(d)
 	m.Subject = fmt.Sprintf("[%s] test of channel %s of %s", v.st.Network, channel, site)
-	m.Text = "WHAT   a person asked for this test; nothing has happened\nYOU    nothing\nFROM   " + v.from() + "\n"
+	m.Text = "WHAT   " + why + "; nothing has happened\nYOU    nothing\nFROM   " + v.from() + "\n"
 	m.Short = clip(ascii("WWW test of channel "+channel+" of "+string(site)+". DO: nothing"), shortLimit)
 	return m
-}
-
-// DeadMan calls an address outside at an interval, as long as the agent is well: it is the
-// silence that tells.
-type DeadMan struct {
-	Name   string
-	Ping   Ping
-	Edge   Edge
-	Well   func() bool
-	Done   func(name string, at time.Time) // it was called and has answered
-	Logger *slog.Logger
-}
-
-// DefaultPing is how often a dead man's switch is called.
-const DefaultPing = 5 * time.Minute
-
-// Step calls once.
-func (d DeadMan) Step(ctx context.Context, now time.Time) time.Time {
-	every := d.Ping.Every.D()
-	if every == 0 {
-		every = DefaultPing
-	}
-	if !d.Well() {
-		return now.Add(workEvery)
-	}
-	if err := d.call(ctx); err != nil {
-		if ctx.Err() == nil {
-			d.Logger.Warn("dead man's switch not called", "target", d.Name, "err", err)
-		}
-		return now.Add(min(every, time.Minute)) // one lost packet is no silence yet
-	}
-	d.Done(d.Name, now)
-	return now.Add(every)
-}
-
-func (d DeadMan) call(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, sendWithin, fmt.Errorf("nothing within %s", sendWithin))
-	defer cancel()
-	to, err := address(d.Ping.URL, d.Ping.URLFile)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, to, http.NoBody)
-	if err != nil {
-		return withoutURL(err)
-	}
-	t, err := transport(d.Ping.CAFile, d.Edge)
-	if err != nil {
-		return err
-	}
-	return call(t, req)
 }
