@@ -175,7 +175,7 @@ func (s *State) newRun(kind OpKind, a Assignment, st Stamp, cursors map[SiteID]i
 		ids.take(a.Target, id)
 		cursors[a.Target] = id
 	}
-	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: kind.steps()}, nil
+	return GuestRun{State: RunActive, Assignment: a, VMID: id, Token: st.Index, Steps: s.stepsOf(kind, a)}, nil
 }
 
 // checkAssignment refuses what no plan may say, whoever made it: S10, S11.
@@ -199,6 +199,8 @@ func (s *State) checkAssignment(kind OpKind, a Assignment) error {
 		return reject(CodeNoConsent, "guest", string(a.Guest), "structure", string(g.Structure))
 	case a.VLAN != structure.VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared %d", a.VLAN, a.Guest, structure.VLAN))
+	case a.Live && (a.Warm != "" || !s.mayLive(kind, a.Guest, a.Point)):
+		return reject(CodeInvalid, "what", "a "+string(kind)+" of "+string(a.Guest)+" that starts before its disks are there")
 	case a.Warm != "" && kind != KindFailover:
 		return reject(CodeInvalid, "what", "a "+string(kind)+" with a warm copy")
 	case a.Point.IsZero() || a.Point.Unusable != "":

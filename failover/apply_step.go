@@ -47,7 +47,7 @@ func (s *State) TokenCurrent(t Token) error {
 	if (t.Step == StepFence || t.Step == StepBefore) && run.Admitted == 0 {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "not admitted")
 	}
-	if p := s.Guests[t.Guest]; t.Step == StepStart && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
+	if p := s.Guests[t.Guest]; (t.Step == StepStart || t.Step == StepLive) && (p.Epoch != run.Epoch || p.Owner != run.Assignment.Target) {
 		return reject(CodeStaleToken, "guest", string(t.Guest), "have", p.Epoch.String(), "got", run.Epoch.String())
 	}
 	if t.Step == StepShutdown && !s.mayShutDown(op, run) || t.Step == StepRevive && !s.mayRevive(run) ||
@@ -152,7 +152,10 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 	switch {
 	case claimed && c.Token.Step == StepRestore && run.Assignment.Warm != "":
 		s.event(st, because(CodeWarmUsed, append(args, "point", clockText(run.Assignment.Point.Time))...), where)
-	case claimed && c.Token.Step == StepRestore:
+	case claimed && (c.Token.Step == StepRestore || c.Token.Step == StepLive):
+		if c.Token.Step == StepLive {
+			s.setPhase(g, PhaseStarting, op.ID, st)
+		}
 		s.event(st, because(CodeRestoring, append(args, "point", run.Assignment.Point.Volid)...), where)
 	case c.To == StatusDone && c.Token.Step == StepRestore:
 		s.setPhase(g, PhaseStaged, op.ID, st)
@@ -163,7 +166,9 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		run.Parked = nil // from here on the copy is not what they say
 	case claimed && c.Token.Step == StepStart:
 		s.setPhase(g, PhaseStarting, op.ID, st)
-	case c.To == StatusDone && c.Token.Step == StepStart:
+	case c.To == StatusDone && c.Token.Step == StepWhole:
+		s.event(st, because(CodeRestored, args...), where)
+	case c.To == StatusDone && (c.Token.Step == StepStart || c.Token.Step == StepLive):
 		s.event(st, because(CodeStarted, args...), where)
 	case c.To == StatusDone && c.Token.Step == StepFence:
 		s.event(st, because(CodeHostOff, "host", string(op.Plan.Loss.Host), "guest", string(g), "note", c.Note), where)
@@ -229,7 +234,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
 	})
 	run.Assignment, run.VMID, run.Token, run.State, run.Stuck = c.Assignment, id, st.Index, RunActive, Reason{}
-	run.Steps = s.withHooks(c.Guest, op.Kind.steps())
+	run.Steps = s.withHooks(c.Guest, s.stepsOf(op.Kind, c.Assignment))
 	op.Guests[c.Guest] = run
 	s.Ops[op.ID] = op
 	s.setPhase(c.Guest, PhasePreparing, op.ID, st)
@@ -296,6 +301,7 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 		}
 		run.Steps[i].Status, run.Steps[i].NotBefore = StatusPending, st.At
 		run.Steps[i].Attempt = 0
+		run.rewind()
 		op.Guests[g] = run
 		if !op.holdsNone(g) {
 			s.setPhase(g, s.phaseIn(run), op.ID, st)

@@ -245,7 +245,7 @@ func (s *State) AwayDue(site SiteID, now time.Time) (due Lineage, ok bool, next 
 func (s *State) restoresAt(site SiteID) bool {
 	for _, op := range s.Ops {
 		for _, run := range op.Guests {
-			step, ok := run.Step(StepRestore)
+			step, ok := run.copying()
 			if ok && run.State == RunActive && run.Assignment.Target == site && step.Status != StatusDone && !op.Phase.Ended() {
 				return true
 			}

@@ -43,6 +43,7 @@ const (
 	CodeNotApart     = "WWW-1225"
 	CodeSecondLoss   = "WWW-1226"
 	CodeNoHands      = "WWW-1227"
+	CodeLive         = "WWW-1228"
 
 	CodeWarmUsed       = "WWW-1600"
 	CodeWarmOld        = "WWW-1601"

@@ -115,6 +115,7 @@ type RestorePoint struct {
 	Key       string    `json:"key,omitempty"`       // fingerprint of the encryption key
 	Verified  bool      `json:"verified,omitempty"`  // by this site's PBS
 	Unusable  string    `json:"unusable,omitempty"`  // why it must not be restored
+	Remote    bool      `json:"remote,omitempty"`    // its entry reads another PBS than this site's own
 	Protected bool      `json:"protected,omitempty"` // from pruning, by a person: it stays so when an operation releases it
 }
 

@@ -59,7 +59,7 @@ func (d *decider) nextFor(op Operation) Command {
 			return Own{Token: token}
 		case step.ID == StepServe:
 			return Serve{Token: token}
-		case run.State == RunActive && step.ID == StepStart:
+		case run.State == RunActive && (step.ID == StepStart || step.ID == StepLive):
 			if dep, ok := d.deadDependency(op, run); ok {
 				return Stick{Op: op.ID, Guest: g, Reason: because(CodeWaitsFor, "guest", string(g), "for", string(dep))}
 			}
@@ -197,6 +197,7 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 			continue
 		}
 		a.Point, a.Warm = pt, ""
+		a.Live = d.s.mayLive(op.Kind, a.Guest, pt)
 		a.Loss = max(0, lastWrite(d.s, op.Plan.Loss, d.now).Sub(pt.Time))
 		// What the log would refuse is no way on: it would be proposed for ever.
 		_, free := d.s.nextID(a.Target, nil, d.s.idsInUse())

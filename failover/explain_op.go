@@ -77,7 +77,7 @@ func (s *State) opGuest(op Operation, g GuestID) OpGuestView {
 		Step: step.ID, Status: step.Status, Attempt: step.Attempt, Loss: run.Assignment.Loss, Served: run.Served.At,
 		Note: step.Note, Stuck: run.Stuck, Back: run.Back, Total: run.Assignment.Point.Size,
 	}
-	if restore, ok := run.Step(StepRestore); ok {
+	if restore, ok := run.copying(); ok {
 		v.Bytes = restore.Bytes
 		if restore.Total > 0 {
 			v.Total = restore.Total
@@ -116,7 +116,7 @@ func (s *State) waits(op Operation, run GuestRun, step Step) Reason {
 		if g := s.behind(op, run, step.ID); g != "" {
 			return because(CodeWaitsFor, "guest", string(run.Assignment.Guest), "for", string(g))
 		}
-	case StepStart:
+	case StepStart, StepLive:
 		if deps := s.waitsFor(op, run); len(deps) > 0 {
 			return because(CodeWaitsFor, "guest", g, "for", string(deps[0]))
 		}

@@ -315,7 +315,7 @@ func (f *foreteller) ending(t Token, step Step) StepMoved {
 
 // takes returns how long a step would take.
 func (f *foreteller) takes(t Token, run GuestRun) time.Duration {
-	if t.Step != StepRestore || run.Assignment.Warm != "" {
+	if t.Step != StepRestore && t.Step != StepWhole || run.Assignment.Warm != "" {
 		return aMoment
 	}
 	long := f.s.restoreTime(run.Assignment.Target, run.Assignment.Point.Size)

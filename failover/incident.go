@@ -116,7 +116,7 @@ func (o Operation) incidentGuest(run GuestRun, silent time.Time) IncidentGuest {
 	if run.Served.Index != 0 {
 		out.Down = run.Served.At.Sub(silent)
 	}
-	if restore, ok := run.Step(StepRestore); ok && restore.Status == StatusDone {
+	if restore, ok := run.copying(); ok && restore.Status == StatusDone {
 		out.Bytes = cmp.Or(restore.Total, a.Point.Size)
 	}
 	return out

@@ -117,7 +117,7 @@ func checkRun(s *State, op Operation, run GuestRun) error {
 		if i > 0 && started && run.Steps[i-1].Status != StatusDone {
 			return violated("L2", "%s: step %s began before %s was done", a.Guest, step.ID, run.Steps[i-1].ID)
 		}
-		if step.ID == StepStart && started && !run.Owned() {
+		if (step.ID == StepStart || step.ID == StepLive) && started && !run.Owned() {
 			return violated("S3", "%s started before it was owned", a.Guest)
 		}
 	}

@@ -52,6 +52,10 @@ const (
 	StepRelease StepID = "release" // unpin the restore point
 	StepCleanup StepID = "cleanup" // delete our copy, unpin
 
+	// Of a live restore, in place of restore and start.
+	StepLive  StepID = "live"  // target: restore it running, its disks follow
+	StepWhole StepID = "whole" // target: they are all there
+
 	// Programs that the guest's declaration names (hooks).
 	StepBefore StepID = "before" // target: before the first effect that cannot be taken back; it may forbid the move
 	StepAfter  StepID = "after"  // target: once the copy serves
@@ -84,8 +88,8 @@ const (
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s.called() || s.removes() || s == StepStart || s == StepCleanup || s == StepFence || s == StepShutdown || s == StepRevive ||
-		s == StepLeave || s == StepRejoin
+	return s.called() || s.removes() || s == StepStart || s == StepLive || s == StepCleanup || s == StepFence || s == StepShutdown ||
+		s == StepRevive || s == StepLeave || s == StepRejoin
 }
 
 // StepStatus is where a step stands.
@@ -267,6 +271,7 @@ type Assignment struct {
 	Memory    int64         `json:"memory,omitempty"`
 	Automatic bool          `json:"automatic"`       // mode auto: commits without a person
 	Warm      OpID          `json:"warm,omitempty"`  // the warm copy that is used: the operation that restored it
+	Live      bool          `json:"live,omitempty"`  // it starts before its disks are there
 	Keep      Keep          `json:"keep,omitempty"`  // failback: the copy that goes on
 	Vault     SiteID        `json:"vault,omitempty"` // failback: the second site of the branch that is sealed
 	Why       []Reason      `json:"why,omitempty"`

@@ -133,11 +133,11 @@ func (p *planner) reserveRunning() {
 			}
 			target := run.Assignment.Target
 			ready := p.s.Readiness[target].Stamp.Index
-			if start, ok := run.Step(StepStart); op.Kind != KindWarm && (!ok || start.Status != StatusDone || start.Ended.Index > ready) {
+			if start, ok := run.starting(); op.Kind != KindWarm && (!ok || start.Status != StatusDone || start.Ended.Index > ready) {
 				p.memory[target] -= run.Assignment.Memory
 			}
 			// The restore allocates its disks when it begins.
-			if restore, ok := run.Step(StepRestore); run.Assignment.Warm == "" && (!ok || restore.Status == StatusPending || restore.Begun.Index > ready) {
+			if restore, ok := run.copyBegins(); run.Assignment.Warm == "" && (!ok || restore.Status == StatusPending || restore.Begun.Index > ready) {
 				p.storage[target] -= run.Assignment.Point.Size
 			}
 		}
@@ -289,6 +289,9 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	if p.loss.Planned {
 		a.Loss = 0 // it is shut down before its last backup
 		a.Point = p.s.leavesBy(g, c.site, c.point)
+	}
+	if a.Live = !p.loss.Planned && !p.loss.Local && c.warm == "" && p.s.mayLive(KindFailover, g, c.point); a.Live {
+		a.Why = append(a.Why, because(CodeLive, "guest", string(g), "site", string(c.site)))
 	}
 	if c.warm == "" {
 		a.Estimate = p.estimate(c.site, c.point.Size)

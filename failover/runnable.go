@@ -80,17 +80,22 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		return run.Admitted != 0
 	case StepRemove, StepUnseal, StepUnsealCopy:
 		return s.mayRemove(op, run, step.ID) == nil
-	case StepStart:
+	case StepStart, StepLive:
 		if !run.Owned() || len(s.waitsFor(op, run)) > 0 {
 			return false
 		}
 		if step.Status == StatusRunning {
 			return true
 		}
+		if step.ID == StepLive {
+			if left.restores--; left.restores < 0 {
+				return false
+			}
+		}
 		may := left.start
 		left.start = may && s.startEvery(run.Assignment.Target) == 0
 		return may
-	case StepCheck, StepAfter, StepRelease, StepSettle:
+	case StepCheck, StepWhole, StepAfter, StepRelease, StepSettle:
 		return run.Owned()
 	case StepCleanup:
 		return step.Status == StatusRunning || !now.Before(op.ReleaseAt)
@@ -112,10 +117,10 @@ func (s *State) turnAt(site SiteID, now time.Time) turn {
 			if run.Assignment.Target != site {
 				continue
 			}
-			if st, _ := run.Step(StepStart); every > 0 && st.Attempt > 0 && now.Sub(st.Begun.At) < every {
+			if st, _ := run.starting(); every > 0 && st.Attempt > 0 && now.Sub(st.Begun.At) < every {
 				out.start = false
 			}
-			if st, _, ok := run.Current(); ok && op.mayRun(run) && st.ID == StepRestore && st.Status == StatusRunning && run.Assignment.Warm == "" {
+			if op.mayRun(run) && run.restoring() {
 				out.restores--
 			}
 		}

@@ -247,7 +247,7 @@ func (s *State) shortage(site SiteID) int64 {
 			if op.Kind.aside() || run.State != RunActive || run.Assignment.Target != site || run.Assignment.Warm != "" || op.Phase.Ended() {
 				continue
 			}
-			if st, ok := run.Step(StepRestore); ok && (st.Status == StatusPending || st.Status == StatusRunning && st.Begun.Index > s.Readiness[site].Stamp.Index) {
+			if st, ok := run.copyBegins(); ok && (st.Status == StatusPending || st.Status == StatusRunning && st.Begun.Index > s.Readiness[site].Stamp.Index) {
 				need += run.Assignment.Point.Size
 			}
 		}

@@ -72,7 +72,7 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 var stepWords = map[failover.StepID]string{
 	failover.StepProtect: "prepare", failover.StepRestore: "restore", failover.StepFence: "prove off", failover.StepOwn: "take over",
 	failover.StepBefore: "ask program", failover.StepAfter: "call program",
-	failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
+	failover.StepLive: "start live", failover.StepWhole: "copy behind", failover.StepStart: "start", failover.StepCheck: "check", failover.StepServe: "publish",
 	failover.StepCleanup: "clean up", failover.StepReady: "try the way", failover.StepShutdown: "shut down", failover.StepBackup: "back up",
 	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",
 	failover.StepLeave: "stop at home", failover.StepSeal: "seal", failover.StepSealVerify: "verify seal", failover.StepSealCopy: "copy seal",
@@ -111,7 +111,7 @@ func (a *app) progress(g failover.OpGuestView) string {
 		return ""
 	case !g.Waits.IsZero():
 		return message.Text(a.lang(), g.Waits.Code, g.Waits.Args)
-	case g.Step == failover.StepRestore && g.Total > 0:
+	case (g.Step == failover.StepRestore || g.Step == failover.StepWhole) && g.Total > 0:
 		return fmt.Sprintf("%s %s/%s%s", a.show.bar(g.Bytes, g.Total, 8), message.Bytes(g.Bytes), message.Bytes(g.Total), retry)
 	case g.Note != "":
 		return g.Note + retry

@@ -223,7 +223,7 @@ func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, st
 		m.To = failover.StatusFailed
 	} else if p := w.mem.leaving.point; !p.IsZero() {
 		m.Point = p
-	} else if t.Step == failover.StepRestore {
+	} else if t.Step == failover.StepRestore || t.Step == failover.StepWhole {
 		m.Bytes, m.Total = w.mem.progress.Total, w.mem.progress.Total
 	}
 	return w.propose(ctx, now, m)
@@ -297,6 +297,7 @@ var deadlines = map[failover.StepID]time.Duration{
 	failover.StepProtect: 2 * time.Minute,
 	failover.StepFence:   2 * time.Minute,
 	failover.StepStart:   5 * time.Minute,
+	failover.StepLive:    10 * time.Minute,
 	failover.StepRelease: 2 * time.Minute,
 	failover.StepCleanup: 30 * time.Minute,
 
@@ -356,6 +357,10 @@ func callLimit(s *failover.State, t failover.Token) time.Duration {
 // switched makes the next call of a step that not every operation has.
 func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 	switch j.step.ID {
+	case failover.StepLive:
+		return j.live(ctx)
+	case failover.StepWhole:
+		return j.whole(ctx)
 	case failover.StepBefore, failover.StepAfter:
 		return j.program(ctx)
 	case failover.StepReady:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -40,6 +41,7 @@ type Readiness struct {
 	node    string // of the PBS, as its tasks carry it
 	queue   []func(context.Context) error
 	round   failover.Readiness
+	store   string // this site's own PBS, as it is declared
 	entries map[string]proxmox.StorageEntry
 	archive map[string]archived              // by volid
 	kept    map[failover.SiteID]map[int]bool // by home: ids of which backups are kept
@@ -153,6 +155,11 @@ func (r *Readiness) readEntries(ctx context.Context, s *failover.State, host net
 	if err != nil {
 		return err
 	}
+	if _, store, ok := s.Network.Store(r.Site); ok {
+		if u, err := url.Parse(store.PBS.URL); err == nil {
+			r.store = u.Hostname()
+		}
+	}
 	r.entries = map[string]proxmox.StorageEntry{}
 	for _, e := range entries {
 		r.entries[e.ID] = e
@@ -247,6 +254,7 @@ func (r *Readiness) point(e proxmox.StorageEntry, snap proxmox.Snapshot) failove
 	p := failover.RestorePoint{
 		Storage: e.ID, Volid: snap.Volid(e.ID), Namespace: snap.NS, Time: snap.Time, Size: snap.Size,
 		Key: snap.Fingerprint, Verified: proxmox.VerifiedHere(snap, r.node),
+		Remote: !slices.Contains([]string{r.store, "localhost", "127.0.0.1", "::1"}, e.Server),
 	}
 	p.Verified = p.Verified || r.verifying.well[p.Volid]
 	if usable, why := proxmox.Usable(snap, e.Key); !usable {

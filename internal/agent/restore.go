@@ -274,13 +274,9 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 	if err != nil {
 		return j.now, &outcome{failure: failover.FailPoint, note: clip(err.Error())}
 	}
-	marker := j.marker()
 	j.call("post restore")
 	j.w.fresh = false
-	upid, err := j.pve().Restore(ctx, proxmox.RestoreRequest{
-		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
-		Pool: host.Restore.Pool, Description: marker.Describe(m.archive.Description), Tags: marker.Tags(), Nets: nets,
-	})
+	upid, err := j.pve().Restore(ctx, j.request(host, nets))
 	switch proxmox.KindOf(err) {
 	case "":
 		m.upid, m.phase = upid, restorePoll
@@ -296,6 +292,15 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 		}
 	}
 	return j.trouble(err)
+}
+
+// request is the restore of the run's point, of which the archive was read.
+func (j *job) request(host network.Host, nets map[string]string) proxmox.RestoreRequest {
+	marker, archive := j.marker(), j.w.mem.archive
+	return proxmox.RestoreRequest{
+		Kind: j.kind(), VMID: j.run.VMID, Volid: j.run.Assignment.Point.Volid, Storage: host.Restore.Storage,
+		Pool: host.Restore.Pool, Description: marker.Describe(archive.Description), Tags: marker.Tags(), Nets: nets,
+	}
 }
 
 // tell puts progress into the log; the step goes on whatever comes of it.

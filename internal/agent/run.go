@@ -245,7 +245,10 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		if err != nil {
 			return j.again(err, late)
 		}
+		whole, live := j.run.Step(failover.StepWhole)
 		switch {
+		case !st.Running() && live && whole.Status != failover.StatusDone:
+			return j.now, j.broken("it was switched off") // what stands there is half a guest
 		case !st.Running() && m.restarted:
 			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
 		case !st.Running():

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,7 +14,7 @@ import (
 func restoreRoutes() []route[*PVE] {
 	return []route[*PVE]{
 		newRoute("POST", "/nodes/{node}/qemu", vmOptions+"vmid:integer! archive:string storage:string unique:boolean start:boolean "+
-			"bwlimit:integer pool:string ha-managed:boolean@9.1", (*PVE).restoreVM),
+			"bwlimit:integer pool:string ha-managed:boolean@9.1 live-restore:boolean", (*PVE).restoreVM),
 		newRoute("POST", "/nodes/{node}/lxc", ctOptions+"vmid:integer! ostemplate:string! restore:boolean storage:string force:boolean "+
 			"unique:boolean start:boolean bwlimit:number pool:string ha-managed:boolean@9.1 ignore-unpack-errors:boolean", (*PVE).restoreCT),
 		newRoute("POST", "/nodes/{node}/vzdump", "vmid:string all:boolean storage:string mode:string=snapshot|suspend|stop notes-template:string "+
@@ -24,7 +25,7 @@ func restoreRoutes() []route[*PVE] {
 
 // callOptions are the parameters of a restore that are not overrides of the configuration.
 var callOptions = []string{
-	"vmid", "archive", "ostemplate", "restore", "storage", "force", "unique", "start", "bwlimit", "pool", "ha-managed", "ignore-unpack-errors",
+	"vmid", "archive", "ostemplate", "restore", "storage", "force", "unique", "start", "live-restore", "bwlimit", "pool", "ha-managed", "ignore-unpack-errors",
 }
 
 // stage is how far a restore is.
@@ -47,6 +48,7 @@ type restoreJob struct {
 	force  bool
 	unique bool
 	start  bool
+	live   bool // the VM runs while its disks are copied
 
 	stage stage
 	entry StorageConfig
@@ -222,7 +224,7 @@ func atoi(s string) int {
 
 func (p *PVE) newJob(c *call, kind, volid, target string) *restoreJob {
 	return &restoreJob{
-		kind: kind, volid: volid, target: target, pool: c.str("pool"), force: c.yes("force"), unique: c.yes("unique"), start: c.yes("start"),
+		kind: kind, volid: volid, target: target, pool: c.str("pool"), force: c.yes("force"), unique: c.yes("unique"), start: c.yes("start"), live: c.yes("live-restore"),
 		over: map[string]string{}, guest: &guest{ID: c.num("vmid", 0), Kind: kind, Born: p.st.Now, Conf: map[string]string{}},
 	}
 }
@@ -318,6 +320,9 @@ func (j *restoreJob) command(*PVE) string {
 // written returns the volumes as far as they are filled.
 func (j *restoreJob) written() []disk {
 	var out []disk
+	if j.guest.Running && j.live { // they are the guest's
+		return nil
+	}
 	for _, d := range j.disks {
 		out = append(out, disk{Key: d.key, Storage: d.storage, Volume: d.volume, Size: d.done, Owner: j.guest.ID, Kind: j.kind})
 	}
@@ -348,6 +353,11 @@ func (p *PVE) failRestore(t *task, err error) {
 	case j.stage == stageChecks:
 		j.guest.Conf = map[string]string{}
 	default:
+		if j.live && j.guest.Running {
+			t.logf("An error occurred during live-restore: %s", err)
+			j.guest.Running = false
+			err = errors.New("live-restore failed")
+		}
 		for _, d := range j.allocated() {
 			t.logf("temporary volume '%s' successfully removed", d.volume)
 		}

@@ -36,7 +36,41 @@ func (p *PVE) prepareRestore(t *task) error {
 		return err
 	}
 	p.writeStub(t)
-	return p.allocate(t)
+	if err := p.allocate(t); err != nil || !j.live {
+		return err
+	}
+	return p.goLive(t)
+}
+
+// goLive starts the VM of a live restore: what it reads comes from the PBS, and the copying
+// goes on behind it under its lock.
+func (p *PVE) goLive(t *task) error {
+	j := t.job
+	b, err := p.connect(j.entry)
+	if err != nil {
+		return err
+	}
+	first := *j.disks[0]
+	for i := int64(0); i*ChunkSize < first.areaSize; i++ {
+		if err := p.copyChunk(j, &first, b, i); err != nil {
+			return err
+		}
+	}
+	g := j.guest
+	if g.OS, g.Text, err = decodeArea(first.area); err != nil {
+		return err
+	}
+	g.Conf = p.mergedConf(j)
+	g.Conf["lock"] = "create"
+	for _, d := range j.disks {
+		x := disk{Key: d.key, Storage: d.storage, Volume: d.volume, Size: d.size, Owner: g.ID, Kind: g.Kind}
+		g.Disks = append(g.Disks, x)
+		g.Conf[d.key] = diskValue(x)
+	}
+	g.Restored, g.Pool, g.Born = j.volid, j.pool, p.st.Now
+	g.start(p.st.Now)
+	t.logf("starting VM for live-restore")
+	return nil
 }
 
 // allocate makes the volumes. A failure comes after the stub was written and what force replaces was freed.
@@ -372,6 +406,10 @@ func (p *PVE) finishRestore(t *task) {
 	} else {
 		t.logf("rescan volumes...")
 	}
+	if j.live {
+		p.endLive(t)
+		return
+	}
 	conf := p.mergedConf(j)
 	if err := p.checkMerged(t, conf); err != nil {
 		p.failMerge(t, err)
@@ -406,6 +444,21 @@ func (p *PVE) finishRestore(t *task) {
 	if j.start {
 		p.beginStart(g, t.User) // its own task, whose failure the restore never sees
 	}
+}
+
+// endLive ends the copying behind a VM that runs: what was written to it stays.
+func (p *PVE) endLive(t *task) {
+	g := t.job.guest
+	for _, d := range t.job.disks {
+		for i := range g.Disks {
+			if g.Disks[i].Key == d.key {
+				g.Disks[i].Body = d.body
+			}
+		}
+	}
+	delete(g.Conf, "lock")
+	p.dirty = true
+	t.finish(p.wall(), nil)
 }
 
 // checkMerged holds the NICs of a VM's merged configuration against the token once more: its rights may

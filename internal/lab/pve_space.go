@@ -37,8 +37,8 @@ func (p *PVE) used(id string) int64 {
 	}
 	add(p.st.Stray)
 	for _, t := range p.st.Tasks {
-		if t.job == nil {
-			continue
+		if t.job == nil || t.job.live && t.job.guest.Running {
+			continue // those of a live restore are the guest's already
 		}
 		for _, d := range t.job.disks {
 			if d.storage == id && s.thin() {

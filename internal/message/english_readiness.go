@@ -152,6 +152,14 @@ var readiness = map[string]Message{
 		Look:    "wwwctl plan SITE · wwwctl sites",
 		Do:      "Bring guests home as soon as their site is back, or make memory and storage free at another target.",
 	},
+	"WWW-1228": {
+		Severity: Info, Word: "live-restore", Title: "starts before its disks are there",
+		Text:    "{guest} starts at once[ at {site}], its disks follow from the PBS there",
+		Meaning: "live_restore is declared for it. Names follow when its disks are whole, or before, if its structure accepts the risk (accept_live_risk).",
+		Impact:  "If the copying breaks, Proxmox switches it off, and what was written to it since its start is lost. Nothing of it is restored during the countdown.",
+		Look:    "wwwctl op show OP · docs/operations.md, live restore",
+		Do:      "Nothing. Not wanted: remove live_restore: in network.yaml.",
+	},
 	"WWW-1227": {
 		Severity: Warning, Word: "no-hands", Title: "nobody may act on the guest's host",
 		Text:    "the agent of {site} may not shut down or start guests on {host}",

@@ -137,6 +137,9 @@ func TestValidate(t *testing.T) {
 		}, ""},
 		{"negative memory", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.Memory = -1 }) }, "guests.db WWW-0115"},
 		{"hidden with a name", func(s *network.Spec) { guest(s, "web", func(g *network.Guest) { g.Exposure = "none" }) }, "guests.web.exposure WWW-0124"},
+		{"a live restore of a container", func(s *network.Spec) {
+			guest(s, "db", func(g *network.Guest) { g.Type, g.LiveRestore = network.CT, true })
+		}, "guests.db.live_restore WWW-0119"},
 		{"hooks that call nothing", func(s *network.Spec) { guest(s, "db", func(g *network.Guest) { g.Hooks = &network.Hooks{} }) }, "guests.db.hooks WWW-0105"},
 		{"a command line for a program", func(s *network.Spec) {
 			guest(s, "db", func(g *network.Guest) { g.Check = &network.Check{Exec: "/usr/bin/probe"} })

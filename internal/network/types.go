@@ -254,6 +254,8 @@ type Structure struct {
 	Split       string  `json:"split"`             // allowed | never: guests over several sites
 	Standby     string  `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
 	Hooks       *Hooks  `json:"hooks,omitempty"`   // of its guests that say nothing themselves
+	// AcceptLiveRisk lets names follow a live restore before it is complete.
+	AcceptLiveRisk bool `json:"accept_live_risk,omitempty"`
 }
 
 // OffSite is a structure's dated consent.
@@ -278,9 +280,12 @@ type Guest struct {
 	Names     []string    `json:"names,omitempty"`      // public names, FQDN without the final dot
 	// Certificate says what is asked of the certificate that others see for the names: nothing ("any"), or that it is
 	// valid for them ("" or "valid").
-	Certificate string   `json:"certificate,omitempty"`
-	Check       *Check   `json:"check,omitempty"`
-	Hooks       *Hooks   `json:"hooks,omitempty"`
+	Certificate string `json:"certificate,omitempty"`
+	Check       *Check `json:"check,omitempty"`
+	Hooks       *Hooks `json:"hooks,omitempty"`
+	// LiveRestore has a failover start the VM at once, on disks that are fetched from the target's PBS behind it. Should
+	// that break, what was written to it since is lost.
+	LiveRestore bool     `json:"live_restore,omitempty"`
 	Commit      Duration `json:"commit,omitempty"` // overrides the structure's
 	Memory      Bytes    `json:"memory,omitempty"` // planning figure until a backup has told
 	Disk        Bytes    `json:"disk,omitempty"`

@@ -82,6 +82,9 @@ func (c *checker) guest(id GuestID, g Guest) {
 		c.check(path+".check", *g.Check)
 	}
 	c.hooks(path+".hooks", g.Hooks)
+	if g.LiveRestore && g.Type != VM {
+		c.fail(path+".live_restore", CodeKind, "remove live_restore:", "only a VM can be restored live, and guest %s is none", Quote(id))
+	}
 	c.guestCommit(path+".commit", id, g)
 }
 

@@ -13,7 +13,7 @@ import (
 // RestoreRequest says what to restore and how. Kind, VMID, Volid and Storage are required.
 //
 // What is not offered: start (a failure of the start would not be seen in the task), unique (new MACs; a container
-// would lose its network overrides), live restore.
+// would lose its network overrides).
 type RestoreRequest struct {
 	Kind        Kind
 	VMID        int
@@ -24,6 +24,7 @@ type RestoreRequest struct {
 	Description string            // "" keeps the archive's; see Marker.Describe
 	Tags        []string          // empty keeps the archive's
 	Nets        map[string]string // every netN of the archive, see OverrideNets
+	Live        bool              // VM: it runs at once, and its disks follow; if that breaks, what was written meanwhile is lost
 	Extra       map[string]string // other config keys; each replaces the archive's
 }
 
@@ -39,7 +40,7 @@ var (
 	tagText    = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.+-]*$`)
 )
 
-// Restore starts the restore of a guest, stopped and with onboot=0, under a VMID that must be free (else Exists).
+// Restore starts the restore of a guest, stopped (but for a live one) and with onboot=0, under a VMID that must be free (else Exists).
 // The task's type is qmrestore or vzrestore. The task's success does not say that the guest can start. A VM restore
 // that failed leaves a bare config, which only Destroy removes; a container cleans up behind itself. The parameter
 // force would restore over a guest that exists, whose disks are freed before the copy begins: it is never sent.
@@ -78,6 +79,9 @@ func (r RestoreRequest) params() (map[string]any, error) {
 			params[key] = value
 		}
 	}
+	if r.Live {
+		params["live-restore"] = 1
+	}
 	for key, value := range r.Nets {
 		params[key] = value
 	}
@@ -101,6 +105,8 @@ func (r RestoreRequest) check() error {
 	case !storageText.MatchString(r.Storage):
 		// Without a target a VM's disks go where the archive says and a container's to "local".
 		return requestError(r.op(), "target storage %q is not valid", r.Storage)
+	case r.Live && r.Kind != VM:
+		return requestError(r.op(), "only a VM can be restored live")
 	case len(r.Description) > 8192:
 		return requestError(r.op(), "description is longer than 8192 bytes")
 	}

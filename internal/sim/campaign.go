@@ -29,6 +29,9 @@ func Campaign() Scenario {
 			r := NewStreams(o.Seed).Stream("campaign options")
 			o.Mode = drawMode(r)
 			o.Warm = chance(NewStreams(o.Seed).Stream("campaign warm"), 0.5)
+			if live := NewStreams(o.Seed).Stream("campaign live"); chance(live, 0.25) {
+				o.Live = []string{LiveWaits, LiveBold}[live.IntN(2)]
+			}
 			if chance(r, 0.2) {
 				o.HostMemory = reserved + (2+r.Int64N(7))*guestMemory/2 // room for a few only
 			}

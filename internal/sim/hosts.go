@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -188,7 +189,7 @@ func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVECo
 		node, memory = string(raoullHost(s.name)), w.opts.HostMemory
 	}
 	return lab.PVEConfig{
-		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: memory, RestoreRate: restoreRate, WriteEvery: 30 * time.Second,
+		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: memory, RestoreRate: cmp.Or(w.opts.RestoreRate, restoreRate), WriteEvery: 30 * time.Second,
 		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
 		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{pveToken: secret},

@@ -33,6 +33,7 @@ type checker struct {
 	admitted map[string]bool               // op/index of the entries that admitted guests
 	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
 	ranOn    map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
+	lives    int                           // restores of guests that run meanwhile
 	calls    map[string]int                // of programs, by their token
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
@@ -134,6 +135,9 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 	if c.handled[at(run.Assignment.Target, run.VMID)] {
 		return // between its restore and this entry a person did something to it: start and check will tell
 	}
+	if run.Assignment.Live {
+		return // it is restored by its start
+	}
 	if g, ok := c.w.copyOf(run); !ok || g.Running && run.Assignment.Keep != failover.KeepHome {
 		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
 	}
@@ -156,6 +160,7 @@ var (
 	startPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)/status/start$`)
 	guestPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)(/.*)?$`)
 	forced      = regexp.MustCompile(`"force":\s*(1|true|"1")`)
+	livePath    = regexp.MustCompile(`"live-restore":1,.*"vmid":(\d+)`) // keys in order
 	restorePath = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)$`)
 )
 
@@ -181,6 +186,10 @@ func (c *checker) effect(s *Site, where string, req *http.Request, path string, 
 	if restorePath.MatchString(path) && req.Method == http.MethodPost {
 		c.restores[string(s.name)]++
 		c.restoredOver(s)
+		if m := livePath.FindSubmatch(body); m != nil {
+			c.lives++
+			c.started(s, number(string(m[1])))
+		}
 		return
 	}
 	m := guestPath.FindStringSubmatch(path)
@@ -289,7 +298,7 @@ func (c *checker) wasTried(s *Site, vmid int) bool {
 // again under the same id.
 func (c *checker) restoredOver(s *Site) {
 	for _, g := range s.raoull.Guests() {
-		if run, _, ok := c.copyOf(s, g); ok && run.Owned() && g.Lock == "create" {
+		if run, _, ok := c.copyOf(s, g); ok && run.Owned() && g.Lock == "create" && !run.Assignment.Live {
 			c.fail("S3", "%s is restored over", at(s.name, g.ID))
 		}
 	}

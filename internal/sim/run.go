@@ -32,9 +32,11 @@ type Options struct {
 	HostMemory int64
 	// FirstMemory is what the first guest of every site has; default 512 MiB, as the others.
 	FirstMemory int64
-	Strict      bool // no probe is left out whose answer is known
-	Warm        bool // every other guest that moves is kept warm
-	Homeward    bool // guests can come home (see WayHome)
+	Strict      bool   // no probe is left out whose answer is known
+	Warm        bool   // every other guest that moves is kept warm
+	Live        string // VMs are restored live: LiveWaits, LiveBold
+	RestoreRate int64  // bytes/s at each target; default restoreRate
+	Homeward    bool   // guests can come home (see WayHome)
 }
 
 // Size of the simulated network.

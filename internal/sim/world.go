@@ -105,6 +105,9 @@ func newWorld(o Options) (*World, error) {
 	if o.Warm {
 		w.spec = keptWarm(w.spec)
 	}
+	if o.Live != "" {
+		declareLive(w.spec, o.Live)
+	}
 	if o.Homeward {
 		declareHomeward(w.spec, w.places)
 	}

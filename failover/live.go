@@ -1,0 +1,85 @@
+package failover
+
+import "github.com/raoull/worldwidewelsh/internal/network"
+
+// A live restore starts a VM at once, on disks that are fetched from the PBS behind it. If
+// that breaks before it is complete, Proxmox switches the VM off, and what was written to it
+// since its start is lost. So it is opt-in per VM, only from the target's own PBS, only after
+// ownership moved (a VM that runs counts), and names follow when the disks are whole; before
+// that only if the structure has said that it accepts the risk.
+
+// liveSteps is the way of a guest that starts before its disks are there.
+var liveSteps = []StepID{StepProtect, StepOwn, StepLive, StepCheck, StepWhole, StepServe, StepRelease}
+
+// boldSteps is that of one whose structure accepts to lose what is written meanwhile.
+var boldSteps = []StepID{StepProtect, StepOwn, StepLive, StepCheck, StepServe, StepWhole, StepRelease}
+
+// mayLive says whether a guest is restored live from a point.
+func (s *State) mayLive(kind OpKind, g GuestID, pt RestorePoint) bool {
+	guest := s.Network.Guests[g]
+	return kind == KindFailover && guest.LiveRestore && guest.Type == network.VM && !pt.Remote
+}
+
+// stepsOf is the way of a run of a kind, failbacks apart.
+func (s *State) stepsOf(kind OpKind, a Assignment) []Step {
+	steps := kind.steps()
+	switch {
+	case a.Live && s.Network.Structures[a.Structure].AcceptLiveRisk:
+		steps = pendingSteps(boldSteps...)
+	case a.Live:
+		steps = pendingSteps(liveSteps...)
+	}
+	return steps
+}
+
+// copying is the step in which a run's disks are written: restore, or that of a live restore.
+func (r GuestRun) copying() (Step, bool) {
+	if whole, ok := r.Step(StepWhole); ok {
+		if live, _ := r.Step(StepLive); live.Status != StatusDone {
+			return live, true
+		}
+		return whole, true
+	}
+	return r.Step(StepRestore)
+}
+
+// starting is the step in which a run's guest starts.
+func (r GuestRun) starting() (Step, bool) {
+	if live, ok := r.Step(StepLive); ok {
+		return live, true
+	}
+	return r.Step(StepStart)
+}
+
+// rewind lets a live restore that broke begin anew, at a person's word: what it left is gone
+// by then, or the step says so again.
+func (r *GuestRun) rewind() {
+	step, at, left := r.Current()
+	if !left || step.ID != StepWhole && step.ID != StepCheck && step.ID != StepServe || !r.has(StepLive) {
+		return
+	}
+	for i := at; i >= 0; i-- {
+		r.Steps[i].Status, r.Steps[i].Attempt, r.Steps[i].UPID = StatusPending, 0, ""
+		if r.Steps[i].ID == StepLive {
+			return
+		}
+	}
+}
+
+// restoring says whether bytes of a run are on their way.
+func (r GuestRun) restoring() bool {
+	step, _, left := r.Current()
+	if live, ok := r.Step(StepLive); ok {
+		whole, _ := r.Step(StepWhole)
+		return left && live.begun() && live.Status != StatusPending && whole.Status != StatusDone
+	}
+	return left && step.ID == StepRestore && step.Status == StatusRunning && r.Assignment.Warm == ""
+}
+
+// copyBegins is the step with which a run's disks are allocated.
+func (r GuestRun) copyBegins() (Step, bool) {
+	if live, ok := r.Step(StepLive); ok {
+		return live, true
+	}
+	return r.Step(StepRestore)
+}
