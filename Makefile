@@ -33,7 +33,7 @@ demo: build ## a site dies, its guests come back elsewhere, DNS follows (KILL=SI
 
 .PHONY: demos
 demos: build ## every scenario of the demo, one after the other
-	@for s in site rescue parpaing host leader-killed target-dies-too warm switchover isolation; do \
+	@for s in site rescue parpaing host leader-killed target-dies-too second warm switchover isolation; do \
 	  echo "demos: $$s"; $(BIN)/wwwlab demo --scenario $$s || exit 1; done; echo "demos: ok"
 
 lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it)

@@ -36,6 +36,7 @@ func scenarios() []scenario {
 		{name: "warm", victim: "moulin", shape: (*site.Lab).KeepWarm, before: awaitWarm, also: servedWarm},
 		{name: "switchover", victim: "fabrique", strike: strikeSwitchover, beside: writeToTheEnd, also: movedWhole},
 		{name: "isolation", victim: "moulin", strike: strikeIsolation, beside: writeInTheHouse, also: wayHome},
+		{name: "second", victim: "moulin", shape: saveAway, also: lostAgain},
 		{name: "target-dies-too", victim: "moulin", shape: slowRestores, beside: killTarget, also: wentElsewhere},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // The story of a site that took the guests of a lost one and is lost after it: what people
@@ -15,6 +16,12 @@ import (
 
 // saveLimit is how long backups of guests that live away may take to reach another site.
 const saveLimit = 90 * time.Second
+
+// saveAway has guests that live away backed up often, so that nobody has to wait for an hour.
+func saveAway(l *site.Lab) error {
+	l.Timing.Away = network.Duration(10 * time.Second)
+	return nil
+}
 
 // lostAgain loses the site, too, that took most of the guests, once what was written there is
 // safe elsewhere.

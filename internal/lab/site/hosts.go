@@ -133,13 +133,13 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 }
 
 // laterJobs are the jobs that bring the later backups of a home's guests from the sites
-// which make some. They are run when a failback asks for it.
+// which make some. They are run when a failback asks for it, and as often as the lab says.
 func (p *process) laterJobs(ns string) []lab.SyncJob {
 	var out []lab.SyncJob
 	for _, other := range p.lab.homes(p.index) {
 		out = append(out, lab.SyncJob{
 			ID: "pull-" + strings.ReplaceAll(ns, "/", "-") + "-" + other, Remote: other, RemoteStore: Datastore, FromNS: ns, NS: ns,
-			Owner: PBSToken, EncryptedOnly: true,
+			Owner: PBSToken, EncryptedOnly: true, Every: p.lab.Timing.Away.D(),
 		})
 	}
 	return out

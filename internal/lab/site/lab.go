@@ -69,6 +69,9 @@ type Timing struct {
 	First  network.Duration `json:"first"`  // from a guest's first line to its first backup
 	Backup network.Duration `json:"backup"` // between backups of a guest
 	Sync   network.Duration `json:"sync"`   // between pulls of another site's backups
+	// Away is how often guests that live away from home are backed up there, and such backups are pulled by the
+	// other sites; unset: as often as the agents think right, and when a failback asks for it.
+	Away network.Duration `json:"away,omitempty"`
 }
 
 // Site is one site; its number is its place in Lab.Sites.

@@ -19,6 +19,7 @@ func (l *Lab) Spec() *network.Spec {
 		Policy: network.Policy{
 			SuspectMisses: 5, PrepareA: seconds(6), Alert: seconds(7), PrepareB: seconds(8), Commit: seconds(15),
 			CommitDual: seconds(15), CommitReason: "lab", KeepPrepared: seconds(20), ReturnAfter: seconds(5),
+			AwayBackup: l.Timing.Away,
 		},
 		Sites:      map[network.SiteID]network.Site{},
 		Structures: map[network.StructureID]network.Structure{},
