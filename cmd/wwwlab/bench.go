@@ -25,6 +25,8 @@ type figures struct {
 	restore []float64 // decision to prepare → first restore request at a Proxmox
 	dns     []float64 // guest checked → every surviving name server answers the new address
 	serving []float64 // plug pulled → last service back
+	warm    []float64 // end of the commit delay → a warm guest that waits for no other serves
+	next    []float64 // leader's agent killed in mid-operation → next step of the operation
 	usage   []usage   // of the agents, in steady state
 }
 
@@ -32,14 +34,15 @@ func benchCommand(ctx context.Context, args []string, s streams) error {
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	runs := fs.Int("runs", 20, "how many plugs are pulled, each in a fresh network")
 	steady := fs.Duration("steady", 30*time.Second, "how long the agents are watched at rest, in the first run")
+	more := fs.Int("more", 3, "how many runs each of a warm guest, and of a leader that is killed in mid-operation")
 	sites := fs.Int("sites", site.DefaultSites, "number of sites")
 	verbose := fs.Bool("v", false, "show every run on standard error")
 	binsOf := binFlags(fs)
 	if _, err := parse(fs, args, s, 0, 0); err != nil {
 		return err
 	}
-	if *runs < 1 {
-		return usagef("--runs: at least one")
+	if *runs < 1 || *more < 0 {
+		return usagef("--runs: at least one; --more: none or some")
 	}
 	bins, err := binsOf()
 	if err != nil {
@@ -60,8 +63,81 @@ func benchCommand(ctx context.Context, args []string, s streams) error {
 		fmt.Fprintf(s.Err, "run %d of %d: suspected after %.1f s, all serving after %.1f s\n",
 			n+1, *runs, f.suspect[len(f.suspect)-1], f.serving[len(f.serving)-1])
 	}
+	config := demoConfig{sites: *sites, bins: bins, out: io.Discard}
+	if *verbose {
+		config.out = s.Err
+	}
+	if err := measureMore(ctx, config, *more, &f, s.Err); err != nil {
+		return err
+	}
 	f.print(s.Out)
 	return nil
+}
+
+// measureMore plays the scenarios of which one figure is wanted, some times each.
+func measureMore(ctx context.Context, config demoConfig, runs int, out *figures, progress io.Writer) error {
+	for _, m := range []struct {
+		scenario string
+		take     func(context.Context, *demo, facts) ([]float64, error)
+		into     *[]float64
+	}{
+		{"warm", warmFigures, &out.warm},
+		{"leader-killed", nextFigures, &out.next},
+	} {
+		for n := range runs {
+			c, err := config, error(nil)
+			if c.shows, err = scenarioOf(m.scenario); err != nil {
+				return err
+			}
+			d := &demo{begun: time.Now(), out: c.out, config: c}
+			var got []float64
+			err = d.inRoom(ctx, func() error {
+				f, err := d.playShown(ctx)
+				if err != nil {
+					return err
+				}
+				got, err = m.take(ctx, d, f)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("%s, run %d: %w", m.scenario, n+1, err)
+			}
+			fmt.Fprintf(progress, "%s, run %d of %d: %.1f s\n", m.scenario, n+1, runs, quantile(got, 1))
+			*m.into = append(*m.into, got...)
+		}
+	}
+	return nil
+}
+
+// warmFigures are the times from the end of the commit delay until a warm guest serves.
+func warmFigures(ctx context.Context, d *demo, f facts) ([]float64, error) {
+	r := summarize(f)
+	if servedWarm(ctx, d, f, &r); !r.OK {
+		return nil, fmt.Errorf("not ok: %v", r.failures)
+	}
+	var out []float64
+	for _, g := range r.Guests {
+		if id := failover.GuestID(g.Name); slices.Contains(d.warmGuests(), id) && !d.waits(id) && g.Serving != nil {
+			out = append(out, *g.Serving-d.room.lab.Spec().Policy.Commit.D().Seconds())
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("no warm guest served")
+	}
+	return out, nil
+}
+
+// nextFigures is the time from the leader's death until the operation went on.
+func nextFigures(ctx context.Context, d *demo, f facts) ([]float64, error) {
+	r := summarize(f)
+	if !r.OK {
+		return nil, fmt.Errorf("not ok: %v", r.failures)
+	}
+	next, ok, err := d.nextStep(ctx, f.op.ID)
+	if err != nil || !ok {
+		return nil, errors.Join(errors.New("the operation took no step"), err)
+	}
+	return []float64{next.Seconds()}, nil
 }
 
 // benchRun is one pulled plug.
@@ -215,6 +291,8 @@ func (f figures) print(w io.Writer) {
 	row("decision to prepare → first restore request", "≤ 1", f.restore)
 	row("guest checked → every embedded DNS server answers", "p99 ≤ 0.6", f.dns)
 	row("leader's plug pulled → last service back", "-", f.serving)
+	row("commit delay over → a warm guest serves", "≤ 15", f.warm)
+	row("leader killed in mid-operation → next step", "≤ 5", f.next)
 	_ = t.Flush() // as any print
 	fmt.Fprintln(w)
 	fmt.Fprintln(t, "AGENT AT REST\tRSS MiB\t% OF A CORE")

@@ -116,15 +116,9 @@ func checkVictim(c demoConfig) error {
 func playDemo(ctx context.Context, c demoConfig) report {
 	r := report{OK: true, Guests: []guestReport{}}
 	d := &demo{begun: time.Now(), out: c.out, config: c}
-	if c.shows.before != nil {
-		d.before = func(ctx context.Context) error { return c.shows.before(ctx, d) }
-	}
-	if c.shows.beside != nil {
-		d.beside = func(ctx context.Context, f facts) error { return c.shows.beside(ctx, d, f) }
-	}
 	err := d.inRoom(ctx, func() (err error) {
 		var f facts
-		if f, err = d.play(ctx); err == nil {
+		if f, err = d.playShown(ctx); err == nil {
 			r = summarize(f)
 			if d.config.shows.also != nil {
 				d.config.shows.also(ctx, d, f, &r)
@@ -139,6 +133,18 @@ func playDemo(ctx context.Context, c demoConfig) report {
 		r.fail("%v", err)
 	}
 	return r
+}
+
+// playShown plays the scenario of the configuration.
+func (d *demo) playShown(ctx context.Context) (facts, error) {
+	shows := d.config.shows
+	if shows.before != nil {
+		d.before = func(ctx context.Context) error { return shows.before(ctx, d) }
+	}
+	if shows.beside != nil {
+		d.beside = func(ctx context.Context, f facts) error { return shows.beside(ctx, d, f) }
+	}
+	return d.play(ctx)
 }
 
 // inRoom builds a network, does something in it and ends it. The directory stays only
