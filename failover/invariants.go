@@ -144,6 +144,9 @@ func checkPlanned(_, next *State) error {
 				continue // its place may be taken by its own structure's
 			}
 			for _, a := range op.Plan.Assignments {
+				if a.Target == next.Network.Home(out.Guest) && !op.Plan.Loss.Local {
+					continue // no failover leads home, where the copy that it left may run
+				}
 				restorable := slices.ContainsFunc(next.Readiness[a.Target].Ready.Points[out.Guest], func(p RestorePoint) bool {
 					return p.Unusable == "" && (guest.MaxLoss == 0 || next.Clock.Sub(p.Time) <= guest.MaxLoss.D())
 				})

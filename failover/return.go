@@ -35,7 +35,7 @@ func (c BeginReturn) apply(s *State, st Stamp) error {
 		Plan: Plan{Loss: Loss{Site: b.Site, Guests: []GuestID{c.Guest}}, Assignments: []Assignment{a}},
 		Guests: map[GuestID]GuestRun{c.Guest: {
 			State: RunActive, Assignment: a, VMID: b.VMID, Token: st.Index, Admitted: st.Index, Steps: pendingSteps(StepShutdown),
-			Source: Source{Site: b.Site, Host: b.Host, VMID: b.VMID, Epoch: p.Epoch},
+			Source: Source{Site: b.Site, Host: b.Host, VMID: b.VMID, Epoch: p.Epoch, Off: b.Reason.Code == CodeBranchOff},
 		}},
 	}
 	b.Op = op.ID
@@ -112,6 +112,13 @@ func (s *State) stoodDown(run *GuestRun, c StepMoved, st Stamp) {
 		return
 	}
 	b := *p.Branch
+	if run.Source.Off && run.Source.Ran {
+		// Started since it was last told of, by its host or by a person: the next look at it tells which.
+		b.Op, b.Reason = "", Reason{}
+		p.Branch = &b
+		s.Guests[c.Token.Guest] = p
+		return
+	}
 	b.Stopped, b.OnBoot, b.Since = st, run.Source.OnBoot, time.Time{}
 	b.Reason, b.At = branchReason(CodeBranchStopped, c.Token.Guest, b.Place), st
 	p.Branch = &b

@@ -181,3 +181,29 @@ func TestReturnEndsWhenItsGuestMoves(t *testing.T) {
 		t.Error("the copy that owns its guest may be shut down")
 	}
 }
+
+// TestReturnOfWhatStartedMeanwhile: a copy that was off when the return began and runs when its
+// agent looks was started by its host or by a person. It is not shut down before one knows which.
+func TestReturnOfWhatStartedMeanwhile(t *testing.T) {
+	l := movedLog(t, network.OwnerRaoull, "leave")
+	l.homeAgain(l.offButStarting)
+	l.must(failover.BeginReturn{Guest: movedGuest})
+	token := failover.Runnable(l.s, "moulin", l.now)[0]
+	if from := l.s.Ops[token.Op].Guests[movedGuest].Source; !from.Off {
+		t.Fatalf("source %+v, want it known that it was off", from)
+	}
+	l.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusRunning, Found: &failover.Found{OnBoot: true, Running: true}})
+	l.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusDone})
+	l.must(failover.EndOp{Op: token.Op})
+	if b := l.s.Guests[movedGuest].Branch; b.Stopped.Index != 0 || b.Reason.Code != "" || returning(l) {
+		t.Errorf("branch %+v, returning %t; want it looked at again first", b, returning(l))
+	}
+	l.seen("moulin", l.ran)
+	if b := l.s.Guests[movedGuest].Branch; b.Reason.Code != failover.CodeBranchRan || returning(l) {
+		t.Errorf("a person has started it: branch %+v, returning %t", b, returning(l))
+	}
+	l.seen("moulin", l.booted)
+	if b := l.s.Guests[movedGuest].Branch; b.Reason.Code != failover.CodeBranchBooted || !returning(l) {
+		t.Errorf("its host has started it: branch %+v, returning %t", b, returning(l))
+	}
+}

@@ -40,14 +40,15 @@ type Source struct {
 	// its host or not. Nothing of it is changed before that is in the log.
 	Found  Stamp     `json:"found,omitzero"`
 	OnBoot bool      `json:"onboot,omitempty"`
-	Ran    bool      `json:"ran,omitempty"`  // failback: it was found running
+	Ran    bool      `json:"ran,omitempty"`  // it was found running
+	Off    bool      `json:"off,omitempty"`  // return: it was off when the operation began
 	Final  time.Time `json:"final,omitzero"` // of its last backup
 }
 
 // Found is what an agent tells of a guest before it shuts it down.
 type Found struct {
 	OnBoot  bool `json:"onboot,omitempty"`  // it starts with its host
-	Running bool `json:"running,omitempty"` // failback: the copy that was left runs
+	Running bool `json:"running,omitempty"` // it runs
 }
 
 // ScheduleLate is how long a switchover that was asked for a time waits for a home and a
@@ -246,7 +247,7 @@ func (r *GuestRun) learn(c StepMoved, st Stamp) error {
 	switch {
 	case c.Token.Step == StepShutdown:
 		if c.Found != nil && r.Source.Found.Index == 0 {
-			r.Source.Found, r.Source.OnBoot = st, c.Found.OnBoot
+			r.Source.Found, r.Source.OnBoot, r.Source.Ran = st, c.Found.OnBoot, c.Found.Running
 		}
 		if c.To == StatusDone && r.Source.Found.Index == 0 {
 			return reject(CodeInvalid, "what", "a shutdown of a guest of which nobody told how it was")

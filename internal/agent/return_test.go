@@ -102,6 +102,37 @@ func TestReturnShutsDownWhatTheHostStarted(t *testing.T) {
 	}
 }
 
+// TestReturnLeavesWhatAPersonStartsMeanwhile: a copy that was off when the return began would
+// start with its host and must not; a person who starts it before that is done means it.
+func TestReturnLeavesWhatAPersonStartsMeanwhile(t *testing.T) {
+	off := true
+	for boundary := 1; off; boundary++ {
+		m := returnRig(t, network.OwnerRaoull)
+		m.must(failover.BeginReturn{Guest: guest})
+		if err := m.homePVE.StopGuest(homeID, m.now); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		m.there.Hook = func(string) {
+			if n++; n != boundary {
+				return
+			}
+			if err := m.homePVE.StartGuest(homeID, m.now); err != nil {
+				t.Error(err)
+			}
+		}
+		run := m.stood()
+		off = n >= boundary
+		found := run.Source.Found.Index != 0 && !run.Source.Ran
+		if after, _ := m.homePVE.Guest(homeID); run.State != failover.RunDone || off && found && !after.Running {
+			t.Errorf("started at boundary %d: run %s %+v, running %t", boundary, run.State, run.Stuck, after.Running)
+		}
+		if posts := m.count("POST", "/status/shutdown"); found && posts != 0 {
+			t.Errorf("started at boundary %d: %d shutdowns of a copy that was off", boundary, posts)
+		}
+	}
+}
+
 // TestReturnOfACrashedAgent: an agent that dies at any boundary of it goes on where the
 // world stands, and asks for one shutdown.
 func TestReturnOfACrashedAgent(t *testing.T) {

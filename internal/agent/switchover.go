@@ -191,7 +191,7 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 	st, err := j.homeStatus(ctx, h, "look at guest at home")
 	known := j.from().Found.Index != 0
 	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave
-	m.leaving.runs = m.leaving.runs || err == nil && st.Running() && !known && j.step.ID == failover.StepLeave
+	m.leaving.runs = m.leaving.runs || err == nil && st.Running() && !known
 	switch {
 	case err != nil:
 		return j.trouble(err)
@@ -199,7 +199,7 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 		return j.fatally("guest %d is managed by HA, which would start it again: take it out of HA first", j.from().VMID)
 	case !st.Running() && known && m.leaving.onboot:
 		m.phase = downConfirm // off, and would start with its host
-	case !st.Running() && known:
+	case !st.Running() && known, j.leftOn():
 		return j.now, &outcome{}
 	case !st.Running() && !mayBeOff:
 		return j.fatally("guest %d does not run on %s: start it, or leave it where it is", j.from().VMID, j.from().Host)
@@ -211,6 +211,14 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 		m.phase = downTell
 	}
 	return j.now, nil
+}
+
+// leftOn says that a copy is not to be shut down at its site's return, only kept from
+// starting with its host: it was off when the return began, or when it was looked at.
+// Who starts it meanwhile means it, and it has users (S9).
+func (j *job) leftOn() bool {
+	from := j.from()
+	return j.op.Kind == failover.KindReturn && from.Found.Index != 0 && (from.Off || !from.Ran)
 }
 
 // downTasks follows a shutdown that an earlier incarnation of this agent asked for.
@@ -252,6 +260,9 @@ func newestOf(tasks []proxmox.TaskStatus, verbs ...string) (proxmox.TaskStatus, 
 
 func (j *job) downPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
+	if j.leftOn() {
+		return j.now, &outcome{}
+	}
 	if !j.worded(downConfirm) {
 		return j.now, nil
 	}
