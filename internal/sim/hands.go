@@ -96,7 +96,9 @@ func (w *World) withCopy(do func(s *Site, run failover.GuestRun)) {
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
 			run := state.Ops[id].Guests[g]
 			s := w.sites[run.Assignment.Target]
-			if run.Owned() || s == nil || s.raoull == nil || !s.host {
+			p := state.Guests[g]
+			serves := p.Owner == run.Assignment.Target && p.VMID == run.VMID // it is being started again, say
+			if run.Owned() || serves || s == nil || s.raoull == nil || !s.host {
 				continue
 			}
 			if copied, ok := s.raoull.Guest(run.VMID); ok && !copied.Running && copied.Lock == "" && !w.check.foreign[at(s.name, run.VMID)] {
