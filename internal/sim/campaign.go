@@ -32,6 +32,7 @@ func Campaign() Scenario {
 			if live := NewStreams(o.Seed).Stream("campaign live"); chance(live, 0.25) {
 				o.Live = []string{LiveWaits, LiveBold}[live.IntN(2)]
 			}
+			o.Homeward = chance(NewStreams(o.Seed).Stream("campaign homeward"), 0.5)
 			if chance(r, 0.2) {
 				o.HostMemory = reserved + (2+r.Int64N(7))*guestMemory/2 // room for a few only
 			}
@@ -59,6 +60,7 @@ type campaign struct {
 	w        *World
 	n        int // incidents begun
 	left     int
+	homed    int // the incident after which people have looked at what lives elsewhere
 	until    time.Duration
 	deadline time.Time // by when everything is put right
 }
@@ -85,6 +87,11 @@ func (c *campaign) settle() {
 	w := c.w
 	why := w.unrest()
 	if why != "" && w.loop.Now().Before(c.deadline) {
+		w.loop.In(settleLook, "", c.settle)
+		return
+	}
+	if why == "" && c.homecoming() {
+		c.deadline = w.loop.Now().Add(putRight)
 		w.loop.In(settleLook, "", c.settle)
 		return
 	}

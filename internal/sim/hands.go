@@ -32,7 +32,7 @@ func (w *World) stopHome(s *Site, n int, lasts time.Duration) {
 	if !s.own {
 		return
 	}
-	id := homeID(s.index, n%len(s.guests))
+	id := w.declared(s, n%len(s.guests))
 	if g, ok := s.structure.Guest(id); !ok || !g.Running {
 		return // kept off beside its rescued copy, say: nobody starts it again
 	}
@@ -50,7 +50,7 @@ func (w *World) startHome(s *Site, id int) {
 		return
 	}
 	for n, m := range s.guests {
-		if homeID(s.index, n) == id && w.mayBeOff(guestID(s.place, m)) {
+		if w.declared(s, n) == id && w.mayBeOff(guestID(s.place, m)) {
 			return // people see that it is being moved, or was
 		}
 	}
@@ -67,7 +67,7 @@ func (w *World) startHomes() {
 	for _, id := range w.ids {
 		s := w.sites[id]
 		for n := range s.guests {
-			w.startHome(s, homeID(s.index, n))
+			w.startHome(s, w.declared(s, n))
 		}
 	}
 }

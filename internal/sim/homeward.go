@@ -219,7 +219,7 @@ func (w *World) guestAt(at failover.Place) (lab.GuestView, bool) {
 
 // copyOf is the copy that a run gives its guest to.
 func (w *World) copyOf(run failover.GuestRun) (lab.GuestView, bool) {
-	return w.guestAt(failover.Place{Site: run.Assignment.Target, Host: run.Assignment.Host, VMID: run.VMID})
+	return w.guestAt(targetOf(run))
 }
 
 func (h *homeward) protected(at failover.SealCopy, id int) bool {

@@ -241,8 +241,8 @@ func (w *World) backup() {
 			continue
 		}
 		for n := range s.guests {
-			if err := s.structure.Backup(homeID(s.index, n), ownBackups, now); err != nil {
-				w.tell("backup of %s/%d: %v", id, homeID(s.index, n), err)
+			if err := s.structure.Backup(w.declared(s, n), ownBackups, now); err != nil {
+				w.tell("backup of %s/%d: %v", id, w.declared(s, n), err)
 			}
 		}
 		for _, other := range w.ids {

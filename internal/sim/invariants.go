@@ -37,6 +37,7 @@ type checker struct {
 	calls    map[string]int                // of programs, by their token
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
+	left     map[failover.Place]bool       // copies that failbacks have left, and may have shut down
 	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
 	stood    map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
 	handled  map[string]bool               // site/vmid of copies that a person started or deleted
@@ -50,8 +51,10 @@ func newChecker(w *World) *checker {
 	return &checker{
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
-		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{}, foreign: map[string]bool{}, calls: map[string]int{}, byHand: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{},
-		parked: map[string]bool{}, stood: map[string]bool{}, offers: map[string]shownOffer{}, jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
+		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
+		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[string]bool{},
+		stood: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
+		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
 
@@ -83,6 +86,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		if cmd.Token.Step == failover.StepRestore && cmd.To == failover.StatusDone {
 			c.restored(next, cmd)
 		}
+		c.homeward(next, cmd)
 	case failover.BeginOp:
 		if cmd.Forced {
 			c.admits(failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)), e.Stamp.Index)
@@ -345,20 +349,28 @@ const compareEvery = time.Minute
 // homes: S9, home guests of a site with power run; S7, they are there.
 func (c *checker) homes(s *Site) {
 	for n, m := range s.guests {
-		g, ok := s.structure.Guest(homeID(s.index, n))
-		if !ok {
-			c.fail("S7", "the home copy of %s is gone", guestID(s.place, m))
-			continue
+		c.home(s, guestID(s.place, m), homeID(s.index, n))
+		if id := c.w.declared(s, n); id != homeID(s.index, n) { // it came home
+			c.home(s, guestID(s.place, m), id)
 		}
-		switch off, asked := c.stood[at(s.name, g.ID)]; {
-		case asked && !g.Running:
-			c.stood[at(s.name, g.ID)] = true
-		case off && g.Running: // somebody has started it
-			delete(c.stood, at(s.name, g.ID))
-		}
-		if s.own && !g.Running && !c.w.opts.Homeward && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(guestID(s.place, m)) {
-			c.fail("S9", "the home copy of %s was stopped", guestID(s.place, m))
-		}
+	}
+}
+
+// home: the same for one copy.
+func (c *checker) home(s *Site, of failover.GuestID, id int) {
+	g, ok := s.structure.Guest(id)
+	if !ok {
+		c.fail("S7", "the home copy %d of %s is gone", id, of)
+		return
+	}
+	switch off, asked := c.stood[at(s.name, g.ID)]; {
+	case asked && !g.Running:
+		c.stood[at(s.name, g.ID)] = true
+	case off && g.Running: // somebody has started it
+		delete(c.stood, at(s.name, g.ID))
+	}
+	if s.own && !g.Running && !c.left[onStructure(s.name, id)] && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(of) {
+		c.fail("S9", "the home copy %d of %s was stopped", id, of)
 	}
 }
 

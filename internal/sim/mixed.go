@@ -89,6 +89,7 @@ func (i *incident) plan() {
 	i.hands()
 	i.movers()
 	i.programmers()
+	i.homecomers()
 }
 
 // main is what the incident is about.

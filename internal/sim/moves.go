@@ -111,10 +111,10 @@ var homePower = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/(\d+)/(status/shu
 
 // atHome checks a request that changed something on the host that a guest leaves: S3, S9.
 func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
-	if c.w.opts.Homeward { // what a failback does there, its scenario judges by what comes of it
+	if status != http.StatusOK || strings.HasSuffix(path, "/vzdump") || strings.Contains(path, "/tasks/") && req.Method == http.MethodDelete {
 		return
 	}
-	if status != http.StatusOK || strings.HasSuffix(path, "/vzdump") || strings.Contains(path, "/tasks/") && req.Method == http.MethodDelete {
+	if c.w.opts.Homeward && c.atFailback(s, req, path) {
 		return
 	}
 	m := homePower.FindStringSubmatch(path)
@@ -124,7 +124,7 @@ func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
 	}
 	var g failover.GuestID
 	for n, member := range s.guests {
-		if homeID(s.index, n) == number(m[1]) {
+		if homeID(s.index, n) == number(m[1]) || c.w.declared(s, n) == number(m[1]) {
 			g = guestID(s.place, member)
 		}
 	}
@@ -147,6 +147,9 @@ func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
 func (c *checker) movedWhole(next *failover.State, t failover.Token) {
 	op := next.Ops[t.Op]
 	run := op.Guests[t.Guest]
+	if op.Kind == failover.KindFailback {
+		c.cameHome(next, op, run)
+	}
 	if op.Kind != failover.KindSwitchover {
 		return
 	}

@@ -72,8 +72,8 @@ func (w *World) unplugged(s *Site) {
 		}
 	}
 	for n, m := range s.guests {
-		id := homeID(s.index, n)
-		if p := now.Guests[guestID(s.place, m)]; s.plug && rescuedAt(p, s.name) {
+		id := w.declared(s, n)
+		if p := now.Guests[guestID(s.place, m)]; s.plug && rescuedAt(p, s.name) && p.Host != structureHost(s.name) {
 			w.check.parked[at(s.name, id)] = true
 			if err := s.structure.SetOption(id, "onboot", "0"); err != nil {
 				w.check.violated(err)
