@@ -55,7 +55,7 @@ func TestWholeAgents(t *testing.T) {
 	case *bubbleSeeds > 0:
 		seeds = *bubbleSeeds
 	case raced:
-		seeds = 4
+		seeds = 2
 	case testing.Short():
 		seeds = 20
 	}

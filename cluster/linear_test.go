@@ -290,7 +290,9 @@ func TestLogIsLinearizable(t *testing.T) {
 		from, seeds = *bubbleSeed, 1
 	case *bubbleSeeds > 0:
 		seeds = *bubbleSeeds
-	case raced || testing.Short():
+	case raced:
+		seeds = 2
+	case testing.Short():
 		seeds = 4
 	}
 	dir := stateDir(t)

@@ -70,14 +70,14 @@ func named(t *testing.T, name string) sim.Scenario {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	soak(t, seeds(15, 4), sim.Mixed)
+	soak(t, seeds(15, 2), sim.Mixed)
 }
 
 // TestCampaign runs networks for hours with several incidents each; it is what
 // `make soak` does for longer.
 func TestCampaign(t *testing.T) {
 	t.Parallel()
-	n := seeds(300, 4)
+	n := seeds(300, 2)
 	if *count > 0 {
 		n = *count
 	}

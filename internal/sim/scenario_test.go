@@ -21,11 +21,11 @@ func seeds(full, short int) uint64 {
 
 // stride is how many of the enumerated crash points are passed over. Nothing in
 // here runs beside anything else: the race detector is given a sample.
-func stride() int { return int(seeds(1, 23)) }
+func stride() int { return int(seeds(1, 47)) }
 
 // sampled says whether the n-th of a list of scenarios is played: under the
-// race detector one in four is.
-func sampled(n int) bool { return seeds(1, 0) == 1 || n%4 == 0 }
+// race detector one in eight is.
+func sampled(n int) bool { return seeds(1, 0) == 1 || n%8 == 0 }
 
 // scenarios are the incidents that are told step by step.
 func scenarios() map[string]func() sim.Scenario {

@@ -9,6 +9,9 @@ import (
 
 func TestShrinkFindsTheTroublesThatMatter(t *testing.T) {
 	t.Parallel()
+	if raced { // hundreds of runs of what TestScenarios shows the race detector
+		return
+	}
 	for _, needed := range [][]int{{3}, {0, 7}, {4, 5}} {
 		o := sim.Options{Seed: 1, Scenario: sim.Broken(8, needed...)}
 		failed := sim.Run(o)

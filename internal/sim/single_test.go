@@ -38,7 +38,7 @@ func TestSingleFaultAtEveryCall(t *testing.T) {
 	}
 	var parts [2]tally // as many as the smallest machine has cores
 	t.Run("parts", func(t *testing.T) {
-		step := int(seeds(1, 97)) // coprime to the number of calls: each gets its turn
+		step := int(seeds(1, 389)) // coprime to the number of calls: each gets its turn
 		for i := range parts {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
