@@ -90,6 +90,7 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	if err := run.learn(c, st); err != nil {
 		return err
 	}
+	s.learnBoot(run, st)
 	claimed := step.Status == StatusPending
 	step.Status, step.Attempt = c.To, c.Attempt
 	step.Note, step.Failure, step.Moved = c.Note, c.Failure, st

@@ -84,6 +84,30 @@ func (s *State) HomePlace(g GuestID) Place {
 	return Place{Site: s.Network.Home(g), Host: s.Network.Guests[g].Host, VMID: s.Network.Guests[g].ID}
 }
 
+// learnBoot remembers how the copy at home starts with its host, as an agent has just
+// found it before it changed that: a later failback has it start so again. What our agents
+// have taken from it before, a copy that is not its guest's owner no longer shows.
+func (s *State) learnBoot(run GuestRun, st Stamp) {
+	for _, from := range []Source{run.Source, run.Left} {
+		g := run.Assignment.Guest
+		at := Place{Site: from.Site, Host: from.Host, VMID: from.VMID}
+		if from.Found.Index != st.Index || !at.same(s.HomePlace(g)) {
+			continue
+		}
+		p := s.Guests[g]
+		p.OnBoot = from.OnBoot || p.OnBoot && !p.Now().same(at)
+		s.Guests[g] = p
+	}
+}
+
+// seenBoot is the same for a copy at home that its guest has left without our agents' doing.
+func (s *State) seenBoot(seen Copy) {
+	if p, ok := s.Guests[seen.Guest]; ok && seen.OnBoot && !p.OnBoot && seen.same(s.HomePlace(seen.Guest)) {
+		p.OnBoot = true
+		s.Guests[seen.Guest] = p
+	}
+}
+
 // superseded lists the places of a guest's copies that own it no more, the one
 // that was left last first.
 func (s *State) superseded(g GuestID) []Place {
@@ -164,6 +188,7 @@ func (c ReportCopies) apply(s *State, st Stamp) error {
 	s.Copies[c.Copies.Site] = StoredCopies{Copies: c.Copies, Stamp: st}
 	for _, seen := range c.Copies.Copies {
 		s.branch(seen, c.Copies.AsOf, st)
+		s.seenBoot(seen)
 		s.ranSince(seen, c.Copies.AsOf)
 	}
 	return nil

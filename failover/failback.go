@@ -119,9 +119,7 @@ func (s *State) placed(run *GuestRun) {
 	a := run.Assignment
 	if at, ok := s.HomeBranch(a.Guest); ok {
 		run.Left = Source{Site: at.Site, Host: at.Host, VMID: at.VMID, Epoch: at.Epoch}
-		if b := s.Guests[a.Guest].Branch; b != nil && b.same(at) {
-			run.Left.OnBoot = b.OnBoot
-		}
+		run.Left.OnBoot = s.Guests[a.Guest].OnBoot
 	}
 	run.Steps = pendingSteps(failbackSteps(a.Keep, run.Left.Site != "")...)
 }

@@ -247,7 +247,9 @@ type Placement struct {
 	Since   Stamp        `json:"since"`          // of the phase
 	Point   RestorePoint `json:"point,omitzero"` // what an away copy was restored from
 	// Parked: the home copy was shut down for this move and is no branch of its own.
-	Parked bool      `json:"parked,omitempty"`
+	Parked bool `json:"parked,omitempty"`
+	// OnBoot: the copy at home started with its host when our agents last took that from it. What comes home does again.
+	OnBoot bool      `json:"onboot,omitempty"`
 	Owned  time.Time `json:"owned,omitzero"`   // when the epoch was born
 	Booted time.Time `json:"booted,omitzero"`  // start of its host for which it was seen to run, away from home, or was started
 	Former []Place   `json:"former,omitempty"` // it was owned there, home apart, oldest first; replaced, never edited in place

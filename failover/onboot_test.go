@@ -1,0 +1,75 @@
+package failover_test
+
+import (
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/failover"
+)
+
+// TestComesHomeAsItStarted: agents take from the copies that guests leave that they start with
+// their host. What comes home starts as the copy there did before, whoever took that from it,
+// and however many moves ago.
+func TestComesHomeAsItStarted(t *testing.T) {
+	found := func(p *play, onboot bool) {
+		p.done(kept1, failover.StepShutdown)
+		token := p.opOf(kept1).TokenOf(kept1)
+		p.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusRunning})
+		p.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusRunning, Found: &failover.Found{OnBoot: onboot, Running: true}})
+	}
+	for _, tt := range []struct {
+		name string
+		away func(p *play)
+		want bool
+	}{
+		{"its host failed, nobody has looked since", func(*play) {}, false},
+		{"its host failed, its agent tells", func(p *play) { p.homeTells(true) }, true},
+		{"its agent has taken it from it since", func(p *play) { p.homeTells(true); p.homeTells(false) }, true},
+		{"moved by plan", func(p *play) {
+			p.backHome()
+			p.move(kept1)
+			found(p, true)
+		}, true},
+		{"moved by plan, its structure did not want it any more", func(p *play) {
+			p.homeTells(true)
+			p.backHome()
+			p.move(kept1)
+			found(p, false)
+		}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := apartPlay(t)
+			tt.away(p)
+			if got := p.s.Guests[kept1].OnBoot; got != tt.want {
+				t.Errorf("it is remembered to start with its host: %t, want %t", got, tt.want)
+			}
+			if p.s.Guests[kept1].Owner == "moulin" {
+				return
+			}
+			op := p.failback(failover.KeepHome, kept1, kept2)
+			if got := p.s.Ops[op].Guests[kept1].Left.OnBoot; got != tt.want {
+				t.Errorf("comes home starting with its host: %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+// homeTells has the agent at home tell of the copies that were left there.
+func (p *play) homeTells(onboot bool) {
+	p.t.Helper()
+	copies := p.s.CopiesAt("moulin")
+	for i := range copies {
+		copies[i].Running, copies[i].OnBoot = true, onboot
+	}
+	p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: p.s.Index}})
+}
+
+// backHome has both guests come home as they are there.
+func (p *play) backHome() {
+	p.t.Helper()
+	p.failback(failover.KeepHome, kept1, kept2)
+	p.done(kept1, failover.StepOwn)
+	p.done(kept2, failover.StepOwn)
+	p.done(kept1, "")
+	p.done(kept2, "")
+	p.settle()
+}
