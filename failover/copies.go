@@ -249,12 +249,18 @@ func (s *State) branchCode(seen Copy, b Branch, p Placement) string {
 // and count as started with it.
 const autostartWithin = 10 * time.Minute
 
+// clocksApart is how long after the entry that moved its guest a copy must have started
+// to have been off then, by its own host's clock: that and the log's differ by some
+// seconds, and an entry takes some to be agreed upon.
+const clocksApart = 15 * time.Second
+
 // bootedSince says whether a superseded copy was off when its guest became
 // another site's, and started only as its host came back: it has no users but
 // of the last minutes. One whose host does not say since when it runs, one that
 // ran in a site that was cut off, and one that a person started are none.
 func (s *State) bootedSince(c Copy, p Placement) bool {
-	if p.Owned.IsZero() || c.Booted.IsZero() || !c.Booted.After(p.Owned) || !c.Since.After(p.Owned) {
+	off := p.Owned.Add(clocksApart)
+	if p.Owned.IsZero() || c.Booted.IsZero() || !c.Booted.After(off) || !c.Since.After(off) {
 		return false
 	}
 	back := s.Reports[c.Site].Back

@@ -104,6 +104,10 @@ func TestBranchOfACopyThatWasLeft(t *testing.T) {
 		{"started by a person long after its host", func(l *log, c *failover.Copy) {
 			c.Running, c.Booted, c.Since = true, ago(l, 20*time.Minute), ago(l, time.Minute)
 		}, 0, failover.CodeBranchRan},
+		{"started within the moment in which its guest moved", func(l *log, c *failover.Copy) {
+			owned := l.s.Guests[movedGuest].Owned
+			c.Running, c.Booted, c.Since = true, owned.Add(time.Second), owned.Add(10*time.Second)
+		}, 0, failover.CodeBranchRan},
 		{"of a host that does not say since when it runs", func(l *log, c *failover.Copy) {
 			c.Running, c.Since = true, ago(l, time.Minute)
 		}, 0, failover.CodeBranchRan},
@@ -121,7 +125,7 @@ func TestBranchOfACopyThatWasLeft(t *testing.T) {
 			}
 			events := len(l.s.Events)
 			l.now = l.now.Add(time.Minute)
-			l.seen("moulin", func(c *failover.Copy) { tt.seen(&log{now: l.now.Add(-time.Minute)}, c) })
+			l.seen("moulin", func(c *failover.Copy) { tt.seen(&log{now: l.now.Add(-time.Minute), s: l.s}, c) })
 			if len(l.s.Events) != events {
 				t.Error("the same was told twice")
 			}
