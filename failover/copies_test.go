@@ -105,8 +105,10 @@ func TestBranchOfACopyThatWasLeft(t *testing.T) {
 			c.Running, c.Booted, c.Since = true, ago(l, 20*time.Minute), ago(l, time.Minute)
 		}, 0, failover.CodeBranchRan},
 		{"started within the moment in which its guest moved", func(l *log, c *failover.Copy) {
-			owned := l.s.Guests[movedGuest].Owned
-			c.Running, c.Booted, c.Since = true, owned.Add(time.Second), owned.Add(10*time.Second)
+			p := l.s.Guests[movedGuest]
+			p.Owned = ago(l, 2*time.Minute)
+			l.s.Guests[movedGuest], l.snapshot = p, ""
+			c.Running, c.Booted, c.Since = true, p.Owned.Add(time.Second), p.Owned.Add(10*time.Second)
 		}, 0, failover.CodeBranchRan},
 		{"of a host that does not say since when it runs", func(l *log, c *failover.Copy) {
 			c.Running, c.Since = true, ago(l, time.Minute)
