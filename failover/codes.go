@@ -132,6 +132,7 @@ const (
 	CodeStillAway   = "WWW-1812"
 	CodeUndoLate    = "WWW-1813"
 	CodeOldCopy     = "WWW-1814"
+	CodeThirdCopy   = "WWW-1840"
 
 	CodeHookRan    = "WWW-2200"
 	CodeHookFailed = "WWW-2201"

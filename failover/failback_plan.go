@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/raoull/worldwidewelsh/internal/network"
@@ -63,6 +64,9 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 	case keep == KeepHome && !left:
 		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
 	}
+	if c, runs := s.thirdCopy(g); runs {
+		return a, because(CodeThirdCopy, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
+	}
 	if keep == KeepHome || left {
 		a.Vault = s.vaultFor(home, loser, p.Owner)
 	}
@@ -70,6 +74,19 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}
 	}
 	return a, s.sealable(a)
+}
+
+// thirdCopy is a copy that runs at a guest's home beside the one that was left on its host:
+// a rescue made it there, say, and it ran on when the site was lost. It has the address of
+// what would come home, and its own users.
+func (s *State) thirdCopy(g GuestID) (Copy, bool) {
+	branch, _ := s.HomeBranch(g)
+	for _, c := range s.Copies[s.Network.Home(g)].Copies.Copies {
+		if c.Guest == g && c.Running && !c.same(branch) && !c.same(s.Guests[g].Now()) {
+			return c, true
+		}
+	}
+	return Copy{}, false
 }
 
 // vaultFor chooses the second site of a sealed branch: the one that serves the guest or

@@ -392,9 +392,12 @@ func TestLogClock(t *testing.T) {
 	}{
 		{"first stamp", now, stamp, stamp},
 		{"goes on by our own pace", now.Add(10 * time.Second), stamp, stamp.Add(10 * time.Second)},
-		{"a stamp of the past is no news", now.Add(20 * time.Second), stamp.Add(15 * time.Second), stamp.Add(20 * time.Second)},
+		{"a stamp that was on its way is no news", now.Add(20 * time.Second), stamp.Add(19 * time.Second), stamp.Add(20 * time.Second)},
 		{"a stamp of the future is", now.Add(30 * time.Second), stamp.Add(time.Minute), stamp.Add(time.Minute)},
 		{"and stays", now.Add(31 * time.Second), stamp.Add(time.Minute), stamp.Add(61 * time.Second)},
+		{"nobody leads", now.Add(51 * time.Second), stamp.Add(time.Minute), stamp.Add(81 * time.Second)},
+		{"a term that goes on where the last one ended", now.Add(52 * time.Second), stamp.Add(62 * time.Second), stamp.Add(62 * time.Second)},
+		{"and from there", now.Add(62 * time.Second), stamp.Add(62 * time.Second), stamp.Add(72 * time.Second)},
 	} {
 		s.Clock = tc.clock
 		if got := c.Now(s, tc.now); !got.Equal(tc.want) {

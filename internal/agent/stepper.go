@@ -22,6 +22,11 @@ const idle = 5 * time.Second
 // LogClock tells the time that the log counts by: the newest stamp that
 // reached this agent, and the monotonic time since. A wrong wall clock, here
 // or at the leader, neither hastens nor delays anything that reads it.
+//
+// The stamps of a new term may begin behind what this clock would say: a leader
+// whose wall clock was far ahead has moved the log's time there, and those after
+// it go on from its last stamp, not counting the time in which nobody led. What
+// reads the log must then count as the log does, or every report looks old.
 type LogClock struct {
 	mu    sync.Mutex
 	stamp time.Time // newest State.Clock seen
@@ -35,7 +40,7 @@ func (c *LogClock) Now(s *failover.State, now time.Time) time.Time {
 	defer c.mu.Unlock()
 	if s.Clock.After(c.stamp) {
 		at := c.at(now)
-		if s.Clock.After(at) || c.stamp.IsZero() {
+		if s.Clock.After(at) || c.stamp.IsZero() || at.Sub(s.Clock) > clockLead {
 			c.stamp, c.seen = s.Clock, now
 		}
 	}
@@ -48,6 +53,10 @@ func (c *LogClock) at(now time.Time) time.Time {
 	}
 	return c.stamp.Add(now.Sub(c.seen))
 }
+
+// clockLead is how far this clock may be ahead of the log's before it follows
+// back: a stamp takes some time to get here, and to be looked at.
+const clockLead = 2 * time.Second
 
 // proposeTimeout bounds a proposal: an election takes about 4 s.
 const proposeTimeout = 10 * time.Second

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/sim"
 )
@@ -28,10 +29,26 @@ func TestHunt(t *testing.T) {
 		h.singles(kind)
 		h.recoveries(kind)
 	}
+	h.homecomings()
 	for seed := *from; seed < *from+*hunts; seed++ {
 		h.run(seed, sim.Mixed())
 	}
+	for seed := *from; seed < *from+*hunts; seed++ {
+		h.run(seed, sim.Campaign())
+	}
 	fmt.Printf("hunt: nothing in %d runs\n", h.runs)
+}
+
+// homecomings has agents die at some steps of a way home.
+func (h *hunter) homecomings() {
+	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
+		h.run(*from, sim.WayHome(keep, ""))
+		for n, step := range sim.WayHomeSteps(keep) {
+			if n%wayHomeStride == 0 {
+				h.run(*from, sim.WayHome(keep, step))
+			}
+		}
+	}
 }
 
 // Of the tables every so-many-th cell is tried: numbers without a common factor
@@ -40,6 +57,7 @@ const (
 	crashStride    = 5
 	recoveryStride = 7
 	singleStride   = 29
+	wayHomeStride  = 4
 )
 
 type hunter struct {

@@ -38,7 +38,7 @@ type checker struct {
 	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand   map[string]bool               // site/vmid of home guests that a person stopped
 	left     map[failover.Place]bool       // copies that failbacks have left, and may have shut down
-	parked   map[string]bool               // site/vmid of home guests that a person keeps off beside their copies
+	parked   map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
 	stood    map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
 	handled  map[string]bool               // site/vmid of copies that a person started or deleted
 	stopped  map[string]time.Time          // op/guest: when a run was stuck or cancelled
@@ -52,7 +52,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
-		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[string]bool{},
+		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[failover.GuestID]bool{},
 		stood: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
 		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
@@ -369,7 +369,7 @@ func (c *checker) home(s *Site, of failover.GuestID, id int) {
 	case off && g.Running: // somebody has started it
 		delete(c.stood, at(s.name, g.ID))
 	}
-	if s.own && !g.Running && !c.left[onStructure(s.name, id)] && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[at(s.name, g.ID)] && !c.w.mayBeOff(of) {
+	if s.own && !g.Running && !c.left[onStructure(s.name, id)] && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.w.mayBeOff(of) {
 		c.fail("S9", "the home copy %d of %s was stopped", id, of)
 	}
 }

@@ -176,9 +176,9 @@ func lastLine(g lab.GuestView) string {
 // same address, and who answers a check nobody can tell.
 func (c *checker) doubled(run failover.GuestRun) bool {
 	s := c.w.sites[run.Assignment.Target]
-	copied, _ := s.raoull.Guest(run.VMID)
+	copied, _ := c.w.copyOf(run)
 	for _, g := range s.raoull.Guests() {
-		if g.ID != run.VMID && g.Running && g.Name == copied.Name && c.foreign[at(s.name, g.ID)] {
+		if (g.ID != run.VMID || run.Assignment.Host != raoullHost(s.name)) && g.Running && g.Name == copied.Name && c.foreign[at(s.name, g.ID)] {
 			return true
 		}
 	}

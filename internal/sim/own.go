@@ -74,7 +74,7 @@ func (w *World) unplugged(s *Site) {
 	for n, m := range s.guests {
 		id := w.declared(s, n)
 		if p := now.Guests[guestID(s.place, m)]; s.plug && rescuedAt(p, s.name) && p.Host != structureHost(s.name) {
-			w.check.parked[at(s.name, id)] = true
+			w.check.parked[guestID(s.place, m)] = true
 			if err := s.structure.SetOption(id, "onboot", "0"); err != nil {
 				w.check.violated(err)
 			}

@@ -73,3 +73,26 @@ func (p *play) backHome() {
 	p.done(kept2, "")
 	p.settle()
 }
+
+// TestNothingComesHomeBesideAThirdCopy: one that a rescue has made at home, and that ran on
+// when the site was lost, has the address of what would come home.
+func TestNothingComesHomeBesideAThirdCopy(t *testing.T) {
+	p := apartPlay(t)
+	tell := func(running bool) {
+		copies := append(p.s.CopiesAt("moulin"), failover.Copy{
+			Guest: kept1, Place: failover.Place{Site: "moulin", Host: "raoull-moulin", VMID: 9105}, Running: running,
+		})
+		p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: p.s.Index}})
+	}
+	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
+		tell(true)
+		plan := p.failbackPlan(keep, kept1)
+		if len(plan.LeftOut) != 1 || plan.LeftOut[0].Reason.Code != failover.CodeThirdCopy || plan.LeftOut[0].Reason.Args["id"] != "9105" {
+			t.Errorf("keep %s: %+v, want it left out for the copy 9105", keep, plan)
+		}
+		tell(false)
+		if plan := p.failbackPlan(keep, kept1); len(plan.Assignments) != 1 {
+			t.Errorf("keep %s, the copy is off: %+v, want it to come home", keep, plan)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package mutants
+
+// homecomings are sabotages of the way home, and of what is done for guests that live
+// elsewhere meanwhile.
+func homecomings() []Mutant {
+	return []Mutant{
+		one(
+			"sealed-at-one-site", "failover/failback.go",
+			"var sealSteps = []StepID{StepSeal, StepSealVerify, StepSealCopy}",
+			"var sealSteps = []StepID{StepSeal, StepSealVerify}",
+			"S7: a branch is sealed at two sites before its guest goes on without it",
+		),
+		one(
+			"sealed-copies-are-not-protected", "internal/agent/seal.go",
+			"\t\tif err := j.w.e.PBS.Protect(ctx, j.sealed()); err != nil {",
+			"\t\tif err := error(nil); err != nil {",
+			"S7: no prune takes a sealed branch away",
+		),
+		one(
+			"comes-home-while-it-runs", "failover/failback.go",
+			"\tStepReady, StepShutdown, StepBackup,",
+			"\tStepReady, StepBackup,",
+			"S1: one copy at a time is the guest's",
+		),
+		one(
+			"a-failback-given-up-leaves-home-off", "failover/switchover.go",
+			"if run.Left.Found.Index != 0 && run.Left.Ran {",
+			"if run.Left.Found.Index != 0 && !run.Left.Ran {",
+			"S9: a failback that is given up leaves both copies as they were",
+		),
+		one(
+			"what-a-person-stopped-is-woken", "failover/wake.go",
+			"return c, c.Unread == \"\" && !c.Running && c.Booted.After(since)",
+			"return c, c.Unread == \"\" && !c.Running",
+			"a guest that lives away is started again after its host's start, and once",
+		),
+		one(
+			"failovers-lead-home", "failover/plan.go",
+			"if !p.loss.Local && t == p.s.Network.Home(g) {",
+			"if !p.loss.Local && t == p.s.Network.Home(g) && g == \"\" {",
+			"S2, S3: the copy that a guest left at home may run",
+		),
+	}
+}
