@@ -102,6 +102,7 @@ var homeward = map[string]Message{
 	"WWW-1821": {
 		Severity: Warning, Word: "given up", Title: "a sealed branch is given up", Text: "{guest}: the sealed branch of copy {id} on {host} is protected at {sealed} no more",
 		Meaning: "Its retention is over and its copy is gone. The prune jobs of those sites take its backups away.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
+	},
 	"WWW-1840": {
 		Severity: Warning, Title: "a third copy runs at home", Text: "{guest}: a copy that it has left runs as {id} on {host} at {site}, with the same address",
 		Meaning: "It was made there by a rescue, or ran on through an isolation. What would come home would have its address, and it may have users of its own.",
