@@ -115,6 +115,16 @@ func TestHungStoreEndsTheProcess(t *testing.T) {
 			g.start(m)
 			g.Settle()
 		}
+		turns := func(m *member) error {
+			short, cancel := context.WithTimeout(ctx, 3*time.Second)
+			defer cancel()
+			return m.node.Turns(short)
+		}
+		for _, m := range g.members {
+			if err := turns(m); err != nil {
+				t.Errorf("the loop of %s, which is well: %v", m.site, err)
+			}
+		}
 		sick.Store(true)
 		begun := time.Now()
 		var wg sync.WaitGroup
@@ -132,6 +142,9 @@ func TestHungStoreEndsTheProcess(t *testing.T) {
 		}
 		if !strings.Contains(reason, "append takes more than 10s") {
 			t.Errorf("reason %q", reason)
+		}
+		if err := turns(patient); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("its loop, which hangs: %v, want that it does not answer", err)
 		}
 		g.net.set(hostOf(patient.addr), true) // the process is gone
 		time.Sleep(20 * time.Second)

@@ -148,6 +148,16 @@ func (n *Node) LastContact() (time.Duration, bool) {
 	return time.Since(at), true
 }
 
+// Turns says whether raft's main loop still takes up work, within ctx: an agent whose loop hangs
+// neither votes nor follows, whatever else of it lives. The question costs a leader one heartbeat.
+func (n *Node) Turns(ctx context.Context) error {
+	err := n.wait(ctx, n.raft.VerifyLeader())
+	if errors.Is(err, raft.ErrNotLeader) || errors.Is(err, raft.ErrLeadershipLost) {
+		return nil // an answer, and that is all that was asked
+	}
+	return err
+}
+
 // Stats are figures for metrics and status.
 type Stats struct {
 	Role          string // leader, follower, candidate, shutdown

@@ -46,12 +46,30 @@ func watchdogEvery() (every time.Duration, fed bool) {
 	return 10 * time.Second, false
 }
 
-// watchdog tells systemd that the agent lives, as long as it does: its probes
-// run in time and its data directory can be written. A hung log write ends the
+// watchdog tells systemd that the agent lives, as long as it does: its own pulse is taken in
+// time, its data directory can be written, and Raft takes up work. A hung log write ends the
 // process by itself (cluster's store watchdog).
 func watchdog(ctx context.Context, d *daemon) error {
 	every, fed := watchdogEvery()
-	tick := time.NewTicker(every)
+	w := feeder{
+		every: every, fed: fed, status: d.statusLine, log: d.log,
+		pulse: func(within time.Duration) bool { return d.probes.alive(time.Now(), within) }, turns: d.node.Turns,
+	}
+	return w.run(ctx)
+}
+
+// feeder feeds systemd's watchdog, and says what the agent is doing.
+type feeder struct {
+	every  time.Duration
+	fed    bool // whether systemd wants to hear
+	pulse  func(within time.Duration) bool
+	turns  func(ctx context.Context) error
+	status func() string
+	log    *slog.Logger
+}
+
+func (f feeder) run(ctx context.Context) error {
+	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	for {
 		select {
@@ -59,14 +77,28 @@ func watchdog(ctx context.Context, d *daemon) error {
 			return nil
 		case <-tick.C:
 		}
-		state := "STATUS=" + d.statusLine()
-		if fed && d.probes.alive(time.Now(), 3*every) {
+		state := "STATUS=" + f.status()
+		if f.fed && f.well(ctx) {
 			state += "\nWATCHDOG=1"
 		}
 		if err := sdNotify(state); err != nil {
-			d.log.Debug("systemd not told", "err", err)
+			f.log.Debug("systemd not told", "err", err)
 		}
 	}
+}
+
+// well asks Raft for as long as there is until the next turn.
+func (f feeder) well(ctx context.Context) bool {
+	if !f.pulse(3 * f.every) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, f.every)
+	defer cancel()
+	err := f.turns(ctx)
+	if err != nil {
+		f.log.Warn("Raft does not answer", "err", err)
+	}
+	return err == nil
 }
 
 // statusLine is what `systemctl status wwwd` shows.

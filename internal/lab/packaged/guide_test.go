@@ -4,11 +4,15 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
-const guide = "../../../docs/install.md"
+const (
+	guide  = "../../../docs/install.md"
+	readme = "../../../README.md"
+)
 
 // block is a listing of the guide: commands for machines, or a file.
 type block struct {
@@ -23,7 +27,12 @@ var listing = regexp.MustCompile("(?s)<!-- (on|file): ([^>]*?) -->\n```[a-z]*\n(
 // blocks reads the listings of the guide in order.
 func blocks(t *testing.T) []block {
 	t.Helper()
-	page, err := os.ReadFile(guide)
+	return listings(t, guide)
+}
+
+func listings(t *testing.T, file string) []block {
+	t.Helper()
+	page, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,6 +63,37 @@ func TestGuideIsMarked(t *testing.T) {
 	for _, b := range blocks(t) {
 		if b.file == "" && (len(b.on) == 0 || strings.TrimSpace(b.text) == "") {
 			t.Errorf("%s: a listing says nothing of where or what: %+v", guide, b)
+		}
+	}
+}
+
+// TestReadmeSaysWhatTheGuideSays: the commands of the README's installation are those of the guide,
+// on the same machines and in the same order, and so they are typed, too.
+func TestReadmeSaysWhatTheGuideSays(t *testing.T) {
+	typed := func(file string) map[string][]string {
+		out := map[string][]string{}
+		for _, b := range listings(t, file) {
+			for _, machine := range b.on {
+				if b.after == "" {
+					out[machine] = append(out[machine], b.commands()...)
+				}
+			}
+		}
+		return out
+	}
+	in, short := typed(guide), typed(readme)
+	if len(short) < 2 {
+		t.Fatalf("%s installs on %d machines", readme, len(short))
+	}
+	for machine, commands := range short {
+		rest := in[machine]
+		for _, c := range commands {
+			i := slices.Index(rest, c)
+			if i < 0 {
+				t.Errorf("%s has %s type %q, which %s does not, or not there", readme, machine, c, guide)
+				continue
+			}
+			rest = rest[i+1:]
 		}
 	}
 }
