@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -357,6 +358,19 @@ func TestCertificateIsRenewed(t *testing.T) {
 			err = errors.New("the old certificate is still there")
 		}
 		return err
+	})
+	eventually(t, func() error { // and it is the one that is shown, without a restart
+		conf := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"http/1.1"}}
+		conn, err := (&tls.Dialer{Config: conf}).DialContext(t.Context(), "tcp", a.conf.Listen.Mesh.String())
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		shown := conn.(*tls.Conn).ConnectionState().PeerCertificates[0]
+		if shown.NotAfter.Before(time.Now().Add(agentLife / 2)) {
+			return fmt.Errorf("shown is a certificate until %s", shown.NotAfter)
+		}
+		return nil
 	})
 }
 
