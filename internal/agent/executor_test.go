@@ -396,8 +396,9 @@ func TestLogClock(t *testing.T) {
 		{"a stamp of the future is", now.Add(30 * time.Second), stamp.Add(time.Minute), stamp.Add(time.Minute)},
 		{"and stays", now.Add(31 * time.Second), stamp.Add(time.Minute), stamp.Add(61 * time.Second)},
 		{"nobody leads", now.Add(51 * time.Second), stamp.Add(time.Minute), stamp.Add(81 * time.Second)},
-		{"a term that goes on where the last one ended", now.Add(52 * time.Second), stamp.Add(62 * time.Second), stamp.Add(62 * time.Second)},
-		{"and from there", now.Add(62 * time.Second), stamp.Add(62 * time.Second), stamp.Add(72 * time.Second)},
+		{"a term that goes on where the last one ended", now.Add(52 * time.Second), stamp.Add(62 * time.Second), stamp.Add(63 * time.Second)},
+		{"and from there", now.Add(62 * time.Second), stamp.Add(62 * time.Second), stamp.Add(73 * time.Second)},
+		{"a stamp that is looked at late", now.Add(time.Hour), stamp.Add(75 * time.Second), stamp.Add(time.Hour + 11*time.Second)},
 	} {
 		s.Clock = tc.clock
 		if got := c.Now(s, tc.now); !got.Equal(tc.want) {

@@ -29,8 +29,10 @@ const idle = 5 * time.Second
 // reads the log must then count as the log does, or every report looks old.
 type LogClock struct {
 	mu    sync.Mutex
-	stamp time.Time // newest State.Clock seen
-	seen  time.Time // when, by the caller's monotonic clock
+	stamp time.Time // the State.Clock that it goes on from
+	seen  time.Time // when that came, by the caller's monotonic clock
+	last  time.Time // State.Clock when Now was called last
+	asked time.Time // when that was
 }
 
 // Now returns the log's time. now must carry a monotonic reading, or come from
@@ -38,11 +40,13 @@ type LogClock struct {
 func (c *LogClock) Now(s *failover.State, now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s.Clock.After(c.stamp) {
-		at := c.at(now)
-		if s.Clock.After(at) || c.stamp.IsZero() || at.Sub(s.Clock) > clockLead {
-			c.stamp, c.seen = s.Clock, now
-		}
+	defer func() { c.last, c.asked = s.Clock, now }()
+	switch {
+	case !s.Clock.After(c.last): // no news
+	case s.Clock.After(c.at(now)) || c.stamp.IsZero():
+		c.stamp, c.seen = s.Clock, now
+	case c.at(c.asked).Sub(s.Clock) > clockLead: // it came after that, so that is how far this one is ahead at least
+		c.stamp, c.seen = s.Clock, c.asked
 	}
 	return c.at(now)
 }
@@ -55,7 +59,7 @@ func (c *LogClock) at(now time.Time) time.Time {
 }
 
 // clockLead is how far this clock may be ahead of the log's before it follows
-// back: a stamp takes some time to get here, and to be looked at.
+// back: a stamp takes some time to get here.
 const clockLead = 2 * time.Second
 
 // proposeTimeout bounds a proposal: an election takes about 4 s.
