@@ -20,6 +20,8 @@ type Away struct {
 	PVE    *proxmox.PVE
 	Clock  *LogClock
 	Logger *slog.Logger
+	// Hook, if set, is called before each outside call, as Executor.Hook is.
+	Hook func(boundary string)
 
 	work awayWork
 }
@@ -88,6 +90,7 @@ func (a *Away) Step(ctx context.Context, now time.Time) time.Time {
 
 // tell proposes what has become of a backup, or that one begins.
 func (a *Away) tell(ctx context.Context, now time.Time, c failover.AwayBackup) time.Time {
+	a.call(c.Guest, "tell "+string(c.To))
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	_, err := a.Log.Propose(ctx, c)
@@ -96,6 +99,13 @@ func (a *Away) tell(ctx context.Context, now time.Time, c failover.AwayBackup) t
 	}
 	a.Logger.Debug("backup of a guest that lives here not recorded", "guest", c.Guest, "to", c.To, "err", err)
 	return now.Add(2 * time.Second)
+}
+
+// call names the boundary of an outside call.
+func (a *Away) call(g failover.GuestID, what string) {
+	if a.Hook != nil {
+		a.Hook(string(g) + ": away: " + what)
+	}
 }
 
 // carry makes the next call; it returns what there is to tell, or how long to wait.
@@ -108,7 +118,7 @@ func (a *Away) carry(ctx context.Context, s *failover.State, l failover.Lineage,
 	case awayPost:
 		return a.post(ctx, s, l)
 	}
-	return a.poll(ctx)
+	return a.poll(ctx, l)
 }
 
 func failedBackup(note string) (failover.AwayBackup, time.Duration) {
@@ -127,6 +137,7 @@ func (a *Away) trouble(err error) (failover.AwayBackup, time.Duration) {
 // agent, or a person, may have made it just now; and after.
 func (a *Away) look(ctx context.Context, s *failover.State, l failover.Lineage, at time.Time) (failover.AwayBackup, time.Duration) {
 	w := &a.work
+	a.call(l.Guest, "list backups")
 	rows, err := a.PVE.Backups(ctx, l.Storage, l.VMID)
 	if err != nil {
 		return a.trouble(err)
@@ -150,6 +161,7 @@ func (a *Away) look(ctx context.Context, s *failover.State, l failover.Lineage, 
 
 // tasks looks for a backup of the guest that runs, whoever asked for it.
 func (a *Away) tasks(ctx context.Context, l failover.Lineage) (failover.AwayBackup, time.Duration) {
+	a.call(l.Guest, "look at tasks")
 	tasks, err := a.PVE.Tasks(ctx, proxmox.TaskFilter{VMID: l.VMID})
 	if err != nil {
 		return a.trouble(err)
@@ -166,6 +178,7 @@ func (a *Away) post(ctx context.Context, s *failover.State, l failover.Lineage) 
 	if l.To.Index != 0 || s.Guests[l.Guest].Op != "" {
 		return failedBackup("it is not this site's alone any more")
 	}
+	a.call(l.Guest, "post backup")
 	upid, err := a.PVE.Dump(ctx, proxmox.Kind(s.Network.Guests[l.Guest].Type), l.VMID, l.Storage)
 	switch proxmox.KindOf(err) {
 	case "":
@@ -180,7 +193,8 @@ func (a *Away) post(ctx context.Context, s *failover.State, l failover.Lineage) 
 	return failedBackup(err.Error())
 }
 
-func (a *Away) poll(ctx context.Context) (failover.AwayBackup, time.Duration) {
+func (a *Away) poll(ctx context.Context, l failover.Lineage) (failover.AwayBackup, time.Duration) {
+	a.call(l.Guest, "poll backup")
 	t, err := a.PVE.Task(ctx, a.work.upid)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound || proxmox.KindOf(err) == proxmox.BadRequest:

@@ -278,8 +278,11 @@ func (l *life) openHands() error {
 		Hosts: map[failover.HostID]*proxmox.PVE{structureHost(a.site.name): home, raoullHost(a.site.name): pve},
 	}
 	l.act("copies", func(now time.Time) time.Time { return copies.Step(background(), now) })
-	away := &agent.Away{Site: a.site.name, Log: log, PVE: pve, Clock: l.clock, Logger: l.logger}
-	l.act("away", func(now time.Time) time.Time { return away.Step(background(), now) })
+	away := &agent.Away{Site: a.site.name, Log: log, PVE: pve, Clock: l.clock, Logger: l.logger, Hook: l.executor.Hook}
+	l.act("away", func(now time.Time) time.Time {
+		l.at = ""
+		return away.Step(background(), now)
+	})
 	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
 	l.act("crew", l.crew)
 	return nil

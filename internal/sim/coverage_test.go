@@ -27,7 +27,6 @@ var absent = map[string]string{
 	"remove":      "a person's word after a failback: internal/agent plays it",
 	"unseal":      "a person's word after a failback: internal/agent plays it",
 	"unseal-copy": "a person's word after a failback: internal/agent plays it",
-	"scheduled":   "its operators ask for no time; failover has tests of its own",
 }
 
 // TestCoverageNamesWhatThereIs: a cause, phase, step, state or failure that is

@@ -88,8 +88,11 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		}
 		c.homeward(next, cmd)
 	case failover.BeginOp:
-		if cmd.Forced {
-			c.admits(failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)), e.Stamp.Index)
+		switch op := failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)); {
+		case cmd.Forced && cmd.Op == "":
+			c.admits(op, e.Stamp.Index)
+		case cmd.Forced && prev.Ops[cmd.Op].Phase == failover.OpScheduled: // a person asked for it, and for this time
+			c.admits(cmd.Op, e.Stamp.Index)
 		}
 	case failover.Approve:
 		c.admits(cmd.Op, e.Stamp.Index)

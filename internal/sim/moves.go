@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/lab"
@@ -19,12 +20,26 @@ func (i *incident) movers() {
 	i.r = w.rand(fmt.Sprintf("movers %d", len(w.plan))) // of their own: other draws stay as they are
 	i.some(0.35, 2, func() {
 		id, target, pick := i.brique(), i.brique(), i.r.IntN(100)
-		w.fault(i.when(), fmt.Sprintf("an operator moves what is at %s to %s", id, target), func() { w.move(id, target, pick) })
+		waits := time.Duration(0)
+		if chance(i.r, 0.25) {
+			waits = between(i.r, 5*time.Second, 40*time.Second)
+		}
+		w.fault(i.when(), fmt.Sprintf("an operator moves what is at %s to %s in %s", id, target, waits), func() {
+			if waits == 0 {
+				w.move(id, target, pick)
+				return
+			}
+			w.moveAt(id, target, pick, w.loop.Now().Add(waits))
+			w.loop.In(waits+time.Minute, "operator: too late for the move", w.unschedule)
+		})
 	})
 }
 
 // move begins a switchover of a site, of one of its structures or of one guest.
-func (w *World) move(id, target failover.SiteID, pick int) {
+func (w *World) move(id, target failover.SiteID, pick int) { w.moveAt(id, target, pick, time.Time{}) }
+
+// moveAt asks for one at a time; zero: now.
+func (w *World) moveAt(id, target failover.SiteID, pick int, when time.Time) {
 	s := w.log.Last()
 	loss := failover.Loss{Site: id, ByHand: true, Planned: true}
 	if target != id {
@@ -40,7 +55,17 @@ func (w *World) move(id, target failover.SiteID, pick int) {
 	plan := failover.PlanFor(s, loss, w.loop.Now())
 	w.tell("operator: switchover of %v at %s, %d guests", loss.Guests, loss.Site, len(plan.Assignments))
 	if len(plan.Assignments) > 0 {
-		w.propose(failover.BeginOp{Kind: failover.KindSwitchover, Plan: plan, Forced: true})
+		w.propose(failover.BeginOp{Kind: failover.KindSwitchover, Plan: plan, Forced: true, At: when})
+	}
+}
+
+// unschedule has an operator give up the moves that still wait though their time is over.
+func (w *World) unschedule() {
+	s := w.log.Last()
+	for _, id := range sortedKeys(s.Ops) {
+		if op := s.Ops[id]; op.Phase == failover.OpScheduled && w.loop.Now().After(op.At) {
+			w.propose(failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409"}})
+		}
 	}
 }
 
