@@ -92,8 +92,6 @@ func (w *World) openHosts() error {
 		for _, o := range w.places {
 			if o.kind == network.Brique {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
-			}
-			if o.kind == network.Brique && (o.name != p.name || w.opts.Homeward) {
 				sources = append(sources, w.laterEntries(i, o.name, keys)...)
 			}
 		}
@@ -162,9 +160,9 @@ func (w *World) storeRights(site network.SiteID) map[string][]string {
 	facts := doctor.Facts{Store: doctor.StoreFacts{Datastore: datastore}, Entries: map[string]doctor.Entry{}}
 	for _, of := range w.spec.SiteIDs() {
 		facts.Entries[sourceEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: string(of)}
+		facts.Entries[awayEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.AwayNamespace(of)}
+		facts.Entries[sealedEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.SealedNamespace(of)}
 		if of != site || w.opts.Homeward {
-			facts.Entries[awayEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.AwayNamespace(of)}
-			facts.Entries[sealedEntry(of)] = doctor.Entry{Type: "pbs", Datastore: datastore, Namespace: failover.SealedNamespace(of)}
 			facts.Jobs = append(facts.Jobs, doctor.SyncJob{Remote: string(of), RemoteStore: datastore, Pull: true})
 		}
 	}

@@ -84,6 +84,34 @@ func RescueUnproven() Scenario {
 	}
 }
 
+// RescueSaved is a rescue after which the site's own agent backs the rescued copies up, into the
+// same places as any copy away from home, apart from the backups of the dead host.
+func RescueSaved() Scenario {
+	s := Rescue()
+	s.Name, s.Until = "rescue, backed up", Warm+8*time.Minute
+	s.Check = func(w *World) error {
+		if err := w.rescued(lost); err != nil {
+			return err
+		}
+		state, saved := w.log.Last(), 0
+		for _, g := range state.Network.GuestIDs() {
+			l, ok := state.LineageNow(g)
+			if !ok || l.Home != lost || l.Epoch == (failover.Epoch{}) {
+				continue
+			}
+			if l.Namespace != failover.AwayNamespace(lost) || l.Backups.Newest.IsZero() {
+				return fmt.Errorf("invariant S8 violated: %s, rescued at %s, is backed up into %q, newest %v", g, l.Site, l.Namespace, l.Backups.Newest.Time)
+			}
+			saved++
+		}
+		if saved == 0 {
+			return fmt.Errorf("no rescued guest has a lineage")
+		}
+		return nil
+	}
+	return s
+}
+
 // rescued says what a rescue has not reached.
 func (w *World) rescued(id failover.SiteID) error {
 	s, site := w.log.Last(), w.sites[id]

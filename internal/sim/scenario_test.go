@@ -63,6 +63,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"foreign guest, returns":    func() sim.Scenario { return sim.ForeignGuest(25 * time.Second) },
 		"copy started by hand":      sim.CopyStarted,
 		"rescue":                    sim.Rescue,
+		"rescue, backed up":         sim.RescueSaved,
 		"rescue, agent dies":        sim.RescueAgentDies,
 		"rescue, back in time":      sim.RescueReturns,
 		"rescue without proof":      sim.RescueUnproven,

@@ -195,8 +195,6 @@ func declaredSite(ps []place, i int) network.Site {
 		for _, o := range ps {
 			if o.kind == network.Brique { // its own: what a rescue restores from
 				h.Sources[o.name] = []string{sourceEntry(o.name)}
-			}
-			if o.kind == network.Brique && o.name != p.name {
 				h.Lineages[o.name] = network.LineageStorages{Away: awayEntry(o.name), Sealed: sealedEntry(o.name)}
 			}
 		}
