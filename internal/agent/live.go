@@ -14,6 +14,9 @@ import (
 const (
 	liveArchive = "archive"
 	liveRead    = "read"
+	liveAgain   = "read-again" // it is whole, and off: its host has started since
+	liveConfirm = "confirm-again"
+	liveStart   = "start-again"
 )
 
 // live restores the owned VM running: the task goes on behind it. The id is looked at
@@ -46,8 +49,12 @@ func (j *job) live(ctx context.Context) (time.Time, *outcome) {
 		return j.livePost(ctx)
 	case startWatch:
 		return j.liveWatch(ctx)
+	case liveConfirm:
+		return j.confirm(ctx, liveStart)
+	case liveStart:
+		return j.liveStart(ctx)
 	}
-	return j.liveRead(ctx)
+	return j.liveRead(ctx) // read, and read-again
 }
 
 // liveLook asks what stands under our id.
@@ -129,6 +136,9 @@ func (j *job) liveWatch(ctx context.Context) (time.Time, *outcome) {
 		if err == nil && !t.Running && !t.OK() {
 			return j.now, j.broken(t.Exit)
 		}
+		if err == nil && !t.Running {
+			m.exit = t.Exit
+		}
 		return j.now, nil
 	}
 	j.call("look at status")
@@ -136,11 +146,29 @@ func (j *job) liveWatch(ctx context.Context) (time.Time, *outcome) {
 	switch {
 	case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
 		return j.trouble(err)
+	case err == nil && !st.Running() && m.exit != "":
+		m.phase = liveAgain
+		return j.now, nil
 	case err != nil || !st.Running():
 		return j.soon(), nil
 	}
 	m.phase = liveRead
 	return j.now, nil
+}
+
+// liveStart starts a VM whose disks became whole and which its host's own start has left off.
+func (j *job) liveStart(ctx context.Context) (time.Time, *outcome) {
+	if !j.worded(liveConfirm) {
+		return j.now, nil
+	}
+	j.call("post start again")
+	_, err := j.pve().Start(ctx, j.kind(), j.run.VMID)
+	switch proxmox.KindOf(err) {
+	case "", proxmox.OutcomeUnknown, proxmox.Running, proxmox.Busy:
+		j.w.mem.phase, j.w.mem.exit = startWatch, ""
+		return j.now.Add(2 * time.Second), nil
+	}
+	return j.trouble(err)
 }
 
 // liveRead reads back that it runs on no foreign VLAN (S11): a live restore leaves no time
@@ -156,6 +184,10 @@ func (j *job) liveRead(ctx context.Context) (time.Time, *outcome) {
 	}
 	if net := j.foreignNet(c); net != "" {
 		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
+	}
+	if j.w.mem.phase == liveAgain {
+		j.w.mem.phase = liveConfirm
+		return j.now, nil
 	}
 	return j.now, &outcome{note: "runs; its disks follow"}
 }
@@ -197,6 +229,21 @@ func (j *job) whole(ctx context.Context) (time.Time, *outcome) {
 	total := j.run.Assignment.Point.Size
 	m.progress = proxmox.Progress{Known: true, Done: total, Total: total}
 	return j.now, &outcome{}
+}
+
+// checkLive tells a VM that is off although its disks are whole, which may be started again,
+// from one whose copying broke.
+func (j *job) checkLive(ctx context.Context) (time.Time, *outcome) {
+	j.call("read guest")
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
+	switch {
+	case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
+		return j.trouble(err)
+	case err != nil || !j.ours(c) || c.Lock() == "create":
+		return j.now, j.broken("it was switched off")
+	}
+	j.w.mem.phase = checkConfirm
+	return j.now, nil
 }
 
 // broken is a live restore that ended before the disks were whole.

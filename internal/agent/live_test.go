@@ -129,6 +129,19 @@ func TestAgentDiesInALiveRestore(t *testing.T) {
 	}
 }
 
+// A host that has started again after the copying was complete leaves the VM off: it is started, not restored again.
+func TestLiveRestoreIsOffWhenItIsWhole(t *testing.T) {
+	r := liveRig(t, false)
+	r.when("it runs while its disks come", r.copying)
+	r.later(time.Minute)
+	r.pve.PowerLoss(r.now)
+	r.pve.PowerOn(r.now)
+	r.until("nothing left")
+	if g, _ := r.pve.Guest(vmid); !g.Serving || r.count("POST", "/qemu") != 1 || r.count("POST", "/status/start") == 0 {
+		t.Errorf("serving %t after %d restores and %d starts", g.Serving, r.count("POST", "/qemu"), r.count("POST", "/status/start"))
+	}
+}
+
 // A lost answer to the request is looked for, not repeated.
 func TestLiveRestoreLostAnswer(t *testing.T) {
 	r := liveRig(t, false)

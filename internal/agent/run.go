@@ -248,7 +248,8 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		whole, live := j.run.Step(failover.StepWhole)
 		switch {
 		case !st.Running() && live && whole.Status != failover.StatusDone:
-			return j.now, j.broken("it was switched off") // what stands there is half a guest
+			m.phase = checkLive // what stands there may be half a guest
+			return j.now, nil
 		case !st.Running() && m.restarted:
 			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
 		case !st.Running():
@@ -260,6 +261,8 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 			m.phase = "ping"
 		}
 		return j.now, nil
+	case m.phase == checkLive:
+		return j.checkLive(ctx)
 	case m.phase == checkConfirm:
 		return j.confirm(ctx, checkStart)
 	case m.phase == checkStart:
@@ -284,6 +287,7 @@ const (
 	checkConfirm     = "confirm"
 	checkStart       = "start"
 	checkUnaddressed = "unaddressed"
+	checkLive        = "live"
 )
 
 // checkAddress asks for the guest's address. A program may know it by itself.
