@@ -44,6 +44,15 @@ func zoneBase(generation uint64) uint32 { return uint32(max(1, generation)-1) <<
 // itself was validated before it was proposed, not here: two versions of the
 // program may differ on what is valid and must not differ on State.
 func (s *State) mayReplace(spec *network.Spec) error {
+	for _, id := range spec.GuestIDs() {
+		g := spec.Guests[id]
+		if _, known := s.Guests[id]; known {
+			continue
+		}
+		if of := s.leftBy(g.Host, g.ID, id); of != "" {
+			return reject(CodeForkFirst, "guest", string(id), "of", string(of), "host", string(g.Host), "id", fmt.Sprint(g.ID))
+		}
+	}
 	for _, id := range sortedKeys(s.Guests) {
 		p := s.Guests[id]
 		if was := s.oldCopy(spec, id); was != 0 {

@@ -59,6 +59,11 @@ func (s *State) TokenCurrent(t Token) error {
 			return err
 		}
 	}
+	if t.Step == StepFork {
+		if err := s.mayFork(run); err != nil {
+			return err
+		}
+	}
 	if t.Step == StepCleanup && run.Owned() {
 		return reject(CodeWrongPhase, "guest", string(t.Guest), "phase", "owned")
 	}

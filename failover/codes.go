@@ -145,6 +145,9 @@ const (
 	CodeRemovalBegun = "WWW-1819"
 	CodeRemoved      = "WWW-1820"
 	CodeGivenUp      = "WWW-1821"
+	CodeForked       = "WWW-1822"
+	CodeForkFirst    = "WWW-1823"
+	CodeForkRuns     = "WWW-1824"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

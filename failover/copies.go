@@ -117,11 +117,11 @@ func (s *State) superseded(g GuestID) []Place {
 	}
 	var out []Place
 	for _, f := range slices.Backward(p.Former) {
-		if !f.same(p.Now()) {
+		if !f.same(p.Now()) && !s.forked(g, f) {
 			out = append(out, f)
 		}
 	}
-	if home := s.HomePlace(g); !home.same(p.Now()) && !slices.ContainsFunc(out, home.same) {
+	if home := s.HomePlace(g); !home.same(p.Now()) && !s.forked(g, home) && !slices.ContainsFunc(out, home.same) {
 		out = append(out, home)
 	}
 	return out

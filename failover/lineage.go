@@ -42,6 +42,7 @@ type Lineage struct {
 	// Resumes is the lineage of the same copy that this one goes on with: a failback kept it.
 	Resumes LineageID `json:"resumes,omitempty"`
 	Sealed  *Seal     `json:"sealed,omitempty"` // replaced, never edited in place
+	Forked  Stamp     `json:"forked,omitzero"`  // since then the copy is a guest of its own
 }
 
 // Kept says of which ids of a host's range backups are kept in the two namespaces of one

@@ -81,6 +81,7 @@ const (
 
 	// Of a removal, after those that seal or that read what is sealed once more.
 	StepRemove     StepID = "remove"      // delete the copy that was left
+	StepFork       StepID = "fork"        // make the copy that was left a guest of its own
 	StepUnseal     StepID = "unseal"      // let the sealed backups be pruned
 	StepUnsealCopy StepID = "unseal-copy" // second site: as well
 )
@@ -88,8 +89,8 @@ const (
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s.called() || s.removes() || s == StepStart || s == StepLive || s == StepCleanup || s == StepFence || s == StepShutdown ||
-		s == StepRevive || s == StepLeave || s == StepRejoin
+	return s.called() || s.removes() || s == StepFork || s == StepStart || s == StepLive || s == StepCleanup || s == StepFence ||
+		s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
 }
 
 // StepStatus is where a step stands.

@@ -40,9 +40,11 @@ type CopyStands struct {
 	Moved   bool      `json:"moved,omitempty"`   // all that it has is in the copy that came after it
 	Sealed  *Seal     `json:"sealed,omitempty"`
 	Until   time.Time `json:"until,omitzero"` // its sealed branch is kept so long at least; zero: nobody has acknowledged it
-	// Remove and GiveUp say why the copy cannot be removed, or its branch given up, now; zero: it can.
+	// Remove, GiveUp and Fork say why the copy cannot be removed, its branch given up, or the copy
+	// made a guest of its own, now; zero: it can.
 	Remove Reason `json:"remove,omitzero"`
 	GiveUp Reason `json:"give_up,omitzero"`
+	Fork   Reason `json:"fork,omitzero"`
 }
 
 // LeftCopies lists the copies that a guest has left, the last one first.
@@ -69,6 +71,7 @@ func (s *State) LeftCopies(g GuestID, now time.Time) []CopyStands {
 			}
 		}
 		c.Remove, c.GiveUp = reasonOf(s.removable(g, at)), reasonOf(s.mayGiveUp(g, c.Lineage, now))
+		c.Fork = reasonOf(s.forkable(g, at))
 		out = append(out, c)
 	}
 	return out
@@ -316,6 +319,8 @@ func (s *State) removed(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 			l.Sealed = &seal
 			s.Lineages[id] = l
 		}
+	case StepFork:
+		s.fork(*run, op, st)
 	case StepRemove:
 		s.event(st, because(CodeRemoved, append(name, "sealed", joined(run.Sealed))...), where)
 	case StepUnsealCopy:

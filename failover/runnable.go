@@ -78,6 +78,8 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		return left.restores >= 0
 	case StepFence, StepBefore:
 		return run.Admitted != 0
+	case StepFork:
+		return s.mayFork(run) == nil
 	case StepRemove, StepUnseal, StepUnsealCopy:
 		return s.mayRemove(op, run, step.ID) == nil
 	case StepStart, StepLive:

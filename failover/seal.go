@@ -47,17 +47,21 @@ func (l Seal) Sites() []SiteID {
 func (s *State) seal(g GuestID, run GuestRun, op OpID, st Stamp) {
 	loser := run.loser()
 	at := Place{Site: loser.Site, Host: loser.Host, VMID: loser.VMID, Epoch: loser.Epoch}
-	id, ok := s.lineageAt(g, at)
-	if !ok { // it was left before the log knew of lineages
-		id = LineageID(fmt.Sprintf("%s@%s/%d", g, at.Host, at.VMID))
-		s.Lineages[id] = Lineage{
-			Guest: g, Home: s.Network.Home(g), Site: at.Site, Host: at.Host, VMID: at.VMID, To: st,
-			Group: fmt.Sprintf("%s/%d", s.Network.Guests[g].Type, at.VMID), Namespace: "",
-		}
-	}
-	l := s.Lineages[id]
+	l := s.lineageFor(g, at, st)
 	l.Sealed = &Seal{Copies: run.Sealed, At: st, Op: op}
-	s.Lineages[id] = l
+	s.Lineages[l.ID()] = l
+}
+
+// lineageFor returns the lineage of the copy of a guest that was left at a place, which may
+// have been left before the log knew of lineages.
+func (s *State) lineageFor(g GuestID, at Place, st Stamp) Lineage {
+	if id, ok := s.lineageAt(g, at); ok {
+		return s.Lineages[id]
+	}
+	return Lineage{
+		Guest: g, Home: s.Network.Home(g), Site: at.Site, Host: at.Host, VMID: at.VMID, To: st,
+		Group: fmt.Sprintf("%s/%d", s.Network.Guests[g].Type, at.VMID),
+	}
 }
 
 // unseal forgets the manifest of a copy that runs again: what is written there now is not

@@ -11,7 +11,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/message"
 )
 
-const failbackVerbs = "plan, run, undo, ack, remove and give-up"
+const failbackVerbs = "plan, run, undo, ack, remove, give-up and fork"
 
 func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	keep := fs.String("keep", "", "the `copy` that goes on: away (it moves home), or home (run)")
@@ -20,7 +20,7 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	stop := fs.String("stop", "", "switch these `guests` off if they do not shut down, separated by commas (run)")
 	plan := fs.String("plan", "", "only if this is still the `plan` (run)")
 	reason := fs.String("reason", "", "`why`, for the agent's log")
-	copied := fs.String("copy", "", "only this `copy`: HOST/ID (remove, give-up)")
+	copied := fs.String("copy", "", "only this `copy`: HOST/ID (remove, give-up, fork)")
 	detach := fs.Bool("detach", false, "do not follow the operation")
 	return func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
@@ -51,8 +51,11 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 			req.Undo, req.Keep = true, ""
 		case "ack":
 			return a.ackSeal(ctx, failover.GuestID(rest[0]))
-		case "remove", "give-up":
-			return a.clearLeft(ctx, failover.GuestID(rest[0]), clearing{giveUp: verb == "give-up", only: *copied, follow: !*detach})
+		case "remove", "give-up", "fork":
+			if verb == "fork" && *copied == "" {
+				return usagef("want --copy HOST/ID: wwwctl failback remove %s --dry-run shows the copies", rest[0])
+			}
+			return a.clearLeft(ctx, failover.GuestID(rest[0]), clearing{verb: verb, only: *copied, follow: !*detach})
 		default:
 			return usagef("wwwctl failback needs one of "+failbackVerbs+", not %q", verb)
 		}

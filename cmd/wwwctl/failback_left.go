@@ -11,7 +11,7 @@ import (
 
 // clearing is what a person wants cleared away of what a guest has left.
 type clearing struct {
-	giveUp bool   // the sealed branches whose copies are gone; else the copies
+	verb   string // remove: the copies; give-up: the sealed branches whose copies are gone; fork: a copy
 	only   string // "HOST/ID"; "": all
 	follow bool
 }
@@ -59,7 +59,7 @@ func (a *app) clearLeft(ctx context.Context, g failover.GuestID, want clearing) 
 func (w clearing) of(all []failover.CopyStands) []failover.CopyStands {
 	var out []failover.CopyStands
 	for _, c := range all {
-		if there := !c.Gone && !w.giveUp || c.Sealed != nil && w.giveUp; there && (w.only == "" || w.only == copyName(c)) {
+		if there := !c.Gone && w.verb != "give-up" || c.Sealed != nil && w.verb == "give-up"; there && (w.only == "" || w.only == copyName(c)) {
 			out = append(out, c)
 		}
 	}
@@ -68,8 +68,11 @@ func (w clearing) of(all []failover.CopyStands) []failover.CopyStands {
 
 // why says why a copy or its branch stays; zero: it may go.
 func (w clearing) why(c failover.CopyStands) failover.Reason {
-	if w.giveUp {
+	switch w.verb {
+	case "give-up":
 		return c.GiveUp
+	case "fork":
+		return c.Fork
 	}
 	return c.Remove
 }
@@ -86,8 +89,11 @@ func (a *app) clearOne(ctx context.Context, g failover.GuestID, c failover.CopyS
 		return err
 	}
 	done, err := request(ctx, a, func(ctx context.Context) (api.Accepted, error) {
-		if want.giveUp {
+		switch want.verb {
+		case "give-up":
 			return a.client.GiveUpSeal(ctx, g, api.GiveUpRequest{Lineage: c.Lineage})
+		case "fork":
+			return a.client.ForkCopy(ctx, g, api.RemoveRequest{Host: c.Host, VMID: c.VMID})
 		}
 		return a.client.RemoveCopy(ctx, g, api.RemoveRequest{Host: c.Host, VMID: c.VMID})
 	})
@@ -101,12 +107,19 @@ func (a *app) clearOne(ctx context.Context, g failover.GuestID, c failover.CopyS
 	if !want.follow {
 		return nil
 	}
-	return a.follow(ctx, done.Op)
+	if err := a.follow(ctx, done.Op); err != nil || want.verb != "fork" {
+		return err
+	}
+	a.say("next: start %s at its host's console, give it another address inside, plug its cables in, then declare it", copyName(c))
+	a.say("under a new name in network.yaml (host: %s, id: %d) and type wwwctl config apply", c.Host, c.VMID)
+	return nil
 }
 
 func (w clearing) question(g failover.GuestID, c failover.CopyStands) string {
 	switch {
-	case w.giveUp:
+	case w.verb == "fork":
+		return fmt.Sprintf("%s stops being a copy of %s: it gets new network cards, their cables out, and is its people's from then on.", copyName(c), g)
+	case w.verb == "give-up":
 		return fmt.Sprintf("The sealed branch of %s, which %s has left, will be protected no more: prune jobs delete its backups.", copyName(c), g)
 	case c.Sealed == nil && !c.Moved:
 		return fmt.Sprintf("%s may hold what no other copy of %s has: it will be sealed now, and not removed.", copyName(c), g)
@@ -162,7 +175,7 @@ func (a *app) leftScreen(guest api.Guest, left []failover.CopyStands, want clear
 	p.line("%s has left", guest.Guest.Guest)
 	p.raw(a.leftTable(left).lines(a.show, a.g.noHeaders)...)
 	for _, c := range left {
-		if want.giveUp || !c.Theirs || c.Gone {
+		if want.verb != "remove" || !c.Theirs || c.Gone {
 			continue
 		}
 		p.blank()

@@ -71,3 +71,16 @@ func TestFailbackRemoveOnAStructuresHost(t *testing.T) {
 		t.Errorf("code %d\n%s%s", r.code, r.out, r.errOut)
 	}
 }
+
+// TestFailbackFork: one copy, by its name.
+func TestFailbackFork(t *testing.T) {
+	b := backHome(t, failover.KeepAway)
+	socket := agentOf(t, b)
+	if r := wwwctl(t.Context(), socket, "failback fork nuage"); r.code != exitUsage {
+		t.Errorf("without a copy: code %d\n%s", r.code, r.errOut)
+	}
+	r := wwwctl(t.Context(), socket, "failback fork nuage --detach --copy asso-moulin/1101", input("asso-moulin/1101\n"))
+	if r.code != 0 || !strings.Contains(r.errOut, "new network cards") || strings.Contains(r.out, "qm destroy") {
+		t.Errorf("code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+}

@@ -77,7 +77,7 @@ var stepWords = map[failover.StepID]string{
 	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",
 	failover.StepLeave: "stop at home", failover.StepSeal: "seal", failover.StepSealVerify: "verify seal", failover.StepSealCopy: "copy seal",
 	failover.StepPark: "park", failover.StepUnpark: "unpark", failover.StepSettle: "settle", failover.StepRejoin: "start home",
-	failover.StepRemove: "remove", failover.StepUnseal: "give up", failover.StepUnsealCopy: "give up",
+	failover.StepRemove: "remove", failover.StepFork: "fork", failover.StepUnseal: "give up", failover.StepUnsealCopy: "give up",
 }
 
 func stepWord(g failover.OpGuestView) (string, tone) {

@@ -310,6 +310,7 @@ var deadlines = map[failover.StepID]time.Duration{
 	failover.StepSettle:   5 * time.Minute,
 	failover.StepRejoin:   10 * time.Minute,
 	failover.StepRemove:   30 * time.Minute,
+	failover.StepFork:     5 * time.Minute,
 }
 
 const restoreStall = 20 * time.Minute
@@ -385,6 +386,8 @@ func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 		return j.rejoin(ctx)
 	case failover.StepRemove:
 		return j.remove(ctx)
+	case failover.StepFork:
+		return j.fork(ctx)
 	case failover.StepUnseal, failover.StepUnsealCopy:
 		return j.unseal(ctx)
 	case failover.StepStill:

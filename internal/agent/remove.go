@@ -135,3 +135,46 @@ func (j *job) unseal(ctx context.Context) (time.Time, *outcome) {
 	}
 	return j.refused(err, unsealConfirm)
 }
+
+// Where a fork stands.
+const (
+	forkLook    = ""
+	forkStatus  = "status"
+	forkConfirm = "confirm"
+	forkSet     = "set"
+)
+
+// fork makes a copy that its guest has left, and that is off, a guest of its own.
+func (j *job) fork(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	h := Hand{PVE: j.pve()}
+	if own, _, here := j.s.Network.Target(j.w.e.Site); !here || own != j.run.Assignment.Host {
+		if h = j.w.e.Hands[j.run.Assignment.Host]; h.PVE == nil {
+			return j.fatally("no right on %s: wwwd.yaml names no token for it (hands:)", j.run.Assignment.Host)
+		}
+	}
+	switch m.phase {
+	case forkLook:
+		c, next, done := j.homeCopy(ctx, h, j.run.VMID)
+		if done != nil || !next.IsZero() {
+			return next, done
+		}
+		if c.Forked() {
+			return j.now, &outcome{}
+		}
+		m.config, m.phase = c, forkStatus
+		return j.now, nil
+	case forkStatus:
+		return j.stillOff(ctx, h, forkConfirm)
+	case forkConfirm:
+		return j.confirm(ctx, forkSet)
+	}
+	if !j.worded(forkConfirm) {
+		return j.now, nil
+	}
+	set, del, err := m.config.Fork(j.kind(), string(j.run.Assignment.Guest), string(j.op.ID))
+	if err != nil {
+		return j.fatally("guest %d: %v", j.run.VMID, err)
+	}
+	return j.change(ctx, h.PVE, j.run.VMID, "make copy a guest of its own", set, del)
+}

@@ -158,3 +158,29 @@ func TestSealIsGivenUpAfterItsRetention(t *testing.T) {
 		}
 	}
 }
+
+// TestForkChangesTheCopysIdentity: and nothing of its disks; a second look changes nothing.
+func TestForkChangesTheCopysIdentity(t *testing.T) {
+	for after := 0; after < 12; after += 2 {
+		b := newBackRig(t)
+		b.failback(failover.KeepAway)
+		b.ended()
+		was, _ := b.homePVE.Guest(homeID)
+		b.must(failover.ForkCopy{Guest: guest, Host: "pve-moulin", VMID: homeID})
+		for range after {
+			b.step()
+		}
+		b.restart()
+		if op := b.ended(); op.Phase != failover.OpDone {
+			t.Fatalf("ended %s: %s", op.Phase, b.note())
+		}
+		now, _ := b.homePVE.Guest(homeID)
+		net := now.Config["net0"]
+		if net == was.Config["net0"] || strings.Contains(net, "BC:24:11:00:00:01") || !strings.Contains(net, "link_down=1") || !strings.Contains(net, "virtio=") {
+			t.Errorf("net0 %q, was %q; want another address, the cable out", net, was.Config["net0"])
+		}
+		if strings.Contains(now.Config["description"], "www-park") || now.Config["protection"] == "1" || now.Running || !slices.Equal(now.Data(), was.Data()) {
+			t.Errorf("forked: %v, runs %t", now.Config, now.Running)
+		}
+	}
+}

@@ -208,6 +208,11 @@ func (c *Client) RemoveCopy(ctx context.Context, g failover.GuestID, req RemoveR
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/remove", req)
 }
 
+// ForkCopy has a copy that a guest has left made a guest of its own.
+func (c *Client) ForkCopy(ctx context.Context, g failover.GuestID, req RemoveRequest) (Accepted, error) {
+	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/fork", req)
+}
+
 // GiveUpSeal lets a sealed branch of a guest be pruned.
 func (c *Client) GiveUpSeal(ctx context.Context, g failover.GuestID, req GiveUpRequest) (Accepted, error) {
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/give-up", req)

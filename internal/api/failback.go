@@ -130,6 +130,16 @@ func (h *handler) removeCopy(r *http.Request) (any, error) {
 	return h.begun(r, g, failover.RemoveCopy{Guest: g, Host: req.Host, VMID: req.VMID})
 }
 
+// forkCopy has a copy that a guest has left made a guest of its own.
+func (h *handler) forkCopy(r *http.Request) (any, error) {
+	var req RemoveRequest
+	if err := decode(r, &req); err != nil {
+		return nil, err
+	}
+	g := failover.GuestID(r.PathValue("guest"))
+	return h.begun(r, g, failover.ForkCopy{Guest: g, Host: req.Host, VMID: req.VMID})
+}
+
 // giveUpSeal lets the backups of a sealed branch be pruned.
 func (h *handler) giveUpSeal(r *http.Request) (any, error) {
 	var req GiveUpRequest

@@ -136,3 +136,21 @@ func TestCopiesAreClearedAway(t *testing.T) {
 		t.Errorf("left %+v, want gone and not sealed", left)
 	}
 }
+
+// TestForkByTheAPI: of a copy that was left alone.
+func TestForkByTheAPI(t *testing.T) {
+	b, err := apitest.BackHome(failover.KeepAway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, &root, api.Options{Backend: b})
+	if _, err := c.ForkCopy(t.Context(), "nuage", api.RemoveRequest{Host: "asso-moulin", VMID: 7}); err == nil {
+		t.Error("ForkCopy of what it has not left: accepted")
+	}
+	if _, err := c.ForkCopy(t.Context(), "nuage", api.RemoveRequest{Host: "asso-moulin", VMID: 1101}); err != nil || b.Finish("nuage") != nil {
+		t.Fatalf("ForkCopy: %v", err)
+	}
+	if g, err := c.Guest(t.Context(), "nuage"); err != nil || len(g.Left) != 1 || g.Left[0].Site != "quai" {
+		t.Errorf("left %+v, %v, want the copy at quai alone", g.Left, err)
+	}
+}

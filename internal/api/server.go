@@ -110,6 +110,7 @@ func (h *handler) routes() []route {
 		{"POST /v1/failover", h.write(KindAccepted, h.failover)},
 		{"POST /v1/guests/{guest}/ack", h.write(KindAccepted, h.ackSeal)},
 		{"POST /v1/guests/{guest}/remove", h.write(KindAccepted, h.removeCopy)},
+		{"POST /v1/guests/{guest}/fork", h.write(KindAccepted, h.forkCopy)},
 		{"POST /v1/guests/{guest}/give-up", h.write(KindAccepted, h.giveUpSeal)},
 		{"POST /v1/ops/{op}/{action}", h.write(KindAccepted, h.action)},
 		{"POST /v1/pause", h.write(KindAccepted, h.pause)},

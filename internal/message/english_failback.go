@@ -109,6 +109,22 @@ var homeward = map[string]Message{
 		Impact:  "The guest does not come home before that copy is off. Its disk stays as it is.", Look: "wwwctl guests {guest}",
 		Do: "See whether anybody uses it, then shut it down on {host} (qm shutdown {id}, pct shutdown {id} for a container), and plan again.",
 	},
+	"WWW-1822": {
+		Severity: Warning, Word: "forked", Title: "a copy is a guest of its own", Text: "{guest}: copy {id} on {host} at {site} is a copy of it no more, but a guest of its own",
+		Meaning: "Both lines of data live on. The forked guest has new network cards with their cables out, and nothing of this program looks after it until it is declared.",
+		Impact:  "It serves nobody yet.", Look: "wwwctl guests GUEST",
+		Do: "Start it at the console of {host}, give it another address, plug its cables in, and declare it under a new name in network.yaml.",
+	},
+	"WWW-1823": {
+		Severity: Error, Title: "the declared guest is a copy of another", Text: "{guest}: {id} on {host} is a copy that {of} has left",
+		Meaning: "Both have the same addresses: one of them must get others before it is a guest of its own.", Impact: "Nothing was changed.", Look: "wwwctl guests {of}",
+		Do: "Type: wwwctl failback fork {of} --copy {host}/{id}",
+	},
+	"WWW-1824": {
+		Severity: Info, Title: "the copy runs", Text: "{guest}: copy {id} on {host} at {site} runs; a fork changes its network cards",
+		Meaning: "That is done only while it is off, so that nobody is cut off by surprise.", Impact: "Nothing was changed.", Look: "wwwctl guests GUEST",
+		Do: "Tell its users, shut it down in Proxmox, then try again.",
+	},
 	"WWW-1813": {
 		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",

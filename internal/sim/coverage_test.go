@@ -25,6 +25,7 @@ var absent = map[string]string{
 	"settle":      "of a failback: TestWayHome plays them",
 	"rejoin":      "of a failback: TestWayHome plays them",
 	"remove":      "a person's word after a failback: internal/agent plays it",
+	"fork":        "a person's word after a failback: internal/agent plays it",
 	"unseal":      "a person's word after a failback: internal/agent plays it",
 	"unseal-copy": "a person's word after a failback: internal/agent plays it",
 }
