@@ -199,7 +199,8 @@ func (s *State) AwayRunning(site SiteID) (Lineage, bool) {
 func (s *State) backedUp(g GuestID) (Lineage, bool) {
 	p := s.Guests[g]
 	l, ok := s.LineageNow(g)
-	lives := !s.atHome(g) && p.Op == "" && p.Serving == p.Owner && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
+	rests := !s.atHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged) || s.settledAway(g, l) && p.Phase == PhaseHome
+	lives := rests && p.Op == "" && p.Serving == p.Owner
 	return l, ok && lives && l.Storage != "" && l.Site == p.Owner && l.VMID == p.VMID
 }
 
@@ -307,7 +308,8 @@ func (e explainer) unsaved() []Reason {
 	for _, g := range sortedKeys(e.s.Guests) {
 		p := e.s.Guests[g]
 		l, ok := e.s.LineageNow(g)
-		if !ok || e.s.atHome(g) || p.Op != "" || p.Phase != PhaseAway && p.Phase != PhaseDiverged {
+		elsewhere := !e.s.atHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
+		if !ok || p.Op != "" || !elsewhere && !e.s.settledAway(g, l) {
 			continue
 		}
 		name := []string{"guest", string(g), "site", string(p.Owner), "home", string(e.s.Network.Home(g))}

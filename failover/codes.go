@@ -148,6 +148,11 @@ const (
 	CodeForked       = "WWW-1822"
 	CodeForkFirst    = "WWW-1823"
 	CodeForkRuns     = "WWW-1824"
+	CodeSiteStands   = "WWW-1825"
+	CodeLivesThere   = "WWW-1826"
+	CodeTwoHomes     = "WWW-1827"
+	CodeNewHome      = "WWW-1828"
+	CodeRetired      = "WWW-1829"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

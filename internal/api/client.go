@@ -218,6 +218,11 @@ func (c *Client) GiveUpSeal(ctx context.Context, g failover.GuestID, req GiveUpR
 	return roundTrip[Accepted](ctx, c, KindAccepted, http.MethodPost, "/v1/guests/"+url.PathEscape(string(g))+"/give-up", req)
 }
 
+// RetireSite makes the sites where a lost site's guests live their homes.
+func (c *Client) RetireSite(ctx context.Context, site failover.SiteID, req RetireRequest) (Retirement, error) {
+	return roundTrip[Retirement](ctx, c, KindRetired, http.MethodPost, "/v1/sites/"+url.PathEscape(string(site))+"/retire", req)
+}
+
 // Act carries out an action (approve, cancel, retry, ack) on an operation.
 func (c *Client) Act(ctx context.Context, id failover.OpID, action string, req ActionRequest) (Accepted, error) {
 	path := "/v1/ops/" + url.PathEscape(string(id)) + "/" + url.PathEscape(action)

@@ -60,6 +60,7 @@ var routesDescribed = map[string]described{
 	"POST /v1/guests/{guest}/remove":  {who: operator, summary: "Remove a copy that a guest has left and that is sealed; one that is not is sealed.", body: api.RemoveRequest{}, kind: api.KindAccepted, answer: api.Accepted{}},
 	"POST /v1/guests/{guest}/fork":    {who: operator, summary: "Make a copy that a guest has left a guest of its own.", body: api.RemoveRequest{}, kind: api.KindAccepted, answer: api.Accepted{}},
 	"POST /v1/guests/{guest}/give-up": {who: operator, summary: "Let a sealed branch be pruned whose copy is gone and whose retention is over.", body: api.GiveUpRequest{}, kind: api.KindAccepted, answer: api.Accepted{}},
+	"POST /v1/sites/{site}/retire":    {who: admin, summary: "End a lost site's being a home: where its guests live is theirs.", body: api.RetireRequest{}, bodyOptional: true, kind: api.KindRetired, answer: api.Retirement{}},
 	"POST /v1/failover":               {who: operator, summary: "Begin a failover, rescue, switchover or failback by hand.", body: api.FailoverRequest{}, kind: api.KindAccepted, answer: api.Accepted{}},
 	"POST /v1/ops/{op}/{action}":      {who: operator, summary: "approve, cancel, retry, confirm or ack an operation.", body: api.ActionRequest{}, bodyOptional: true, kind: api.KindAccepted, answer: api.Accepted{}},
 	"POST /v1/pause":                  {who: operator, summary: "Disarm automatic failover.", body: api.PauseRequest{}, bodyOptional: true, kind: api.KindAccepted, answer: api.Accepted{}},

@@ -107,6 +107,7 @@ func (h *handler) routes() []route {
 		{"GET /v1/network", h.read(KindNetwork, h.network)},
 		{"GET /v1/cluster/peers", h.read(KindPeers, h.peers)},
 		{"POST /v1/network", h.admin(KindApplied, h.applyNetwork)},
+		{"POST /v1/sites/{site}/retire", h.admin(KindRetired, h.retireSite)},
 		{"POST /v1/failover", h.write(KindAccepted, h.failover)},
 		{"POST /v1/guests/{guest}/ack", h.write(KindAccepted, h.ackSeal)},
 		{"POST /v1/guests/{guest}/remove", h.write(KindAccepted, h.removeCopy)},

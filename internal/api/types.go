@@ -25,6 +25,7 @@ const (
 	KindDNS       = "DNS"
 	KindNetwork   = "Network"
 	KindApplied   = "NetworkApplied"
+	KindRetired   = "SiteRetired"
 	KindAccepted  = "Accepted"
 	KindVersion   = "Version"
 	KindPeers     = "PeerList"

@@ -280,17 +280,8 @@ func (h *handler) applyNetwork(r *http.Request) (any, error) {
 	}
 	spec := req.Spec.WithDefaults()
 	problems := spec.Validate()
-	if network.HasErrors(problems) {
-		errs := 0
-		for _, p := range problems {
-			if p.Severity == network.Error {
-				errs++
-			}
-		}
-		return nil, &Error{
-			Status: http.StatusUnprocessableEntity, Code: CodeBadNetwork, Problems: problems,
-			Args: args("errors", fmt.Sprint(errs), "warnings", fmt.Sprint(len(problems)-errs)),
-		}
+	if err := sound(problems); err != nil {
+		return nil, err
 	}
 	s := h.Backend.State()
 	out := Applied{Version: s.NetworkVersion, DryRun: req.DryRun, Changes: network.Diff(s.Network, spec), Problems: problems}

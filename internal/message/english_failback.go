@@ -125,6 +125,30 @@ var homeward = map[string]Message{
 		Meaning: "That is done only while it is off, so that nobody is cut off by surprise.", Impact: "Nothing was changed.", Look: "wwwctl guests GUEST",
 		Do: "Tell its users, shut it down in Proxmox, then try again.",
 	},
+	"WWW-1825": {
+		Severity: Error, Title: "the site is not lost", Text: "{site} is not lost[ (seen as {cause})]: it is not retired",
+		Meaning: "What a site that lives holds may still be brought home or sealed.", Impact: "Nothing was changed.", Look: "wwwctl sites {site}",
+		Do: "Bring its guests home, or move them: wwwctl switchover {site} --to auto. A site that is torn down on purpose is retired when it is off.",
+	},
+	"WWW-1826": {
+		Severity: Error, Title: "guests of the site live nowhere else", Text: "{site}: of these guests there is no other copy that serves: {guests}",
+		Meaning: "A site is retired when all that is wanted of it lives elsewhere.", Impact: "Nothing was changed.", Look: "wwwctl plan {site}",
+		Do: "Bring them back elsewhere: wwwctl failover {site}. What is lost for good, take out of network.yaml.",
+	},
+	"WWW-1827": {
+		Severity: Error, Title: "a structure's guests live at two sites", Text: "{structure}: its guests live at {one} and at {other}",
+		Meaning: "The home of a structure is one site.", Impact: "Nothing was changed.", Look: "wwwctl guests",
+		Do: "Bring them together first: wwwctl failover --guest GUEST --to {one}",
+	},
+	"WWW-1828": {
+		Severity: Info, Title: "a guest has a new home", Text: "{guest} is at home on {host} at {site} as {id} now; {was} is gone",
+		Meaning: "Its old home was retired.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Put it into the backup job of its host.",
+	},
+	"WWW-1829": {
+		Severity: Warning, Word: "retired", Title: "a site is retired", Text: "{site} is nobody's home any more: {guests} guest(s) have another[, by {by}]",
+		Meaning: "A person has said that it is gone for good.", Impact: "Nothing is brought home there.", Look: "wwwctl config show",
+		Do: "Take the network from wwwctl config show; take the site out of it when newer backups of its guests lie at other sites.",
+	},
 	"WWW-1813": {
 		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",
