@@ -77,7 +77,7 @@ func (c BeginOp) apply(s *State, st Stamp) error {
 		return c.schedule(s, st)
 	}
 	for _, id := range sortedKeys(s.Ops) {
-		if op := s.Ops[id]; op.Domain == c.Domain && !op.Phase.Ended() && !c.Forced {
+		if op := s.Ops[id]; op.Domain == c.Domain && !op.Phase.Ended() && !c.Forced && !c.Window {
 			return reject(CodeAlreadyBegun, "domain", string(c.Domain), "op", string(id))
 		}
 	}

@@ -59,6 +59,9 @@ func (s *State) TokenCurrent(t Token) error {
 			return err
 		}
 	}
+	if t.Step == StepLeave && op.ranAtHome(run) {
+		return reject(CodeHomeRan, "guest", string(t.Guest), "structure", string(run.Assignment.Structure), "site", string(run.Left.Site))
+	}
 	if t.Step == StepFork {
 		if err := s.mayFork(run); err != nil {
 			return err

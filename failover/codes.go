@@ -153,6 +153,10 @@ const (
 	CodeTwoHomes     = "WWW-1827"
 	CodeNewHome      = "WWW-1828"
 	CodeRetired      = "WWW-1829"
+	CodeHomeWaits    = "WWW-1830"
+	CodeHomeRan      = "WWW-1831"
+	CodeMovedByPlan  = "WWW-1832"
+	CodeTriedHome    = "WWW-1833"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

@@ -29,7 +29,7 @@ func decide(s *State, now time.Time, keep bool) Decision {
 	d := &decider{s: s, now: s.notBefore(now), verdicts: judgeBrief(s, now), plans: map[DomainID]Plan{}, keep: keep}
 	// A return is honoured before work goes on: between the two a guest might
 	// become owned elsewhere although its home is back (L3).
-	for _, step := range []func(){d.expire, d.raise, d.assess, d.cancel, d.yieldWarm, d.progress, d.commit, d.begin, d.planned, d.diverge, d.returned, d.wake, d.warm} {
+	for _, step := range []func(){d.expire, d.raise, d.assess, d.cancel, d.yieldWarm, d.progress, d.commit, d.begin, d.planned, d.diverge, d.returned, d.wake, d.comeHome, d.warm} {
 		if step(); len(d.out.Commands) > 0 {
 			break
 		}

@@ -179,6 +179,10 @@ func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 	switch {
 	case !c.Forced && !c.Window:
 		return reject(CodeInvalid, "what", "a failback without a person")
+	case !c.Forced && (a.Keep != KeepAway || !slices.Contains(c.wholeStructure(s, a), a.Guest)):
+		return reject(CodeInvalid, "what", "a failback without a person, of a part of a structure")
+	case !c.Forced && s.comesHome(a.Guest, s.Clock) != nil:
+		return s.comesHome(a.Guest, s.Clock)
 	case a.Keep != c.Plan.Loss.Keep || s.Network.Home(a.Guest) != c.Plan.Loss.Site:
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not for this failback", a.Guest))
 	case s.atHome(a.Guest):

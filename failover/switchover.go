@@ -403,6 +403,9 @@ func (d *decider) nextSwitched(op Operation, run GuestRun, step Step, t Token) C
 	if !op.Kind.planned() || run.State != RunActive || run.Owned() {
 		return nil
 	}
+	if op.ranAtHome(run) {
+		return d.back(op, t.Guest, because(CodeHomeRan, "guest", string(t.Guest), "structure", string(run.Assignment.Structure), "site", string(run.Left.Site)))
+	}
 	switch gone := d.sourceGone(run); {
 	case !gone:
 		return nil

@@ -149,6 +149,26 @@ var homeward = map[string]Message{
 		Meaning: "A person has said that it is gone for good.", Impact: "Nothing is brought home there.", Look: "wwwctl config show",
 		Do: "Take the network from wwwctl config show; take the site out of it when newer backups of its guests lie at other sites.",
 	},
+	"WWW-1830": {
+		Severity: Info, Title: "a structure comes home at its time", Text: "{structure}: {guest} comes home to {site} by itself within {window} UTC",
+		Meaning: "Its structure has declared return: with a window.", Impact: "It serves where it is until then.", Look: "wwwctl failback plan {structure}",
+		Do: "Nothing; sooner by hand: wwwctl failback run {structure} --keep away",
+	},
+	"WWW-1831": {
+		Severity: Info, Title: "a person chooses between two copies", Text: "{guest} does not come home to {site} by itself: its copy there ran since, or nobody could look at it",
+		Meaning: "People may have written to the copy at home; which of the two goes on only they can say.", Impact: "The structure stays where it is, whole.",
+		Look: "wwwctl failback plan {structure}", Do: "Ask the structure, then: wwwctl failback run {structure} --keep away or --keep home",
+	},
+	"WWW-1832": {
+		Severity: Info, Title: "a person has moved the guest", Text: "{guest} was moved away from {site} by plan, and comes home by a person's word",
+		Meaning: "Only what was failed over for a loss comes home by itself.", Impact: "It stays where it is.", Look: "wwwctl guests {guest}",
+		Do: "When it is to come home: wwwctl failback run {structure} --keep away",
+	},
+	"WWW-1833": {
+		Severity: Info, Title: "a failback was tried today", Text: "{guest} does not come home by itself again before a day has passed since {op}",
+		Meaning: "That failback was taken back, or undone.", Impact: "It stays where it is.", Look: "wwwctl op show {op}",
+		Do: "See why it was given up; by hand: wwwctl failback run {structure} --keep away",
+	},
 	"WWW-1813": {
 		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",

@@ -103,6 +103,9 @@ func (s Structure) withDefaults() Structure {
 	s.OffSite.Policy = cmp.Or(s.OffSite.Policy, ConsentEncryptedBackupOnly)
 	s.Split = cmp.Or(s.Split, "allowed")
 	s.Hooks = s.Hooks.withDefaults()
+	if s.Return != nil {
+		s.Return = &Return{Window: s.Return.Window, After: cmp.Or(s.Return.After, Duration(30*time.Minute))}
+	}
 	return s
 }
 

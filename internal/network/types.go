@@ -255,7 +255,15 @@ type Structure struct {
 	Standby     string  `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
 	Hooks       *Hooks  `json:"hooks,omitempty"`   // of its guests that say nothing themselves
 	// AcceptLiveRisk lets names follow a live restore before it is complete.
-	AcceptLiveRisk bool `json:"accept_live_risk,omitempty"`
+	AcceptLiveRisk bool    `json:"accept_live_risk,omitempty"`
+	Return         *Return `json:"return,omitempty"` // its guests come home by themselves; none: only by a person's word
+}
+
+// Return lets guests that were failed over, and whose copies at home have not run since, come
+// home by themselves.
+type Return struct {
+	Window Window   `json:"window"`          // they are begun within it
+	After  Duration `json:"after,omitempty"` // default 30m: so long their home has been well before
 }
 
 // OffSite is a structure's dated consent.

@@ -44,6 +44,12 @@ func (c *checker) structure(id StructureID, s Structure) {
 		}
 	}
 	c.hooks(path+".hooks", s.Hooks)
+	if s.Return != nil && s.Return.Window == (Window{}) {
+		c.fail(path+".return.window", CodeMissing, "write window: 02:00-05:00 (UTC), or take return: away", "return: has no window")
+	}
+	if s.Return != nil && s.Return.After.D() < 0 {
+		c.fail(path+".return.after", CodeRange, "write after: 30m", "after cannot be negative")
+	}
 	c.policy(path+".policy", c.s.Policy.override(s.Policy), s.Policy)
 }
 
