@@ -116,6 +116,7 @@ var commandTypes = []commandType{
 	row[failover.GiveUpSeal](51, "give-up-seal", 1),
 	row[failover.ForkCopy](52, "fork-copy", 1),
 	row[failover.RetireSite](53, "retire-site", 1),
+	row[failover.StartAgain](54, "start-again", 1),
 	row[failover.CreateToken](60, "create-token", 1),
 	row[failover.EndToken](61, "end-token", 1),
 	row[failover.UseToken](62, "use-token", 1),

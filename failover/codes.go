@@ -157,6 +157,7 @@ const (
 	CodeHomeRan      = "WWW-1831"
 	CodeMovedByPlan  = "WWW-1832"
 	CodeTriedHome    = "WWW-1833"
+	CodeStartsAgain  = "WWW-1834"
 
 	CodeScheduled = "WWW-1350"
 	CodeShutDown  = "WWW-1351"

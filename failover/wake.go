@@ -61,21 +61,11 @@ func (c BeginWake) apply(s *State, st Stamp) error {
 	if !asleep {
 		return reject(CodeNothing, "what", "guest to start again", "guest", string(c.Guest))
 	}
-	p, guest := s.Guests[c.Guest], s.Network.Guests[c.Guest]
-	a := Assignment{
-		Guest: c.Guest, Structure: guest.Structure, Priority: guest.Priority, Target: p.Owner, Host: p.Host,
-		VLAN: s.Network.Structures[guest.Structure].VLAN, Automatic: true,
-	}
-	op := Operation{
-		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindWake, Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
-		Plan: Plan{Loss: Loss{Site: p.Owner, Guests: []GuestID{c.Guest}}, Assignments: []Assignment{a}},
-		Guests: map[GuestID]GuestRun{c.Guest: {
-			State: RunActive, Assignment: a, VMID: p.VMID, Token: st.Index, Admitted: st.Index, Steps: pendingSteps(StepRevive), Source: s.sourceOf(c.Guest),
-		}},
-	}
+	op := s.beginWake(c.Guest, st)
+	p := s.Guests[c.Guest]
 	p.Booted = seen.Booted
-	s.Guests[c.Guest], s.Ops[op.ID] = p, op
-	s.event(st, because(CodeAwayWoken, "guest", string(c.Guest), "site", string(p.Owner), "op", string(op.ID)), Event{Op: op.ID, Guest: c.Guest, Site: p.Owner})
+	s.Guests[c.Guest] = p
+	s.event(st, because(CodeAwayWoken, "guest", string(c.Guest), "site", string(p.Owner), "op", string(op)), Event{Op: op, Guest: c.Guest, Site: p.Owner})
 	s.dropOldOps()
 	return nil
 }

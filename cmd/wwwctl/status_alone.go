@@ -84,7 +84,7 @@ func hereWord(i *failover.Isolation) string {
 	for _, r := range i.Structures {
 		word := "goes on serving"
 		if r.Isolation == "stop" {
-			word = "wants its guests stopped (not built yet: nothing is)"
+			word = "has its guests shut down, and started again when this site is back and still owns them"
 		}
 		kept = append(kept, fmt.Sprintf("%s %s", r.Structure, word))
 	}

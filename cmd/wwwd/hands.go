@@ -124,6 +124,16 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	}
 	h.house.Store(house)
 	g.Go(func() error { drive.Run(ctx, d.node, house); return nil })
+	stopper := &agent.StopAlone{
+		Site: d.conf.Site, Log: d.node, Hosts: map[network.HostID]*proxmox.PVE{}, Clock: d.clock, Logger: logger, Alone: house.Alone,
+	}
+	for host, hand := range executor.Hands {
+		stopper.Hosts[host] = hand.PVE
+	}
+	if own, _, ok := d.node.State().Network.Target(d.conf.Site); ok && pve != nil {
+		stopper.Hosts[own] = pve
+	}
+	g.Go(func() error { drive.Run(ctx, d.node, stopper); return nil })
 	workers := drive.Crew[*agent.Worker, string]{
 		Members: executor.Workers,
 		Key:     func(w *agent.Worker) string { return w.Name() },

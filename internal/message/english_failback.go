@@ -169,6 +169,11 @@ var homeward = map[string]Message{
 		Meaning: "That failback was taken back, or undone.", Impact: "It stays where it is.", Look: "wwwctl op show {op}",
 		Do: "See why it was given up; by hand: wwwctl failback run {structure} --keep away",
 	},
+	"WWW-1834": {
+		Severity: Info, Title: "a guest starts again after an isolation", Text: "{guest}: {site} has shut it down while it was cut off, and starts it again ({op})",
+		Meaning: "Its structure wants its guests stopped when their site is without a majority (on_isolation: stop). It is still this site's.",
+		Impact:  "It was off from isolation_after on.", Look: "wwwctl op show {op}", Do: "Nothing.",
+	},
 	"WWW-1813": {
 		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",

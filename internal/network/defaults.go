@@ -99,6 +99,9 @@ func (h Host) withDefaults() Host {
 func (s Structure) withDefaults() Structure {
 	s.Mode = cmp.Or(s.Mode, ModeAsk)
 	s.OnIsolation = cmp.Or(s.OnIsolation, "keep-local")
+	if s.OnIsolation == "stop" {
+		s.IsolationAfter = cmp.Or(s.IsolationAfter, Duration(15*time.Minute))
+	}
 	s.OnReturn = cmp.Or(s.OnReturn, "leave")
 	s.OffSite.Policy = cmp.Or(s.OffSite.Policy, ConsentEncryptedBackupOnly)
 	s.Split = cmp.Or(s.Split, "allowed")

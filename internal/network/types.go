@@ -244,16 +244,18 @@ type LineageStorages struct {
 
 // Structure is a partner association.
 type Structure struct {
-	Home        SiteID  `json:"home"`
-	VLAN        int     `json:"vlan"`
-	Mode        Mode    `json:"mode"`
-	OnIsolation string  `json:"on_isolation"` // keep-local | stop
-	OnReturn    string  `json:"on_return"`    // leave | stop
-	OffSite     OffSite `json:"off_site"`
-	Policy      Policy  `json:"policy,omitzero"`   // overrides; zero fields inherit
-	Split       string  `json:"split"`             // allowed | never: guests over several sites
-	Standby     string  `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
-	Hooks       *Hooks  `json:"hooks,omitempty"`   // of its guests that say nothing themselves
+	Home        SiteID `json:"home"`
+	VLAN        int    `json:"vlan"`
+	Mode        Mode   `json:"mode"`
+	OnIsolation string `json:"on_isolation"` // keep-local | stop
+	// IsolationAfter is how long its site is cut off before on_isolation: stop acts; default 15m.
+	IsolationAfter Duration `json:"isolation_after,omitempty"`
+	OnReturn       string   `json:"on_return"` // leave | stop
+	OffSite        OffSite  `json:"off_site"`
+	Policy         Policy   `json:"policy,omitzero"`   // overrides; zero fields inherit
+	Split          string   `json:"split"`             // allowed | never: guests over several sites
+	Standby        string   `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
+	Hooks          *Hooks   `json:"hooks,omitempty"`   // of its guests that say nothing themselves
 	// AcceptLiveRisk lets names follow a live restore before it is complete.
 	AcceptLiveRisk bool    `json:"accept_live_risk,omitempty"`
 	Return         *Return `json:"return,omitempty"` // its guests come home by themselves; none: only by a person's word

@@ -32,6 +32,10 @@ func (c *checker) structure(id StructureID, s Structure) {
 	}
 	c.oneOf(path+".mode", string(s.Mode), string(ModeAuto), string(ModeAsk), string(ModeManual), string(ModeNever))
 	c.oneOf(path+".on_isolation", s.OnIsolation, "keep-local", "stop")
+	if s.IsolationAfter != 0 && (s.OnIsolation != "stop" || s.IsolationAfter.D() < time.Minute) {
+		c.fail(path+".isolation_after", CodeRange, "write on_isolation: stop with isolation_after: 15m, or take isolation_after: away",
+			"isolation_after %s is shorter than a minute, or without on_isolation: stop", s.IsolationAfter)
+	}
 	c.oneOf(path+".on_return", s.OnReturn, "leave", "stop")
 	c.oneOf(path+".split", s.Split, "allowed", "never")
 	if s.Standby != "" {

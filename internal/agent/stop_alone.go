@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
+)
+
+// stopEvery is how often an agent that is cut off looks for guests that it is to stop.
+const stopEvery = 15 * time.Second
+
+// StopAlone shuts guests down whose structures want that while their site is cut off
+// (on_isolation: stop), each once: who starts one again means it. In contact again it has
+// those started that are still its site's. It makes one call per step.
+type StopAlone struct {
+	Site   failover.SiteID
+	Log    failover.Log
+	Hosts  map[failover.HostID]*proxmox.PVE // this site's, of which it may shut guests down
+	Alone  func() bool                      // no leader is heard
+	Clock  *LogClock
+	Logger *slog.Logger
+
+	since   time.Time // alone since; zero: in contact
+	known   bool      // it was in contact, or alone, before this step
+	touched map[failover.GuestID]bool
+	queue   []failover.Copy // still to be looked at
+	looked  bool            // the first of them was, and the call that follows is its next
+	due     time.Time
+}
+
+// Step makes one call for one guest.
+func (a *StopAlone) Step(ctx context.Context, now time.Time) time.Time {
+	s := a.Log.State()
+	if s.Network == nil {
+		return now.Add(idle)
+	}
+	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(a.Site)), callTimeout)
+	defer cancel()
+	if !a.Alone() {
+		return a.inContact(ctx, s, now)
+	}
+	if a.since.IsZero() {
+		a.since, a.known, a.touched, a.queue, a.looked, a.due = now, true, map[failover.GuestID]bool{}, nil, false, time.Time{}
+	}
+	if len(a.queue) == 0 {
+		if now.Before(a.due) {
+			return a.due
+		}
+		a.due = now.Add(stopEvery)
+		for _, c := range s.StopsAlone(a.Site, now.Sub(a.since), a.Clock.Now(s, now)) {
+			if !a.touched[c.Guest] && a.Hosts[c.Host] != nil {
+				a.queue = append(a.queue, c)
+			}
+		}
+		if len(a.queue) == 0 {
+			return a.due
+		}
+	}
+	if a.looked || !a.mayStop(ctx, s, a.queue[0]) {
+		if a.looked {
+			a.stop(ctx, s, a.queue[0])
+		}
+		a.queue, a.looked = a.queue[1:], false
+		return now
+	}
+	a.looked = true
+	return now
+}
+
+// mayStop says whether this agent has not shut a guest down since the last that it shared
+// with the others: whoever started it after that means it.
+func (a *StopAlone) mayStop(ctx context.Context, s *failover.State, c failover.Copy) bool {
+	pve := a.Hosts[c.Host]
+	tasks, err := pve.Tasks(ctx, proxmox.TaskFilter{VMID: c.VMID})
+	if err != nil {
+		a.Logger.Warn("guest not looked at, whose structure wants it stopped", "guest", c.Guest, "err", err)
+		return false // at the next round again
+	}
+	mine, ok := ownShutdown(tasks, pve.TokenID())
+	a.touched[c.Guest] = ok && mine.UPID.Start.After(s.Clock)
+	return !a.touched[c.Guest]
+}
+
+// stop shuts a guest down cleanly.
+func (a *StopAlone) stop(ctx context.Context, s *failover.State, c failover.Copy) {
+	pve, kind := a.Hosts[c.Host], proxmox.Kind(s.Network.Guests[c.Guest].Type)
+	log := a.Logger.With("guest", c.Guest, "host", c.Host, "id", c.VMID)
+	upid, err := pve.Shutdown(ctx, kind, c.VMID, shutdownWithin)
+	switch proxmox.KindOf(err) {
+	case "", proxmox.OutcomeUnknown:
+		a.touched[c.Guest] = true
+		log.Warn("guest is shut down: its site is cut off, and its structure wants that", "task", upid.String())
+	case proxmox.NotRunning, proxmox.NotFound:
+		a.touched[c.Guest] = true
+	default:
+		log.Warn("guest not shut down, whose structure wants it stopped", "err", err)
+	}
+}
+
+// ownShutdown finds the newest shutdown that a token asked for.
+func ownShutdown(tasks []proxmox.TaskStatus, token string) (proxmox.TaskStatus, bool) {
+	var own []proxmox.TaskStatus
+	for _, t := range tasks {
+		if t.UPID.Auth == token {
+			own = append(own, t)
+		}
+	}
+	return newestOf(own, "shutdown")
+}
+
+// inContact has the guests started again, once after each isolation and each start of the
+// agent, of which the last thing that happened to them is that this agent shut them down.
+func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.Time) time.Time {
+	if !a.since.IsZero() || !a.known {
+		a.since, a.known, a.queue, a.looked, a.due = time.Time{}, true, nil, false, now.Add(idle)
+		return a.due // State may still be what it was when the line was cut
+	}
+	if len(a.queue) == 0 && !a.due.IsZero() {
+		if now.Before(a.due) {
+			return a.due
+		}
+		for _, g := range network.SortedKeys(s.Guests) {
+			p := s.Guests[g]
+			if p.Owner == a.Site && a.Hosts[p.Host] != nil && s.MayStartAgain(g, p.Epoch) == nil {
+				a.queue = append(a.queue, failover.Copy{Guest: g, Place: p.Now()})
+			}
+		}
+		a.due = time.Time{}
+	}
+	if len(a.queue) == 0 {
+		return now.Add(idle)
+	}
+	c := a.queue[0]
+	next, err := a.startAgain(ctx, c)
+	if err != nil {
+		a.Logger.Warn("not known whether this guest is to be started again", "guest", c.Guest, "err", err)
+		return now.Add(2 * time.Second)
+	}
+	if a.looked = next; !next {
+		a.queue = a.queue[1:]
+	}
+	return now
+}
+
+// startAgain looks whether the last that happened to a guest is that this agent shut it down,
+// and if so has it started with the next call.
+func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool, err error) {
+	if a.looked {
+		_, err := a.Log.Propose(ctx, failover.StartAgain{Guest: c.Guest, Epoch: c.Epoch})
+		if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
+			err = nil // somebody else's by now
+		}
+		return false, err
+	}
+	pve := a.Hosts[c.Host]
+	tasks, err := pve.Tasks(ctx, proxmox.TaskFilter{VMID: c.VMID})
+	mine, ours := ownShutdown(tasks, pve.TokenID())
+	last, _ := newestOf(tasks, "shutdown", "stop", "start", "reboot")
+	return ours && last.UPID == mine.UPID, err
+}
