@@ -155,6 +155,17 @@ func (c *checker) homeward(next *failover.State, m failover.StepMoved) {
 	}
 }
 
+// mayBeLeft says whether a failback may keep a copy off: not when it was given up, and has
+// found it running.
+func (c *checker) mayBeLeft(at failover.Place) bool {
+	if !c.left[at] {
+		return false
+	}
+	op, run := c.w.newestAt(at)
+	givenUp := op.Kind == failover.KindFailback && op.Phase.Ended() && run.State == failover.RunCancelled && placeOf(run.Left) == at
+	return !givenUp || !run.Left.Ran
+}
+
 // cameHome: a failback gives a guest to its home only when the other copy is off (S1), and is
 // sealed at two sites or was moved whole (S7).
 func (c *checker) cameHome(next *failover.State, op failover.Operation, run failover.GuestRun) {

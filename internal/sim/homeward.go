@@ -77,6 +77,45 @@ func WayHome(keep failover.Keep, at failover.StepID) Scenario {
 	}
 }
 
+// WayHomeGivenUp is a failback that a person cancels as a step of its first guest is claimed:
+// both copies are as they were then.
+func WayHomeGivenUp(at failover.StepID) Scenario {
+	h := &homeward{keep: failover.KeepAway}
+	return Scenario{
+		Name:    fmt.Sprintf("way home, given up at %s", at),
+		Prepare: func(o *Options) { o.Homeward = true },
+		Plan: func(w *World) {
+			h.w = w
+			w.watch = func(e Committed) {
+				c, ok := e.Command.(failover.StepMoved)
+				if !ok || h.struck || c.Token.Step != at || c.To != failover.StatusRunning || w.log.Last().Ops[c.Token.Op].Kind != failover.KindFailback {
+					return
+				}
+				h.struck = true
+				w.loop.In(400*time.Millisecond, "operator: cancel", func() {
+					w.propose(failover.CancelOp{Op: c.Token.Op, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
+				})
+			}
+			w.at(0, func() { w.setUplink(lost, false) })
+			w.at(3*time.Minute, func() { w.setUplink(lost, true) })
+			w.at(4*time.Minute+30*time.Second, h.begin)
+		},
+		Until: Warm + 12*time.Minute,
+		Check: func(w *World) error {
+			for _, g := range h.moved {
+				p := w.log.Last().Guests[g]
+				here, ok := w.guestAt(h.left[g])
+				there, also := w.guestAt(h.away[g])
+				if !h.struck || p.Owner == lost || p.Op != "" || !ok || !here.Running || !also || !there.Running {
+					return fmt.Errorf("%s is %s's, in %q; its copy at home there %t, running %t; the one that serves there %t, running %t",
+						g, p.Owner, p.Op, ok, here.Running, also, there.Running)
+				}
+			}
+			return nil
+		},
+	}
+}
+
 // WayHomeCrashAt is a failback in which the agent that works on the first guest dies at the
 // n-th boundary of that work; n < 0: never. seen collects them.
 func WayHomeCrashAt(keep failover.Keep, n int, seen *Boundaries) Scenario {

@@ -28,6 +28,16 @@ func TestWayHome(t *testing.T) {
 	}
 }
 
+// TestWayHomeGivenUp cancels it before its copy is the guest's.
+func TestWayHomeGivenUp(t *testing.T) {
+	t.Parallel()
+	for _, step := range []failover.StepID{failover.StepSealCopy, failover.StepRestore} {
+		if r := sim.Run(sim.Options{Seed: *from, Scenario: sim.WayHomeGivenUp(step)}); r.Violation != nil {
+			t.Error(r.Error())
+		}
+	}
+}
+
 // TestWayHomeCrashAtEveryBoundary kills the agent that works on the first guest once before
 // and once after each of its calls: at some of these points, or all with -sim.whole.
 func TestWayHomeCrashAtEveryBoundary(t *testing.T) {

@@ -372,7 +372,7 @@ func (c *checker) home(s *Site, of failover.GuestID, id int) {
 	case off && g.Running: // somebody has started it
 		delete(c.stood, at(s.name, g.ID))
 	}
-	if s.own && !g.Running && !c.left[onStructure(s.name, id)] && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.w.mayBeOff(of) {
+	if s.own && !g.Running && !c.mayBeLeft(onStructure(s.name, id)) && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.w.mayBeOff(of) {
 		c.fail("S9", "the home copy %d of %s was stopped", id, of)
 	}
 }
