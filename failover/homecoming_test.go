@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // TestComesHomeAsItStarted: agents take from the copies that guests leave that they start with
@@ -94,5 +95,34 @@ func TestNothingComesHomeBesideAThirdCopy(t *testing.T) {
 		if plan := p.failbackPlan(keep, kept1); len(plan.Assignments) != 1 {
 			t.Errorf("keep %s, the copy is off: %+v, want it to come home", keep, plan)
 		}
+	}
+}
+
+// TestWhatIsStartedAgainStandsNotDown: a failback that is given up starts the copy at home
+// again, as it found it. It is off until then, and no return of its site begins with it.
+func TestWhatIsStartedAgainStandsNotDown(t *testing.T) {
+	p := apartPlay(t)
+	p.redeclare(func(spec *network.Spec) {
+		for id, st := range spec.Structures {
+			st.OnReturn = "stop"
+			spec.Structures[id] = st
+		}
+	})
+	op := p.failback(failover.KeepAway, kept1, kept2)
+	p.done(kept1, failover.StepReady)
+	p.must(failover.CancelOp{Op: op, Reason: failover.Reason{Code: failover.CodeBack}})
+	copies := p.s.CopiesAt("moulin")
+	for i := range copies {
+		copies[i].OnBoot = true // nobody has changed that yet
+	}
+	p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: p.s.Index}})
+	if step, _, _ := p.s.Ops[op].Guests[kept1].Current(); step.ID != failover.StepRejoin {
+		t.Fatalf("%s is left to do, want it started again", step.ID)
+	}
+	if b := p.s.Guests[kept1].Branch; b == nil || b.Reason.Code != failover.CodeBranchOff || !b.OnBoot {
+		t.Fatalf("branch %+v, want it off, to start with its host", b)
+	}
+	if err := p.apply(failover.BeginReturn{Guest: kept1}); rejection(err) != failover.CodeNothing {
+		t.Errorf("its site's return shuts it down as well: %v", err)
 	}
 }

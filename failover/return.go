@@ -55,6 +55,9 @@ func (s *State) standsDown(g GuestID) bool {
 	if b == nil || b.Op != "" || p.Op != "" || p.Parked || p.Serving != p.Owner || p.Phase != PhaseAway && p.Phase != PhaseDiverged {
 		return false
 	}
+	if _, busy := s.revivedBy(g); busy {
+		return false // a failback that was given up is about to start it again
+	}
 	started := b.Reason.Code == CodeBranchBooted
 	will := b.Reason.Code == CodeBranchOff && b.OnBoot
 	return (started || will) && s.mayStop(g, b.Place)
