@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"time"
@@ -119,4 +120,10 @@ func (n *Node) HoldStamps() (release func()) {
 func (n *Node) RenewClock() {
 	c := *n.clock.Load()
 	n.clock.Store(&c)
+}
+
+// Pipelines says whether a node sends a peer another request before the last is answered.
+func (n *Node) Pipelines() bool {
+	_, err := n.trans.AppendEntriesPipeline("", "")
+	return !errors.Is(err, raft.ErrPipelineReplicationNotSupported)
 }

@@ -91,10 +91,14 @@ func (n *Node) start() error {
 	if n.snaps, err = raft.NewFileSnapshotStoreWithLogger(n.cfg.Dir, 3, logger); err != nil {
 		return fmt.Errorf("open snapshots: %w", err)
 	}
+	// One request at a time to each peer: with two, raft v1.7.3 pipelines them, and a
+	// follower's refusal can leave sender and reader waiting for each other (hashicorp/raft#612).
+	// Heartbeats go on, so that nobody notices that the follower gets no entry any more; and
+	// Close never returns.
 	n.trans = &transport{
 		peers: map[raft.ServerID]PeerStats{},
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Logger: logger, Stream: newStreamLayer(n.cfg), MaxPool: 3, MaxRPCsInFlight: 2, Timeout: n.cfg.Timing.Transport,
+			Logger: logger, Stream: newStreamLayer(n.cfg), MaxPool: 3, MaxRPCsInFlight: 1, Timeout: n.cfg.Timing.Transport,
 		}),
 	}
 	n.raft, err = raft.NewRaft(n.cfg.raftConfig(n.id, n.notify), n.fsm, n.logs, n.store, n.snaps, n.trans)

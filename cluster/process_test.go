@@ -434,6 +434,9 @@ func TestNodesOverTCP(t *testing.T) {
 	if err := nodes[0].Bootstrap(ctx, 1); err != nil {
 		t.Fatal(err)
 	}
+	if nodes[0].Pipelines() {
+		t.Error("requests are pipelined: a follower's refusal can hang that, and Close, for ever (hashicorp/raft#612)")
+	}
 	for i := 1; i < 3; i++ {
 		if err := nodes[0].AddMember(ctx, failover.SiteID(fmt.Sprint("site-", i)), nodes[i].ServerID(), addrs[i], cluster.Voter); err != nil {
 			t.Fatal(err)
