@@ -34,11 +34,5 @@ func homecomings() []Mutant {
 			"return c, c.Unread == \"\" && !c.Running",
 			"a guest that lives away is started again after its host's start, and once",
 		),
-		one(
-			"failovers-lead-home", "failover/plan.go",
-			"if !p.loss.Local && t == p.s.Network.Home(g) {",
-			"if !p.loss.Local && t == p.s.Network.Home(g) && g == \"\" {",
-			"S2, S3: the copy that a guest left at home may run",
-		),
 	}
 }
