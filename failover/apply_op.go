@@ -221,7 +221,7 @@ func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
 // homePhase is the phase of a guest that no operation holds.
 func (s *State) homePhase(g GuestID) Phase {
 	switch {
-	case !s.atHome(g):
+	case !s.AtHome(g):
 		return PhaseAway
 	case s.Network.Guests[g].Priority == 4:
 		return PhaseExcluded

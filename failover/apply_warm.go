@@ -30,7 +30,7 @@ func (c BeginWarm) apply(s *State, st Stamp) error {
 	if _, ok := s.Guests[a.Guest]; !ok {
 		return reject(CodeUnknownGuest, "guest", string(a.Guest))
 	}
-	if !s.Network.Warm(a.Guest) || !s.atHome(a.Guest) {
+	if !s.Network.Warm(a.Guest) || !s.AtHome(a.Guest) {
 		return reject(CodeStaleWarm, "guest", string(a.Guest), "site", string(a.Target))
 	}
 	if err := s.checkAssignment(KindWarm, a); err != nil {

@@ -76,7 +76,7 @@ func (s *State) current(g GuestID, p RestorePoint) bool {
 	if base, ok := s.CameFrom(g); ok && p.Namespace == base.Namespace && groupOf(p.Volid) == groupOf(base.Volid) && p.Time.Equal(base.Time) {
 		return true
 	}
-	if s.atHome(g) || s.Guests[g].Epoch == (Epoch{}) {
+	if s.AtHome(g) || s.Guests[g].Epoch == (Epoch{}) {
 		return p.Namespace != AwayNamespace(s.Network.Home(g))
 	}
 	l, ok := s.LineageNow(g)
@@ -87,7 +87,7 @@ func (s *State) current(g GuestID, p RestorePoint) bool {
 // backed up at home, that is what the others have of it.
 func (s *State) CameFrom(g GuestID) (RestorePoint, bool) {
 	l, ok := s.LineageNow(g)
-	if !ok || !s.atHome(g) || l.Base.Namespace != AwayNamespace(l.Home) {
+	if !ok || !s.AtHome(g) || l.Base.Namespace != AwayNamespace(l.Home) {
 		return RestorePoint{}, false
 	}
 	return l.Base, true
@@ -100,7 +100,7 @@ func (s *State) leavesBy(g GuestID, target SiteID, p RestorePoint) RestorePoint 
 	l, known := s.LineageNow(g)
 	home := s.Network.Home(g)
 	_, host, _ := s.Network.Target(target)
-	if !known || !s.atHome(g) || p.Namespace != AwayNamespace(home) || l.Namespace == "" || len(host.Sources[home]) == 0 {
+	if !known || !s.AtHome(g) || p.Namespace != AwayNamespace(home) || l.Namespace == "" || len(host.Sources[home]) == 0 {
 		return p
 	}
 	p.Namespace, p.Storage = l.Namespace, host.Sources[home][0]
@@ -199,7 +199,7 @@ func (s *State) AwayRunning(site SiteID) (Lineage, bool) {
 func (s *State) backedUp(g GuestID) (Lineage, bool) {
 	p := s.Guests[g]
 	l, ok := s.LineageNow(g)
-	rests := !s.atHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged) || s.settledAway(g, l) && p.Phase == PhaseHome
+	rests := !s.AtHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged) || s.settledAway(g, l) && p.Phase == PhaseHome
 	lives := rests && p.Op == "" && p.Serving == p.Owner
 	return l, ok && lives && l.Storage != "" && l.Site == p.Owner && l.VMID == p.VMID
 }
@@ -308,7 +308,7 @@ func (e explainer) unsaved() []Reason {
 	for _, g := range sortedKeys(e.s.Guests) {
 		p := e.s.Guests[g]
 		l, ok := e.s.LineageNow(g)
-		elsewhere := !e.s.atHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
+		elsewhere := !e.s.AtHome(g) && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
 		if !ok || p.Op != "" || !elsewhere && !e.s.settledAway(g, l) {
 			continue
 		}

@@ -33,7 +33,7 @@ func BranchesOf(s *State, guests []GuestID) []BranchView {
 	var out []BranchView
 	for _, g := range guests {
 		p, ok := s.Guests[g]
-		if !ok || s.Network == nil || s.atHome(g) {
+		if !ok || s.Network == nil || s.AtHome(g) {
 			continue
 		}
 		v := BranchView{Guest: g, Serves: p.Now(), Since: p.Owned, Parted: p.Point.Time, Size: p.Point.Size, Propose: KeepAway}
@@ -70,7 +70,7 @@ func (s *State) UndoOf(g GuestID, now time.Time) (SiteID, error) {
 		return "", reject(CodeUnknownGuest, "guest", string(g))
 	}
 	began := s.Lineages[LineageOf(g, p)].From
-	if !s.atHome(g) || len(p.Former) == 0 || began.Index == 0 {
+	if !s.AtHome(g) || len(p.Former) == 0 || began.Index == 0 {
 		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
 	}
 	from := p.Former[len(p.Former)-1].Site

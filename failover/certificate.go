@@ -40,7 +40,7 @@ func (e explainer) certificates() []Reason {
 		name, site, c := n.Name, n.Site, n.Certificate
 		left := c.Until.Sub(e.now)
 		switch {
-		case c.Wrong != "" && e.s.atHome(n.Guest):
+		case c.Wrong != "" && e.s.AtHome(n.Guest):
 			refused[site] = append(refused[site], because(CodeCertRefused, "name", name, "site", string(site), "why", c.Wrong))
 		case c.Wrong == "" && !c.Until.IsZero() && left < certificateNotice:
 			days := fmt.Sprint(int64(max(0, left) / (24 * time.Hour)))

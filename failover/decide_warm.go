@@ -86,7 +86,7 @@ func (s *State) leaves(c WarmCopy) bool {
 
 // warmWanted says whether a guest is to have a warm copy now.
 func (s *State) warmWanted(g GuestID) bool {
-	return s.Network.Warm(g) && s.warmable(g) && s.atHome(g)
+	return s.Network.Warm(g) && s.warmable(g) && s.AtHome(g)
 }
 
 // warmable says whether a guest ever moves, so that a copy of it makes sense.

@@ -185,7 +185,7 @@ func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 		return s.comesHome(a.Guest, s.Clock)
 	case a.Keep != c.Plan.Loss.Keep || s.Network.Home(a.Guest) != c.Plan.Loss.Site:
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not for this failback", a.Guest))
-	case s.atHome(a.Guest):
+	case s.AtHome(a.Guest):
 		return reject(CodeIsHome, "guest", string(a.Guest), "site", string(p.Owner))
 	case reviving:
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(busy))

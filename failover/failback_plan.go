@@ -15,7 +15,7 @@ func planFailback(s *State, loss Loss) Plan {
 	var away []GuestID
 	for _, g := range s.Network.GuestIDs() {
 		named := len(loss.Guests) == 0 || slices.Contains(loss.Guests, g)
-		if named && s.Network.Home(g) == loss.Site && (len(loss.Guests) > 0 || !s.atHome(g)) {
+		if named && s.Network.Home(g) == loss.Site && (len(loss.Guests) > 0 || !s.AtHome(g)) {
 			away = append(away, g)
 		}
 	}
@@ -41,17 +41,13 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 		VLAN: s.Network.Structures[guest.Structure].VLAN, Keep: keep,
 	}
 	_, left := s.HomeBranch(g)
-	loser := home
-	if keep == KeepHome {
-		loser = p.Owner
-	}
 	busy, reviving := s.revivedBy(g)
 	switch {
 	case p.Op != "":
 		return a, because(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
 	case reviving:
 		return a, because(CodeGuestBusy, "guest", string(g), "op", string(busy))
-	case s.atHome(g):
+	case s.AtHome(g):
 		return a, because(CodeIsHome, "guest", string(g), "site", string(home))
 	case p.Phase == PhaseStuck:
 		return a, because(CodeWrongPhase, "guest", string(g), "phase", string(p.Phase))
@@ -68,7 +64,7 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 		return a, because(CodeThirdCopy, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
 	}
 	if keep == KeepHome || left {
-		a.Vault = s.vaultFor(home, loser, p.Owner)
+		a.Vault = s.vaultFor(home, s.losing(a), p.Owner)
 	}
 	if keep == KeepAway {
 		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}
@@ -87,6 +83,14 @@ func (s *State) thirdCopy(g GuestID) (Copy, bool) {
 		}
 	}
 	return Copy{}, false
+}
+
+// losing is the site of the copy that a failback does not keep.
+func (s *State) losing(a Assignment) SiteID {
+	if a.Keep == KeepHome {
+		return s.Guests[a.Guest].Owner
+	}
+	return s.Network.Home(a.Guest)
 }
 
 // vaultFor chooses the second site of a sealed branch: the one that serves the guest or
@@ -119,12 +123,8 @@ func (s *State) sealable(a Assignment) Reason {
 	case a.Keep == KeepAway && !left:
 		return Reason{}
 	}
-	loser := home
-	if a.Keep == KeepHome {
-		loser = p.Owner
-	}
 	vault, _, ok := s.Network.Target(a.Vault)
-	if !ok || a.Vault == loser || s.lineagesOf(vault, home).Sealed == "" {
+	if !ok || a.Vault == s.losing(a) || s.lineagesOf(vault, home).Sealed == "" {
 		return because(CodeNoVault, "guest", string(a.Guest), "home", string(home))
 	}
 	return Reason{}

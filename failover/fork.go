@@ -26,19 +26,13 @@ func (s *State) forked(g GuestID, at Place) bool {
 
 // forkable refuses a copy that cannot become a guest of its own now.
 func (s *State) forkable(g GuestID, at Place) error {
-	p, known := s.Guests[g]
+	if err := s.idle(g); err != nil {
+		return err
+	}
+	p := s.Guests[g]
 	name := []string{"guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID)}
-	busy, reviving := s.revivedBy(g)
 	removal, removing := s.removedBy(g)
 	switch {
-	case s.Network == nil:
-		return reject(CodeNoNetwork)
-	case !known:
-		return reject(CodeUnknownGuest, "guest", string(g))
-	case p.Op != "":
-		return reject(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
-	case reviving:
-		return reject(CodeGuestBusy, "guest", string(g), "op", string(busy))
 	case removing:
 		return reject(CodeGuestBusy, "guest", string(g), "op", string(removal))
 	case p.Phase != PhaseHome && p.Phase != PhaseAway && p.Phase != PhaseDiverged && p.Phase != PhaseExcluded:

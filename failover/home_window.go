@@ -99,7 +99,7 @@ func (d *decider) comeHome() {
 // by themselves now.
 func (s *State) allComeHome(id StructureID, now time.Time) (guests []GuestID, held Reason) {
 	for _, g := range s.Network.GuestIDs() {
-		if s.Network.Guests[g].Structure != id || s.atHome(g) {
+		if s.Network.Guests[g].Structure != id || s.AtHome(g) {
 			continue
 		}
 		guests = append(guests, g)

@@ -120,7 +120,7 @@ func (e explainer) awayReminder() []Reason {
 	var longest GuestID
 	n := 0
 	for _, g := range sortedKeys(e.s.Guests) {
-		if e.s.atHome(g) || e.s.Guests[g].Owner == "" {
+		if e.s.AtHome(g) || e.s.Guests[g].Owner == "" {
 			continue
 		}
 		n++

@@ -243,7 +243,7 @@ func (p *planner) excluded(g GuestID) Reason {
 	case p.loss.Planned && p.reviving(g):
 		by, _ := p.s.revivedBy(g)
 		return because(CodeInOperation, append(name, "op", string(by))...)
-	case !p.s.atHome(g) && p.loss.Planned:
+	case !p.s.AtHome(g) && p.loss.Planned:
 		return because(CodeAwayThere, append(name, "site", string(pl.Owner))...)
 	case p.loss.Planned && p.s.noHands(pl.Owner, pl.Host):
 		return because(CodeNoHands, append(name, "site", string(pl.Owner), "host", string(pl.Host))...)

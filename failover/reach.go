@@ -32,7 +32,7 @@ func (j judge) reach(g GuestID) Reach {
 	var out Reach
 	s := j.s
 	p, guest := s.Guests[g], s.Network.Guests[g]
-	if s.atHome(g) || p.Serving == "" || p.Serving != p.Owner || len(guest.Names) == 0 {
+	if s.AtHome(g) || p.Serving == "" || p.Serving != p.Owner || len(guest.Names) == 0 {
 		return out
 	}
 	for _, observer := range j.observers {

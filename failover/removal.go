@@ -84,9 +84,9 @@ func reasonOf(err error) Reason {
 	return Reason{}
 }
 
-// restsAtHome refuses what is done to a guest's old copies while the guest is not at home
-// and at rest: they may still be wanted.
-func (s *State) restsAtHome(g GuestID) error {
+// idle refuses what is done to a guest's copies while an operation moves it, or is about to
+// start one of them again.
+func (s *State) idle(g GuestID) error {
 	p, known := s.Guests[g]
 	busy, reviving := s.revivedBy(g)
 	switch {
@@ -98,7 +98,19 @@ func (s *State) restsAtHome(g GuestID) error {
 		return reject(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
 	case reviving:
 		return reject(CodeGuestBusy, "guest", string(g), "op", string(busy))
-	case !s.atHome(g):
+	}
+	return nil
+}
+
+// restsAtHome refuses what is done to a guest's old copies while the guest is not at home
+// and at rest: they may still be wanted.
+func (s *State) restsAtHome(g GuestID) error {
+	if err := s.idle(g); err != nil {
+		return err
+	}
+	p := s.Guests[g]
+	switch {
+	case !s.AtHome(g):
 		return reject(CodeStillAway, "guest", string(g), "site", string(p.Owner))
 	case p.Phase != PhaseHome && p.Phase != PhaseExcluded:
 		return reject(CodeWrongPhase, "guest", string(g), "phase", string(p.Phase))

@@ -107,8 +107,8 @@ func (s *State) leads(kind OpKind, a Assignment) bool {
 	return a.Target != p.Owner && a.Target != s.Network.Home(a.Guest)
 }
 
-// atHome says whether the copy of a guest that counts is the one on its own host.
-func (s *State) atHome(g GuestID) bool {
+// AtHome says whether the copy of a guest that counts is the one on its own host.
+func (s *State) AtHome(g GuestID) bool {
 	p := s.Guests[g]
 	return p.Owner == s.Network.Home(g) && p.Host == s.Network.Guests[g].Host
 }

@@ -119,5 +119,5 @@ func (c RetireSite) apply(s *State, st Stamp) error {
 // settledAway says whether a guest's home was retired: it lives where it was brought to, and
 // its site's agent goes on backing it up as it did while it was away.
 func (s *State) settledAway(g GuestID, l Lineage) bool {
-	return s.atHome(g) && l.Home != s.Network.Home(g) && l.Storage != ""
+	return s.AtHome(g) && l.Home != s.Network.Home(g) && l.Storage != ""
 }

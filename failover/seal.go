@@ -98,7 +98,7 @@ func (c AckSeal) apply(s *State, st Stamp) error {
 		return reject(CodeUnknownGuest, "guest", string(c.Guest))
 	case p.Op != "":
 		return reject(CodeGuestBusy, "guest", string(c.Guest), "op", string(p.Op))
-	case !s.atHome(c.Guest):
+	case !s.AtHome(c.Guest):
 		return reject(CodeStillAway, "guest", string(c.Guest), "site", string(p.Owner))
 	}
 	n := 0

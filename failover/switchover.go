@@ -131,7 +131,7 @@ func (c BeginOp) mayLeave(s *State, a Assignment) error {
 	switch {
 	case !c.Forced:
 		return reject(CodeInvalid, "what", "a switchover without a person")
-	case p.Owner != c.Plan.Loss.Site || !s.atHome(a.Guest):
+	case p.Owner != c.Plan.Loss.Site || !s.AtHome(a.Guest):
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not at home at %s", a.Guest, c.Plan.Loss.Site))
 	case reviving:
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(busy))

@@ -22,7 +22,7 @@ const sameBoot = time.Minute
 // a person.
 func (s *State) asleep(g GuestID) (Copy, bool) {
 	p := s.Guests[g]
-	lives := !s.atHome(g) && p.Op == "" && p.Serving == p.Owner && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
+	lives := !s.AtHome(g) && p.Op == "" && p.Serving == p.Owner && (p.Phase == PhaseAway || p.Phase == PhaseDiverged)
 	told := s.Copies[p.Owner]
 	if !lives || told.Stamp.Index <= s.Reports[p.Owner].Back.Index || told.Copies.AsOf < p.Epoch.Index {
 		return Copy{}, false

@@ -163,7 +163,7 @@ func (s *State) warmID(target SiteID, used usedIDs) (int, bool) {
 // warmFor says whether a warm copy may take the place of a cold restore from pt
 // (zero: there is nothing to restore from) at a target, and if not, why.
 func (p *planner) warmFor(g GuestID, t SiteID, pt RestorePoint) (WarmCopy, Reason) {
-	if p.loss.Local || p.loss.Planned || !p.s.atHome(g) || !p.s.Network.Warm(g) && p.s.warmSite(g) == "" {
+	if p.loss.Local || p.loss.Planned || !p.s.AtHome(g) || !p.s.Network.Warm(g) && p.s.warmSite(g) == "" {
 		return WarmCopy{}, Reason{}
 	}
 	name := []string{"guest", string(g), "site", string(t)}

@@ -58,9 +58,7 @@ func returning(s *failover.State, req FailoverRequest) (failoverCase, error) {
 		}
 		c := failoverCase{failover.Loss{Site: home}, failover.SiteDomain(home), rest}
 		for _, g := range s.Network.GuestIDs() {
-			p := s.Guests[g]
-			at := p.Owner == s.Network.Home(g) && p.Host == s.Network.Guests[g].Host
-			if of(g) && s.Network.Home(g) == home && (!at || what == "guest") {
+			if of(g) && s.Network.Home(g) == home && (!s.AtHome(g) || what == "guest") {
 				c.loss.Guests = append(c.loss.Guests, g)
 			}
 		}

@@ -66,11 +66,8 @@ func WayHome(keep failover.Keep, at failover.StepID) Scenario {
 		Name:    fmt.Sprintf("way home, keep %s, crash at %s", keep, at),
 		Prepare: func(o *Options) { o.Homeward = true },
 		Plan: func(w *World) {
-			h.w = w
 			w.watch = h.watch
-			w.at(0, func() { w.setUplink(lost, false) })
-			w.at(3*time.Minute, func() { w.setUplink(lost, true) })
-			w.at(4*time.Minute+30*time.Second, h.begin)
+			h.plan(w)
 		},
 		Until: Warm + 12*time.Minute,
 		Check: func(*World) error { return h.check() },
@@ -85,7 +82,6 @@ func WayHomeGivenUp(at failover.StepID) Scenario {
 		Name:    fmt.Sprintf("way home, given up at %s", at),
 		Prepare: func(o *Options) { o.Homeward = true },
 		Plan: func(w *World) {
-			h.w = w
 			w.watch = func(e Committed) {
 				c, ok := e.Command.(failover.StepMoved)
 				if !ok || h.struck || c.Token.Step != at || c.To != failover.StatusRunning || w.log.Last().Ops[c.Token.Op].Kind != failover.KindFailback {
@@ -96,9 +92,7 @@ func WayHomeGivenUp(at failover.StepID) Scenario {
 					w.propose(failover.CancelOp{Op: c.Token.Op, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
 				})
 			}
-			w.at(0, func() { w.setUplink(lost, false) })
-			w.at(3*time.Minute, func() { w.setUplink(lost, true) })
-			w.at(4*time.Minute+30*time.Second, h.begin)
+			h.plan(w)
 		},
 		Until: Warm + 12*time.Minute,
 		Check: func(w *World) error {
@@ -158,6 +152,14 @@ type homeward struct {
 	moved  []failover.GuestID
 	left   map[failover.GuestID]failover.Place // the copies at home, when it began
 	away   map[failover.GuestID]failover.Place
+}
+
+// plan cuts the site off, lets it come back, and has the person choose.
+func (h *homeward) plan(w *World) {
+	h.w = w
+	w.at(0, func() { w.setUplink(lost, false) })
+	w.at(3*time.Minute, func() { w.setUplink(lost, true) })
+	w.at(4*time.Minute+30*time.Second, h.begin)
 }
 
 // begin is a person who has chosen.
