@@ -1,6 +1,8 @@
 package failover_test
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -124,5 +126,56 @@ func TestWhatIsStartedAgainStandsNotDown(t *testing.T) {
 	}
 	if err := p.apply(failover.BeginReturn{Guest: kept1}); rejection(err) != failover.CodeNothing {
 		t.Errorf("its site's return shuts it down as well: %v", err)
+	}
+}
+
+// TestWhatIsChosenStandsNotDown: a person may choose the copy at home just when the return of
+// its site is about to shut it down. It is left alone then; where the shutdown has begun, the
+// failback waits until it has ended, or the guest would be found running and go off afterwards.
+func TestWhatIsChosenStandsNotDown(t *testing.T) {
+	for _, begun := range []bool{false, true} {
+		t.Run(fmt.Sprintf("begun %t", begun), func(t *testing.T) {
+			p := apartPlay(t)
+			p.redeclare(func(spec *network.Spec) {
+				for id, st := range spec.Structures {
+					st.OnReturn = "stop"
+					spec.Structures[id] = st
+				}
+			})
+			copies := p.s.CopiesAt("moulin")
+			for i := range copies {
+				copies[i].OnBoot = true
+			}
+			p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: p.s.Index}})
+			p.must(failover.BeginReturn{Guest: kept1})
+			back := p.newest().ID
+			shutdown := p.s.Ops[back].TokenOf(kept1)
+			if begun {
+				p.must(failover.StepMoved{Token: shutdown, Attempt: 1, To: failover.StatusRunning})
+				p.must(failover.StepMoved{Token: shutdown, Attempt: 1, To: failover.StatusRunning, Found: &failover.Found{OnBoot: true, Running: true}})
+			}
+			op := p.failback(failover.KeepHome, kept1)
+			runs := func() bool { return slices.Contains(failover.Runnable(p.s, "moulin", p.now), shutdown) }
+			if runs() != begun {
+				t.Fatalf("the copy that was chosen is shut down: %t, want %t", runs(), begun)
+			}
+			p.done(kept1, failover.StepUnpark)
+			unpark := p.s.Ops[op].TokenOf(kept1)
+			may := func() bool { return slices.Contains(failover.Runnable(p.s, "moulin", p.now), unpark) }
+			if unpark.Step != failover.StepUnpark || may() == begun {
+				t.Fatalf("%s goes on: %t, want %t", unpark.Step, may(), !begun)
+			}
+			if begun {
+				p.must(failover.StepMoved{Token: shutdown, Attempt: 1, To: failover.StatusDone})
+				if !may() {
+					t.Error("the failback does not go on after the shutdown")
+				}
+				return
+			}
+			p.must(failover.CancelOp{Op: op, Reason: failover.Reason{Code: failover.CodeBack}})
+			if !runs() {
+				t.Error("the failback is given up, and the return does not go on")
+			}
+		})
 	}
 }

@@ -86,6 +86,26 @@ func (s *State) mayShutDown(op Operation, run GuestRun) bool {
 	return run.Admitted != 0 && p.Owner == from.Site && p.Epoch == from.Epoch
 }
 
+// chosen says whether an operation is about to give a guest to its copy at home, which is not
+// to be shut down then.
+func (s *State) chosen(g GuestID) bool {
+	run, ok := s.Ops[s.Guests[g].Op].Guests[g]
+	return ok && run.Assignment.Keep == KeepHome
+}
+
+// standingDown says whether the return of a site is shutting a guest's copy down just now.
+func (s *State) standingDown(g GuestID) bool {
+	for _, op := range s.Ops {
+		if op.Kind != KindReturn || op.Phase.Ended() {
+			continue
+		}
+		if step, _, left := op.Guests[g].Current(); left && step.Status == StatusRunning {
+			return true
+		}
+	}
+	return false
+}
+
 // unsettled counts the superseded copies at a site that we may shut down and that
 // were not looked at since its agent was heard again, or are still to be shut down.
 func (s *State) unsettled(site SiteID) int {

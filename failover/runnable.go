@@ -54,13 +54,15 @@ type turn struct {
 // gate says whether a step's own conditions hold, and takes its turn.
 func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left *turn) bool {
 	switch step.ID {
-	case StepProtect, StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark, StepUnpark:
+	case StepProtect, StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark:
 		return true
+	case StepUnpark:
+		return !s.standingDown(run.Assignment.Guest)
 	case StepReady, StepLeave:
 		return run.Admitted != 0
 	case StepShutdown:
 		if op.Kind == KindReturn {
-			return s.stillSuperseded(run)
+			return s.stillSuperseded(run) && (step.Status == StatusRunning || !s.chosen(run.Assignment.Guest))
 		}
 		return run.Admitted != 0 && (step.Status == StatusRunning || s.behind(op, run, StepShutdown) == "")
 	case StepStill:
