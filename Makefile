@@ -48,6 +48,11 @@ test: ## unit, contract and simulator tests, with the race detector
 test-race:
 	$(RACE) -p 4 -shuffle=on -timeout 800s $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns)
 
+# What test-race runs, compiled and linked only.
+.PHONY: test-built
+test-built:
+	$(RACE) -exec true $$($(GO) list ./... | grep -v -e internal/detectbench -e internal/lab/netns) >/dev/null
+
 test-plain:
 	$(GO) test -shuffle=on -timeout 800s ./internal/sim ./internal/detectbench
 	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
@@ -59,22 +64,27 @@ chaos: build ## break networks of real processes at random, check them from outs
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
 
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
-	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./internal/lab/chaos -run TestNothingIsLeft -count=1
-	@WWW_E2E=1 $(GO) test ./internal/api -run TestPageInChromium -count=1
-	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./deploy/grafana -run TestEveryPanelInTheLab -count=1
-	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
-	@$(MAKE) --no-print-directory -j2 --output-sync=target $(E2E_KILLS) $(E2E_ZONES)
-	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
+	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-chaos e2e-faults e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
 	@echo "e2e: ok"
 
-# Each is a network of its own on addresses of its own, and waits most of its time.
+# Each is a network of its own on addresses or in namespaces of its own, and waits most of its time: two run at once, the longest first.
 E2E_KILLS := $(addprefix e2e-kill-,moulin fabrique quai halle temoin)
 E2E_ZONES := $(addprefix e2e-zone-,bind knot powerdns)
-.PHONY: $(E2E_KILLS) $(E2E_ZONES)
+.PHONY: $(E2E_KILLS) $(E2E_ZONES) e2e-left e2e-page e2e-panels e2e-chaos e2e-faults
 $(E2E_KILLS): e2e-kill-%:
 	@echo "e2e: killing $*"; $(BIN)/wwwlab demo --kill $*
 $(E2E_ZONES): e2e-zone-%:
 	@echo "e2e: zone on $*"; $(BIN)/wwwlab demo --dns $*
+e2e-left:
+	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./internal/lab/chaos -run TestNothingIsLeft -count=1
+e2e-page:
+	@WWW_E2E=1 $(GO) test ./internal/api -run TestPageInChromium -count=1
+e2e-panels:
+	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./deploy/grafana -run TestEveryPanelInTheLab -count=1
+e2e-chaos:
+	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
+e2e-faults:
+	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
 
 .PHONY: vuln
 vuln: ## known holes in what the programs use, by govulncheck (asks vuln.go.dev; says so where that cannot be reached)
@@ -109,7 +119,7 @@ sim: ## replay one simulated run (SEED=n SCENARIO="stale target" SHRINK=1)
 	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" $(if $(SHRINK),-sim.shrink) -v -count=1
 
 soak: ## many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
-	@set -o pipefail; $(GO) test ./internal/sim -run 'TestCampaign|Boundary' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
+	@set -o pipefail; $(GO) test ./internal/sim -run 'TestCampaign|Boundary|SingleFault' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
 	  -sim.coverage=$(or $(COVERAGE),/dev/null) -count=1 -timeout 0 -v \
 	  | awk '/soak: [0-9]+ seeds/ {sub(/.*soak:/, "soak:"); last=$$0; next} {print} END {if (last=="") exit 1; print last}'
 

@@ -285,7 +285,7 @@ func TestFailbackKeepsTheHomeCopyGoing(t *testing.T) {
 // both copies as they were.
 func TestFailbackTakenBackAnywhere(t *testing.T) {
 	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
-		for after := 0; ; after += 11 {
+		for after := 0; ; after += 29 {
 			b := newBackRig(t)
 			b.failback(keep)
 			for range after {
@@ -323,7 +323,7 @@ func TestFailbackTakenBackAnywhere(t *testing.T) {
 // nothing and lose nothing.
 func TestFailbackGoesOnAfterCrashes(t *testing.T) {
 	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
-		for after := 0; after < 330; after += 13 {
+		for after := 0; after < 330; after += 31 {
 			b := newBackRig(t)
 			b.failback(keep)
 			for range after {

@@ -10,6 +10,9 @@ import (
 // TestSwitchoversAtTheirTime plays moves that wait, and what can happen meanwhile.
 func TestSwitchoversAtTheirTime(t *testing.T) {
 	t.Parallel()
+	if raced { // TestSwitchovers has some
+		return
+	}
 	for _, what := range []string{sim.WaitUndisturbed, sim.WaitCancelled, sim.WaitNewLeader, sim.WaitHomeDown} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -25,6 +28,9 @@ func TestSwitchoversAtTheirTime(t *testing.T) {
 // of these points, or all with -sim.whole.
 func TestAwayCrashAtEveryBoundary(t *testing.T) {
 	t.Parallel()
+	if raced { // TestSwitchovers has some
+		return
+	}
 	for name, tt := range map[string]struct {
 		play  func(int, *sim.Boundaries) sim.Scenario
 		least int

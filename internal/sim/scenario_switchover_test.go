@@ -35,6 +35,9 @@ func TestSwitchovers(t *testing.T) {
 // points, or all with -sim.whole, as `make soak` has it.
 func TestSwitchoverCrashAtEveryBoundary(t *testing.T) {
 	t.Parallel()
+	if raced { // TestSwitchovers has some
+		return
+	}
 	var all sim.Boundaries
 	if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.MoveCrashAt(-1, &all)}); r.Violation != nil {
 		t.Fatal(r.Error())

@@ -24,8 +24,8 @@ func seeds(full, short int) uint64 {
 func stride() int { return int(seeds(1, 47)) }
 
 // sampled says whether the n-th of a list of scenarios is played: under the
-// race detector one in eight is.
-func sampled(n int) bool { return seeds(1, 0) == 1 || n%8 == 0 }
+// race detector one in twenty is.
+func sampled(n int) bool { return seeds(1, 0) == 1 || n%20 == 0 }
 
 // scenarios are the incidents that are told step by step.
 func scenarios() map[string]func() sim.Scenario {

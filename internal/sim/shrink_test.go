@@ -38,6 +38,9 @@ func TestShrinkFindsTheTroublesThatMatter(t *testing.T) {
 // decided and done is the same.
 func TestStandingStillChangesNothing(t *testing.T) {
 	t.Parallel()
+	if raced { // one goroutine: TestScenarios has some for the race detector
+		return
+	}
 	type outcome struct{ begun, committed, owned, served, diverged, cancelled int }
 	run := func(s sim.Scenario, strict bool) outcome {
 		r := sim.Run(sim.Options{Seed: 7, Scenario: s, Strict: strict})
