@@ -59,6 +59,12 @@ type checker struct {
 	since   map[string]time.Time // site: since when its structure's host has had power
 	stray   map[string]time.Time // site/vmid: since when it runs without an owner that is known
 	failed  map[string]bool      // sites of which a machine has lost power at any time
+	booted  map[string]time.Time // structure's hosts: since when they have power
+
+	// operations
+	moves map[failover.OpID]*moveSeen
+	stops []effectSeen             // shutdowns that nothing has justified yet
+	down  map[string]failover.OpID // home guests: the planned move that may have shut them down
 
 	// names
 	odd map[string]time.Time // site/name: since when a server's answer differs from what is known
@@ -104,6 +110,7 @@ func newChecker(l *site.Lab, t *truth, delay time.Duration, tell func(Violation)
 		byHand: map[failover.OpID]bool{}, newest: map[string]uint64{}, contact: map[string]time.Time{}, latest: map[string]*Look{},
 		starts: map[string]int{}, started: map[string]string{}, foreign: map[string]bool{}, touched: map[string]string{},
 		excused: map[string]bool{}, since: map[string]time.Time{}, stray: map[string]time.Time{}, failed: map[string]bool{},
+		booted: map[string]time.Time{}, moves: map[failover.OpID]*moveSeen{}, down: map[string]failover.OpID{},
 		odd: map[string]time.Time{},
 	}
 }
@@ -223,6 +230,7 @@ func (c *checker) powered(site string, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.since[site] = now
+	c.site(site, true, now)
 	for _, g := range c.lab.GuestsOf(site) {
 		delete(c.excused, g.Name) // it starts with its host, whoever stopped it
 	}
@@ -233,7 +241,21 @@ func (c *checker) unpowered(site string) {
 	defer c.mu.Unlock()
 	delete(c.since, site)
 	c.failed[site] = true
+	c.site(site, false, time.Now())
 }
+
+// site tells the account that all machines of a site have power, or none; one that is
+// broken or unplugged is told of when it is looked at.
+func (c *checker) site(name string, on bool, now time.Time) {
+	if i, err := c.lab.Index(name); err == nil {
+		for _, h := range c.lab.Hosts(i) {
+			c.truth.host(h.Name, on, now)
+		}
+	}
+}
+
+// hostLost notes that one machine has lost its power.
+func (c *checker) hostLost(host string, now time.Time) { c.truth.host(host, false, now) }
 
 // upToDate says whether a look shows all that anybody has told so far.
 func (c *checker) upToDate(l *Look) bool {
@@ -296,7 +318,7 @@ func (c *checker) epoch(l *Look, g failover.GuestView, index uint64) {
 		c.fail(l.At, "S1", "%s is owned by %s and by %s in epoch %s", name, mine.owners[0], where, e)
 		mine.owners = append(mine.owners, where)
 	}
-	if old := c.owned[where]; old.Less(e) {
+	if old, was := c.owned[where]; !was || old.Less(e) { // the epoch at home is the zero one
 		c.owned[where] = e
 	}
 	if o := c.owner[name]; index >= o.index {
@@ -368,6 +390,7 @@ func (c *checker) operations(l *Look, list []failover.OpView) {
 			c.byHand[o.ID] = true
 		}
 		c.moved(l, o)
+		c.planned(l, o)
 		if o.Phase.Ended() {
 			continue
 		}
@@ -396,7 +419,14 @@ func (c *checker) moved(l *Look, o failover.OpView) {
 		if o.Committed.Before(from) {
 			from = o.Committed
 		}
-		if problem := c.truth.lost(lost, from.Add(-time.Second), l.At, c.delay); kind == "site" && problem != "" {
+		problem := ""
+		switch kind {
+		case "site":
+			problem = c.truth.lost(lost, from.Add(-time.Second), l.At, c.delay)
+		case "host":
+			problem = c.truth.hostLost(lost, from.Add(-time.Second), l.At, c.delay)
+		}
+		if problem != "" {
 			c.fail(l.At, "S4", "%s: %s", o.ID, problem)
 		}
 	}

@@ -58,7 +58,7 @@ func newScene(t *testing.T) *scene {
 		at := l.Home(g)
 		s.guest[g.Name] = failover.GuestView{
 			Guest: failover.GuestID(g.Name), ID: g.ID, At: failover.SiteID(at), Serving: failover.SiteID(at),
-			Phase: failover.PhaseHome, Epoch: "1-7", Names: g.Names, Home: failover.SiteID(at),
+			Phase: failover.PhaseHome, Epoch: failover.Epoch{}.String(), Names: g.Names, Home: failover.SiteID(at),
 		}
 		s.names[g.Names[0]] = at
 		h := &s.hosts[at].Hosts[0]
@@ -192,9 +192,10 @@ func TestTheCheckerFails(t *testing.T) {
 		do              func(s *scene)
 	}{
 		"an epoch that shrinks": {"S1", "has epoch", func(s *scene) {
+			s.moves()
 			s.pass(time.Second, everywhere(func(g *failover.GuestView) { g.Epoch = "1-6" }))
 		}},
-		"an epoch of two owners": {"S1", "in epoch 1-7", func(s *scene) {
+		"an epoch of two owners": {"S1", "in epoch 0-0", func(s *scene) {
 			s.pass(time.Second, everywhere(func(g *failover.GuestView) { g.At, g.ID = target, copyID }))
 		}},
 		"states that differ at one entry": {"S1", "differ", func(s *scene) {

@@ -30,14 +30,14 @@ var (
 // effects checks what reached a site's machines: S3, S7, S9.
 func (c *checker) effects(l *Look) {
 	for _, e := range l.Effects {
-		if e.Status >= http.StatusBadRequest {
-			continue // refused: nothing was done
+		if refused(e) {
+			continue
 		}
 		switch {
 		case e.Method == http.MethodPost && startPath.MatchString(e.Path):
 			c.wasStarted(l, e)
 		case e.Method == http.MethodPost && stopPath.MatchString(e.Path):
-			c.fail(e.At, "S9", "%s was asked to stop %d of %s: no step of a failover does", l.Site, e.ID, e.Host)
+			c.wasStopped(l, e)
 		case e.Method == http.MethodDelete && deletePath.MatchString(e.Path):
 			c.wasDeleted(l, e)
 		case e.Method == http.MethodPost && restorePath.MatchString(e.Path):
@@ -89,6 +89,7 @@ func (c *checker) justify(l *Look) {
 		}
 	}
 	c.pending = left
+	c.justifyStops(l)
 }
 
 // once: S3, in one epoch one copy of a guest is started.
@@ -142,15 +143,23 @@ func (c *checker) wasRestored(l *Look, e site.Effect) {
 // hosts looks at a site's machines: S3, S7, S9, S11.
 func (c *checker) hosts(l *Look) {
 	for _, h := range l.Hosts.Hosts {
-		switch {
-		case !h.Power:
+		c.truth.host(h.Name, h.Power, l.At)
+		if !h.Power {
 			c.failed[l.Site] = true
+			delete(c.booted, h.Name)
+			continue
+		}
+		if c.booted[h.Name].IsZero() {
+			c.booted[h.Name] = l.At
+		}
+		switch {
 		case strings.HasPrefix(h.Name, "raoull-"):
 			for _, g := range h.Guests {
 				c.copy(l, g)
 			}
 		case strings.HasPrefix(h.Name, "pve-"):
 			c.homes(l, h)
+			c.beside(l, h)
 		}
 	}
 }
@@ -201,7 +210,7 @@ func (c *checker) anyUpToDate(after time.Time) bool {
 // homes: S9, home guests of a site with power run; S7, they are there.
 func (c *checker) homes(l *Look, h site.HostStatus) {
 	on, known := c.since[l.Site]
-	if !known || l.Asked.Sub(on) < bootGrace {
+	if !known || l.Asked.Sub(on) < bootGrace || l.Asked.Sub(c.booted[h.Name]) < bootGrace {
 		return
 	}
 	for _, m := range c.lab.GuestsOf(l.Site) {
@@ -211,8 +220,12 @@ func (c *checker) homes(l *Look, h site.HostStatus) {
 				found, running = true, g.Running
 			}
 		}
+		if running {
+			c.ranAtHome(m)
+		}
 		switch {
 		case c.excused[m.Name]:
+		case found && !running && c.stoodDown(m, l.Asked):
 		case !found:
 			c.fail(l.At, "S7", "the home copy of %s is gone", m.Name)
 		case !running:

@@ -33,6 +33,7 @@ type nemesis struct {
 	frozen map[string]bool
 	full   map[string]bool
 	slow   map[string]bool
+	broken map[string]bool      // sites whose structure's machine is
 	died   map[string]time.Time // agents: since when they are seen dead
 	cuts   map[string][]netns.Cut
 	faults int
@@ -42,7 +43,7 @@ type nemesis struct {
 func newNemesis(r *netns.Room, l *site.Lab, dir string, d *disks, t *truth, c *checker, tl *timeline) *nemesis {
 	return &nemesis{
 		room: r, lab: l, dir: dir, disks: d, truth: t, check: c, tl: tl,
-		active: map[int]Event{}, frozen: map[string]bool{}, full: map[string]bool{}, slow: map[string]bool{},
+		active: map[int]Event{}, frozen: map[string]bool{}, full: map[string]bool{}, slow: map[string]bool{}, broken: map[string]bool{},
 		died: map[string]time.Time{}, cuts: map[string][]netns.Cut{},
 	}
 }
@@ -169,7 +170,7 @@ func (n *nemesis) apply(ctx context.Context) error {
 	}
 	n.truth.set(booting, all, time.Now())
 	for _, s := range n.lab.Names() {
-		errs = append(errs, n.power(ctx, s, dark), n.process(s), n.disk(s), n.line(ctx, s))
+		errs = append(errs, n.power(ctx, s, dark), n.host(ctx, s), n.process(s), n.disk(s), n.line(ctx, s))
 	}
 	n.truth.set(dark, all, time.Now())
 	return errors.Join(errs...)
@@ -180,6 +181,7 @@ func (n *nemesis) power(ctx context.Context, s string, dark map[string]bool) err
 	switch alive := n.room.HostsAlive(s); {
 	case alive && dark[s]:
 		n.check.unpowered(s)
+		n.broken[s] = false
 		return n.room.KillHosts(s)
 	case !alive && !dark[s]:
 		err := n.room.StartHosts(ctx, s)
@@ -187,6 +189,22 @@ func (n *nemesis) power(ctx context.Context, s string, dark map[string]bool) err
 		return err
 	}
 	return nil
+}
+
+// host breaks a structure's machine, and mends it. What a fence has put off stays off.
+func (n *nemesis) host(ctx context.Context, s string) error {
+	broken := n.wants(s, DoHost)
+	if broken == n.broken[s] || !n.room.HostsAlive(s) {
+		return nil
+	}
+	n.broken[s] = broken
+	ctx, cancel := context.WithTimeout(ctx, handLimit)
+	defer cancel()
+	if broken {
+		n.check.hostLost("pve-"+s, time.Now())
+		return n.room.Hosts(s).Crash(ctx, "pve-"+s)
+	}
+	return n.room.Hosts(s).Repair(ctx, "pve-"+s)
 }
 
 // process ends a site's agent, starts it again as a service manager does, and has it

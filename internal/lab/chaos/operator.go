@@ -82,6 +82,10 @@ func (n *nemesis) commands(e Event) [][]string {
 	case PersonGuest:
 		g := n.lab.Guests[e.Draw%uint64(len(n.lab.Guests))].Name
 		return [][]string{{"failover", "--guest", g, "--to", e.Site, "--yes", "--confirm", g, "--detach"}}
+	case PersonSwitchover:
+		return [][]string{n.switchover(e)}
+	case PersonRescue:
+		return [][]string{{"rescue", e.Site, "--yes", "--confirm", "pve-" + e.Site, "--detach"}}
 	}
 	verb := map[string]string{PersonApprove: "approve", PersonCancel: "cancel", PersonRetry: "retry", PersonAck: "ack"}[e.To]
 	var out [][]string
@@ -102,6 +106,23 @@ func (n *nemesis) commands(e Event) [][]string {
 
 func (n *nemesis) failover(s string) []string {
 	return []string{"failover", s, "--yes", "--confirm", s, "--detach"}
+}
+
+// switchover moves a guest of a site, all of them, or its structure.
+func (n *nemesis) switchover(e Event) []string {
+	i, err := n.lab.Index(e.Site)
+	if err != nil {
+		return nil // plans name no others
+	}
+	what := []string{e.Site, n.lab.Sites[i].Structure}[e.Draw%2]
+	if guests := n.lab.GuestsOf(e.Site); e.Draw/2%2 == 0 {
+		what = guests[e.Draw/4%uint64(len(guests))].Name
+	}
+	to := "auto"
+	if names := n.lab.Names(); e.Draw/64%3 == 0 {
+		to = names[e.Draw/256%uint64(len(names))]
+	}
+	return []string{"switchover", what, "--to", to, "--yes", "--detach"}
 }
 
 // exitCodes are those that wwwctl promises (help topic exit-codes) for a command that

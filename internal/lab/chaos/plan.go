@@ -37,20 +37,23 @@ const (
 	DoDisk    = "disk"    // the disk of an agent's state is full
 	DoSlow    = "slow"    // a site's line is slow and reorders
 	DoMachine = "machine" // a lab's fault hits a PVE or PBS
+	DoHost    = "host"    // a structure's machine dies while its site lives
 	DoGuest   = "guest"   // a person acts on a guest behind everybody's back: To is what
 	DoPerson  = "person"  // a person types a command: To is which
 )
 
 // Commands of people.
 const (
-	PersonPause    = "pause"
-	PersonApprove  = "approve"
-	PersonFailover = "failover"
-	PersonTwice    = "failover twice"
-	PersonGuest    = "failover of a guest"
-	PersonCancel   = "cancel"
-	PersonRetry    = "retry"
-	PersonAck      = "ack"
+	PersonPause      = "pause"
+	PersonApprove    = "approve"
+	PersonFailover   = "failover"
+	PersonTwice      = "failover twice"
+	PersonGuest      = "failover of a guest"
+	PersonSwitchover = "switchover"
+	PersonRescue     = "rescue"
+	PersonCancel     = "cancel"
+	PersonRetry      = "retry"
+	PersonAck        = "ack"
 )
 
 // draw is the source of a plan.
@@ -134,7 +137,7 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 	line := func(c netns.Cut, lasts time.Duration) {
 		d.add(Event{At: begin, For: lasts, Do: DoCut, Site: c.At, Cut: &c})
 	}
-	switch x := d.IntN(10); {
+	switch x := d.IntN(14); {
 	case x < 3: // lost until the incident is over
 		d.add(Event{At: begin, For: lasts, Do: DoKill, Site: id})
 	case x < 4: // back, and lost again while the copies are kept
@@ -148,6 +151,19 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 		line(netns.Cut{At: id}, d.between(2*time.Second, 50*time.Second))
 	case x < 9: // the mesh dies, the public side lives
 		line(netns.Cut{At: id, Path: failover.PathMesh}, lasts)
+	case x < 11: // its structure's machine dies, the rest of the site lives
+		d.add(Event{At: begin, For: d.between(5*time.Second, lasts), Do: DoHost, Site: id})
+		if d.chance(0.4) {
+			d.add(Event{At: begin + d.between(3*time.Second, 20*time.Second), Do: DoPerson, Site: id, To: PersonRescue, Draw: d.Uint64()})
+		}
+	case x < 13: // it is to be moved by plan, and then something happens to it, or to its target
+		d.add(Event{At: begin, Do: DoPerson, Site: id, To: PersonSwitchover, Draw: d.Uint64()})
+		if d.chance(0.6) {
+			d.add(Event{At: begin + d.between(2*time.Second, 25*time.Second), For: d.between(5*time.Second, 40*time.Second), Do: []string{DoKill, DoHost, DoAgent}[d.IntN(3)], Site: []string{id, d.brique()}[d.IntN(2)]})
+		}
+		if d.chance(0.3) {
+			d.add(Event{At: begin + d.between(2*time.Second, 25*time.Second), Do: DoPerson, Site: id, To: PersonCancel, Draw: d.Uint64()})
+		}
 	default: // heard by nobody
 		line(netns.Cut{At: id, Only: netns.OnlyOut}, lasts)
 		if d.chance(0.5) {
@@ -215,6 +231,8 @@ func (d *draw) people(during func() time.Duration) {
 	types(0.15, PersonFailover, 0)
 	types(0.15, PersonTwice, 0)
 	types(0.2, PersonGuest, 0)
+	types(0.3, PersonSwitchover, 0)
+	types(0.1, PersonRescue, 0)
 	types(0.2, PersonCancel, 0)
 	types(0.3, PersonRetry, 0)
 	types(0.2, PersonAck, 0)

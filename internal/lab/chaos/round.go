@@ -104,7 +104,7 @@ func (r *round) prepare() error {
 	if err != nil {
 		return err
 	}
-	l.Routed = true
+	l.Routed, l.Rescue = true, true
 	r.lab, r.plan = l, Plan(r.seed, l, r.length)
 	b, err := json.MarshalIndent(struct {
 		Seed   uint64        `json:"seed"`

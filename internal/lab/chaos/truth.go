@@ -146,6 +146,31 @@ func (t *truth) shut(p pair, at time.Time) time.Duration {
 	return at.Sub(since)
 }
 
+// host records that a machine has power from now on, or none.
+func (t *truth) host(name string, on bool, now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := pair{site: name}
+	if n := len(t.ways[p]); n == 0 || t.ways[p][n-1].any != on {
+		t.ways[p] = append(t.ways[p], interval{from: now, public: on, any: on})
+	}
+}
+
+// hostLost holds an automatic commit, made some time between two moments, against the
+// account: the machine had no power for the delay. What it lost by itself is known from
+// the next look only.
+func (t *truth) hostLost(name string, from, to time.Time, delay time.Duration) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	least := delay - shutMargin - lookLimit
+	for at := from; !at.After(to); at = at.Add(250 * time.Millisecond) {
+		if t.shut(pair{site: name}, at) >= least {
+			return ""
+		}
+	}
+	return fmt.Sprintf("%s is given up and has not been without power for %s", name, least)
+}
+
 // lost holds an automatic commit, made some time between two moments, against the
 // account: nobody who is well reached the site, and a majority of all voters had no way
 // to it for the delay. It returns the invariant's text, "" when the commit may be right.

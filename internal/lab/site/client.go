@@ -60,9 +60,14 @@ func (c *Client) Sync(ctx context.Context) error {
 	return c.do(ctx, http.MethodPost, "/sync", nil, nil)
 }
 
-// Crash takes the power from one host of the site.
+// Crash takes the power from one host of the site, until it is repaired.
 func (c *Client) Crash(ctx context.Context, host string) error {
 	return c.do(ctx, http.MethodPost, "/crash/"+host, nil, nil)
+}
+
+// Repair mends a host that Crash has broken; it starts, unless its plug is off.
+func (c *Client) Repair(ctx context.Context, host string) error {
+	return c.do(ctx, http.MethodPost, "/repair/"+host, nil, nil)
 }
 
 // Act starts or stops a guest by hand.

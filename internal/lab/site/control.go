@@ -97,6 +97,9 @@ func (p *process) control() http.Handler {
 	mux.HandleFunc("POST /crash/{host}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, p.crashHost(r.PathValue("host")))
 	})
+	mux.HandleFunc("POST /repair/{host}", func(w http.ResponseWriter, r *http.Request) {
+		reply(w, struct{}{}, p.repairHost(r.PathValue("host")))
+	})
 	mux.HandleFunc("POST /guest", func(w http.ResponseWriter, r *http.Request) {
 		var a Act
 		err := decode(r, &a)
@@ -123,7 +126,7 @@ func (p *process) addFault(f lab.Fault) error {
 }
 
 // clearFaults ends every fault and undoes what they did, as far as it can be undone:
-// what is off gets power.
+// what is off gets power, but for hosts that were broken as a whole.
 func (p *process) clearFaults() {
 	p.faults.Clear()
 	for _, m := range p.machines {
@@ -133,8 +136,8 @@ func (p *process) clearFaults() {
 		if m.pbs != nil {
 			m.pbs.Heal()
 		}
-		m.on(time.Now())
 	}
+	p.powerOn(time.Now())
 }
 
 func (p *process) act(a Act) error {

@@ -31,9 +31,10 @@ const (
 // machine is one host of the site with what runs on it.
 type machine struct {
 	Host
-	power *mains
-	pve   *lab.PVE // nil: none
-	pbs   *lab.PBS // nil: none
+	power  *mains
+	broken bool     // by crashHost, until it is repaired; under process.mu
+	pve    *lab.PVE // nil: none
+	pbs    *lab.PBS // nil: none
 }
 
 // openHosts opens the fakes with the state that they left on disk. The PBS comes
@@ -60,11 +61,23 @@ func (p *process) openHosts(ctx context.Context) error {
 			}
 		}
 	}
-	now := time.Now()
-	for _, m := range p.machines {
-		m.on(now)
-	}
+	p.powerOn(time.Now())
 	return nil
+}
+
+// powerOn gives power to whatever may have it: not to what is broken, nor to what its
+// plug keeps off.
+func (p *process) powerOn(now time.Time) {
+	plug, err := PlugOn(p.dir, p.name)
+	for _, m := range p.machines {
+		p.mu.Lock()
+		broken := m.broken
+		p.mu.Unlock()
+		unplugged := m.Owner == network.OwnerStructure && !plug && err == nil
+		if !broken && !unplugged {
+			m.on(now)
+		}
+	}
 }
 
 func (m *machine) on(now time.Time) {

@@ -55,7 +55,8 @@ type Lab struct {
 	// Routed says that each site has a network of its own with real addresses and
 	// ports (internal/lab/netns) instead of a share of the loopback.
 	Routed bool     `json:"routed,omitempty"`
-	Secret string   `json:"secret"` // passwords and backup keys are derived from it
+	Rescue bool     `json:"rescue,omitempty"` // in a routed lab, too, a site rescues its own guests
+	Secret string   `json:"secret"`           // passwords and backup keys are derived from it
 	Timing Timing   `json:"timing"`
 	Rate   int64    `json:"rate"`          // of restores, bytes per second and host
 	PVE    string   `json:"pve,omitempty"` // release of the Proxmox VE hosts, "" = the newest

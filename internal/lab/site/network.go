@@ -86,7 +86,7 @@ func (l *Lab) host(i int, h Host) network.Host {
 		}
 		out.Sources = map[network.SiteID][]string{}
 		homes := l.homes(i)
-		if !l.Routed { // in namespaces what is cut is judged, and no host is rescued
+		if !l.Routed || l.Rescue { // in namespaces what is cut is judged, and a host is rescued only on demand
 			homes = append(homes, l.Sites[i].Name)
 		}
 		for _, home := range homes {

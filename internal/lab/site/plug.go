@@ -57,11 +57,35 @@ func (p *process) followPlug(now time.Time) {
 
 // crashHost takes the power from one machine, whose plug stays on: it is broken.
 func (p *process) crashHost(name string) error {
+	m, err := p.machine(name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	m.broken = true
+	p.mu.Unlock()
+	m.crash(time.Now())
+	return nil
+}
+
+// repairHost mends a host that was broken. It has power then, unless its plug is off.
+func (p *process) repairHost(name string) error {
+	m, err := p.machine(name)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	m.broken = false
+	p.mu.Unlock()
+	p.powerOn(time.Now())
+	return nil
+}
+
+func (p *process) machine(name string) (*machine, error) {
 	for _, m := range p.machines {
 		if m.Name == name {
-			m.crash(time.Now())
-			return nil
+			return m, nil
 		}
 	}
-	return fmt.Errorf("no host %q at %s", name, p.name)
+	return nil, fmt.Errorf("no host %q at %s", name, p.name)
 }
