@@ -38,7 +38,7 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 	case len(plan.Assignments) == 0 && plan.Open != "":
 		return fail(exitRefused, failover.CodeAlreadyBegun, "domain", subject(req), "op", string(plan.Open))
 	case req.Rescue && len(plan.Answers) > 0:
-		return fail(exitRefused, failover.CodeStillRuns, "host", string(plan.Loss.Host), "seen", strings.Join(plan.Answers, ", "))
+		return fail(exitRefused, failover.CodeStillRuns, "site", string(plan.Loss.Site), "host", string(plan.Loss.Host), "seen", strings.Join(plan.Answers, ", "))
 	case len(plan.Assignments) == 0:
 		fmt.Fprint(a.con.Err, a.planScreen(plan, req))
 		return fail(exitRefused, failover.CodeNothing, "domain", subject(req))

@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,7 +68,7 @@ func TestRescue(t *testing.T) {
 	}
 	req.Confirm = "pve-asso"
 	var e *api.Error
-	if _, err := c.Failover(t.Context(), req); !errors.As(err, &e) || e.Code != failover.CodeStillRuns {
+	if _, err := c.Failover(t.Context(), req); !errors.As(err, &e) || e.Code != failover.CodeStillRuns || !strings.Contains(e.Hint, "wwwctl rescue moulin") {
 		t.Errorf("rescue of a host that answers: got %v, want %s", err, failover.CodeStillRuns)
 	}
 	see(t, b, failover.SeenDown, 3)

@@ -167,7 +167,7 @@ func (h *handler) failover(r *http.Request) (any, error) {
 	case plan.Open != "" && len(plan.Assignments) == 0:
 		return nil, refusedFor(failover.Reason{Code: failover.CodeAlreadyBegun, Args: args("domain", string(c.domain), "op", string(plan.Open))})
 	case c.loss.Local && len(plan.Answers) > 0:
-		return nil, refusedFor(failover.Reason{Code: failover.CodeStillRuns, Args: args("host", string(c.loss.Host), "seen", strings.Join(first(plan.Answers, 3), ", "))})
+		return nil, refusedFor(failover.Reason{Code: failover.CodeStillRuns, Args: args("site", string(c.loss.Site), "host", string(c.loss.Host), "seen", strings.Join(first(plan.Answers, 3), ", "))})
 	case len(plan.Assignments) == 0:
 		return nil, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("domain", string(c.domain))})
 	case plan.Confirm != "" && req.Confirm != plan.Confirm:
