@@ -36,6 +36,7 @@ const (
 	CodeNoSource     = "WWW-1212"
 	CodeFreshest     = "WWW-1213"
 	CodeMoreMemory   = "WWW-1214"
+	CodeEvened       = "WWW-1220"
 	CodePreferred    = "WWW-1215"
 	CodeSplitNever   = "WWW-1216"
 	CodeForcedTarget = "WWW-1217"

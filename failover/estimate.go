@@ -19,6 +19,13 @@ func (s *State) restoreTime(site SiteID, size int64) time.Duration {
 // guests take the first free one in the order of the plan, as Runnable lets them.
 type lanes []time.Duration
 
+// take gives the lane that is free first to a restore and returns when it is done.
+func (l lanes) take(takes time.Duration) time.Duration {
+	i := slices.Index(l, slices.Min(l))
+	l[i] += takes
+	return l[i]
+}
+
 // estimate takes the next lane of a target for a guest and returns when its restore would be
 // done, counted from the decision; 0 = not known.
 func (p *planner) estimate(site SiteID, size int64) time.Duration {
@@ -30,8 +37,5 @@ func (p *planner) estimate(site SiteID, size int64) time.Duration {
 		_, host, _ := p.s.Network.Target(site)
 		p.lanes[site] = make(lanes, max(1, host.Restore.Parallel))
 	}
-	free := p.lanes[site]
-	i := slices.Index(free, slices.Min(free))
-	free[i] += takes
-	return free[i]
+	return p.lanes[site].take(takes)
 }

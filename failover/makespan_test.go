@@ -269,15 +269,8 @@ var kindsOfDisk = map[string]disk{
 	"single": {whole: 1 << 40, alone: 100 << 20},
 }
 
-// overBound is how much later than the bound the last guest may serve. Of ten guests the three
-// priorities make classes of three or four, and those of the first come first, whatever fits
-// better: that costs more.
-func overBound(guests int) float64 {
-	if guests <= 10 {
-		return 1.35
-	}
-	return 1.10
-}
+// overBound is how much later than the bound the last guest may serve.
+const overBound = 1.10
 
 // TestMakespan: the last guest serves at most a tenth later than any schedule could bring it
 // about, no site ever restores more at once than it is declared to, and the first restore begins
@@ -291,18 +284,24 @@ func TestMakespan(t *testing.T) {
 		for _, targets := range []int{1, 2, 4} {
 			for _, guests := range sizes {
 				const parallel = 2
-				m, took, ratio := measures(t, guests, targets, parallel, d, 1)
-				t.Logf("%s, %d guests on %d targets: %s, %.3f of the bound", name, guests, targets, took.Round(time.Second), ratio)
-				if ratio > overBound(guests) {
-					t.Errorf("%s, %d guests on %d targets: %s is %.2f of the bound", name, guests, targets, took, ratio)
+				networks := uint64(1)
+				if guests == 10 { // few guests are the harder to divide
+					networks = 5
 				}
-				for site, n := range m.most {
-					if n > parallel {
-						t.Errorf("%s restores %d at once, want %d at most", site, n, parallel)
+				for seed := range networks {
+					m, took, ratio := measures(t, guests, targets, parallel, d, seed+1)
+					t.Logf("%s, %d guests on %d targets: %s, %.3f of the bound", name, guests, targets, took.Round(time.Second), ratio)
+					if ratio > overBound {
+						t.Errorf("%s, %d guests on %d targets: %s is %.2f of the bound", name, guests, targets, took, ratio)
 					}
-				}
-				if wait := m.first.Sub(start); wait > time.Second {
-					t.Errorf("the first restore begins %s after the decision", wait)
+					for site, n := range m.most {
+						if n > parallel {
+							t.Errorf("%s restores %d at once, want %d at most", site, n, parallel)
+						}
+					}
+					if wait := m.first.Sub(start); wait > time.Second {
+						t.Errorf("the first restore begins %s after the decision", wait)
+					}
 				}
 			}
 		}

@@ -31,17 +31,24 @@ func planAvoiding(s *State, loss Loss, now time.Time, avoid map[SiteID]bool) Pla
 		return planFailback(s, loss)
 	}
 	pl := newPlanner(s, loss, now, avoid)
-	for _, g := range pl.order(pl.concerned()) {
+	var places []place
+	order := pl.order(pl.concerned())
+	pl.evens = len(order) <= balanceAtMost
+	for _, g := range order {
 		if r := pl.excluded(g); !r.IsZero() {
 			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
 			continue
 		}
-		a, r := pl.place(g)
+		place, r := pl.place(g)
 		if !r.IsZero() {
 			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
 			continue
 		}
-		p.Assignments = append(p.Assignments, a)
+		places = append(places, place)
+	}
+	pl.balance(places)
+	for _, place := range places {
+		p.Assignments = append(p.Assignments, pl.assign(place))
 	}
 	p.Hash = p.hash(p.bound())
 	return p
@@ -62,6 +69,7 @@ type planner struct {
 	chosen    map[StructureID]SiteID
 	lanes     map[SiteID]lanes // see estimate
 	apart     apart
+	evens     bool // see balance
 }
 
 // lastWrite is until when the guests may have been written to: what a restore
@@ -261,30 +269,45 @@ type candidate struct {
 }
 
 // place chooses a target for a guest and takes its share of it.
-func (p *planner) place(g GuestID) (Assignment, Reason) {
-	guest := p.s.Network.Guests[g]
+func (p *planner) place(g GuestID) (place, Reason) {
 	cands, why := p.candidates(g)
 	if len(cands) == 0 {
-		return Assignment{}, why
+		return place{}, why
 	}
-	st := p.s.Network.Structures[guest.Structure]
 	c := cands[0]
-	host, _, _ := p.s.Network.Target(c.site)
-	mem := p.memoryOf(g, c.point)
-	p.memory[c.site] -= mem
+	out := place{guest: g, at: c, memory: p.memoryOf(g, c.point), apart: p.apart.why(g, c.site)}
+	if p.evens {
+		out.others = p.asGood(g, cands)
+	}
+	p.take(c, out.memory)
+	p.apart.put(g, c.site)
+	structure := p.s.Network.Guests[g].Structure
+	if _, ok := p.chosen[structure]; !ok {
+		p.chosen[structure] = c.site
+	}
+	return out, Reason{}
+}
+
+// take takes a guest's share of a target.
+func (p *planner) take(c candidate, memory int64) {
+	p.memory[c.site] -= memory
 	p.storage[c.site] -= c.point.Size
 	if c.warm == "" {
 		p.load[c.site] += c.point.Size
 		p.ids[c.site]--
 	}
-	p.apart.put(g, c.site)
-	if _, ok := p.chosen[guest.Structure]; !ok {
-		p.chosen[guest.Structure] = c.site
-	}
+}
+
+// assign says what becomes of a guest at its place.
+func (p *planner) assign(at place) Assignment {
+	g, c := at.guest, at.at
+	guest := p.s.Network.Guests[g]
+	st := p.s.Network.Structures[guest.Structure]
+	host, _, _ := p.s.Network.Target(c.site)
 	a := Assignment{
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: c.site, Host: host, VLAN: st.VLAN,
-		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: mem, Automatic: st.Mode == "auto",
-		Warm: c.warm, Why: append([]Reason{c.why}, p.apart.why(g, c.site)...),
+		Point: c.point, Loss: max(0, p.lastWrite.Sub(c.point.Time)), Memory: at.memory, Automatic: st.Mode == "auto",
+		Warm: c.warm, Why: append([]Reason{c.why}, at.apart...),
 	}
 	if p.loss.Planned {
 		a.Loss = 0 // it is shut down before its last backup
@@ -302,7 +325,7 @@ func (p *planner) place(g GuestID) (Assignment, Reason) {
 	if !p.loss.Planned && !p.s.current(g, c.point) {
 		a.Why = append(a.Why, p.behind(g, c.point))
 	}
-	return a, Reason{}
+	return a
 }
 
 func (p *planner) reviving(g GuestID) bool {
@@ -407,70 +430,4 @@ func (p *planner) fits(g GuestID, c candidate) Reason {
 		return because(CodeNoFreeID, "guest", string(g), "site", string(t))
 	}
 	return Reason{}
-}
-
-// freshEnough is how much older a replica may be without losing its place to
-// another target: the sync jobs of two targets do not run in the same minute.
-const freshEnough = 15 * time.Minute
-
-// rank puts the best candidate first: away from those it is to be apart from,
-// then declared preference, then fresh replica, then the target with the fewest
-// bytes assigned so far, then free memory.
-func (p *planner) rank(g GuestID, cands []candidate) {
-	prefer := p.s.Network.Guests[g].Prefer
-	place := func(t SiteID) int {
-		if i := slices.Index(prefer, t); i >= 0 {
-			return i
-		}
-		return len(prefer)
-	}
-	var newest time.Time
-	for _, c := range cands {
-		if c.point.Time.After(newest) {
-			newest = c.point.Time
-		}
-	}
-	stale := func(c candidate) int {
-		may := freshEnough
-		if c.warm != "" {
-			may = max(may, p.s.Network.PolicyOf(g).WarmMaxAge.D())
-		}
-		if newest.Sub(c.point.Time) > may {
-			return 1
-		}
-		return 0
-	}
-	cold := func(c candidate) int {
-		if c.warm == "" {
-			return 1
-		}
-		return 0
-	}
-	slices.SortStableFunc(cands, func(a, b candidate) int {
-		return cmp.Or(
-			cmp.Compare(p.apart.beside(g, a.site), p.apart.beside(g, b.site)),
-			cmp.Compare(place(a.site), place(b.site)),
-			cmp.Compare(stale(a), stale(b)),
-			cmp.Compare(cold(a), cold(b)),
-			cmp.Compare(p.load[a.site], p.load[b.site]),
-			cmp.Compare(p.memory[b.site], p.memory[a.site]),
-			cmp.Compare(a.site, b.site),
-		)
-	})
-	if len(cands) == 0 {
-		return
-	}
-	c := &cands[0]
-	code := CodeMoreMemory
-	switch {
-	case p.loss.Local:
-		code = CodeSameSite
-	case p.loss.Target != "":
-		code = CodeForcedTarget
-	case slices.Contains(prefer, c.site):
-		code = CodePreferred
-	case len(cands) == 1 || stale(cands[1]) > stale(*c):
-		code = CodeFreshest
-	}
-	c.why = because(code, "guest", string(g), "site", string(c.site), "point", c.point.Time.UTC().Format(time.RFC3339))
 }

@@ -104,6 +104,12 @@ var readiness = map[string]Message{
 		Meaning: "Placement prefers the site where the least is lost.",
 		Impact:  "None.", Look: "wwwctl plan SITE -o wide", Do: "Nothing.",
 	},
+	"WWW-1220": {
+		Severity: Info, Word: "evened", Title: "target that lets the last guest be ready earlier",
+		Text:    "{site} has a replica as fresh, and with it there the last restore ends earlier",
+		Meaning: "Replicas are equally fresh; guests were divided so that the fullest target has as little to restore as possible.",
+		Impact:  "None.", Look: "wwwctl plan SITE -o wide", Do: "Nothing.",
+	},
 	"WWW-1214": {
 		Severity: Info, Word: "more-memory", Title: "target with the most memory left",
 		Text:    "{site} has the most room of those with a fresh replica",
