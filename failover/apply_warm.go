@@ -275,4 +275,9 @@ func (s *State) forgetWarm() {
 			delete(s.WarmSpent, site)
 		}
 	}
+	for _, site := range sortedKeys(s.Wasted) {
+		if _, ok := s.Network.Sites[site]; !ok {
+			delete(s.Wasted, site)
+		}
+	}
 }

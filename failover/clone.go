@@ -23,6 +23,7 @@ func NewState() *State {
 		Holds:       map[string]NameHold{},
 		Warm:        map[GuestID]Standby{},
 		WarmSpent:   map[SiteID]WarmSpent{},
+		Wasted:      map[SiteID]int64{},
 		Lineages:    map[LineageID]Lineage{},
 		Tokens:      map[string]JoinToken{},
 		Operators:   map[string]Operator{},
@@ -54,6 +55,7 @@ func (s *State) Clone() *State {
 	c.Holds = maps.Clone(s.Holds)
 	c.Warm = maps.Clone(s.Warm)
 	c.WarmSpent = maps.Clone(s.WarmSpent)
+	c.Wasted = maps.Clone(s.Wasted)
 	c.Lineages = maps.Clone(s.Lineages)
 	c.Tokens = maps.Clone(s.Tokens)
 	c.Operators = maps.Clone(s.Operators)

@@ -103,6 +103,13 @@ func (s *State) waits(op Operation, run GuestRun, step Step) Reason {
 	}
 	g := string(run.Assignment.Guest)
 	switch step.ID {
+	case StepProtect:
+		switch {
+		case s.unprepared(op, run) && !run.Assignment.Automatic:
+			return because(CodeWaitApproval, "guest", g, "op", string(op.ID))
+		case s.unprepared(op, run):
+			return because(CodeCountdown, "guest", g, "op", string(op.ID))
+		}
 	case StepRestore:
 		return because(CodeQueued, "guest", g, "site", string(run.Assignment.Target))
 	case StepFence, StepBefore, StepOwn:

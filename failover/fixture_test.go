@@ -148,6 +148,8 @@ func tweakStructure(s *network.Structure, field, value string) (err error) {
 		s.OffSite.Policy = network.Consent(value)
 	case "split":
 		s.Split = value
+	case "prepare":
+		s.Prepare = value
 	case "prepare_b":
 		err = s.Policy.PrepareB.UnmarshalText([]byte(value))
 	case "commit":

@@ -54,7 +54,9 @@ type turn struct {
 // gate says whether a step's own conditions hold, and takes its turn.
 func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left *turn) bool {
 	switch step.ID {
-	case StepProtect, StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark:
+	case StepProtect:
+		return !s.unprepared(op, run)
+	case StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark:
 		return true
 	case StepUnpark:
 		return !s.standingDown(run.Assignment.Guest)

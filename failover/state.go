@@ -86,6 +86,7 @@ type State struct {
 	Holds     map[string]NameHold     `json:"holds,omitempty"` // key: public name
 	Warm      map[GuestID]Standby     `json:"warm,omitempty"`
 	WarmSpent map[SiteID]WarmSpent    `json:"warm_spent,omitempty"`
+	Wasted    map[SiteID]int64        `json:"wasted,omitempty"`   // bytes restored at a site for operations that were given up
 	Lineages  map[LineageID]Lineage   `json:"lineages,omitempty"` // of guests that have moved
 	Tokens    map[string]JoinToken    `json:"tokens,omitempty"`
 	Operators map[string]Operator     `json:"operators,omitempty"` // key: serial of the certificate, hex

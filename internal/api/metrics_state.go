@@ -51,6 +51,7 @@ func descriptors() map[string]*prometheus.Desc {
 	add("warm_behind", "1 with the reason why a warm guest has no copy that is as new as it could be.", "guest", "reason")
 	add("warm_restored_bytes_total", "Bytes that a site has restored for warm copies.", "site")
 	add("warm_wasted_bytes_total", "Of those, provisioned bytes of copies that were removed without having been used.", "site")
+	add("prepared_wasted_bytes_total", "Bytes that a site has restored for operations that were given up before ownership moved.", "site")
 	add("guest_rpo_objective_seconds", "Declared greatest loss (max_loss) of a guest that has one.", "guest")
 	add("guest_service_up", "1 when the guest's declared check passes, asked from inside its site, or all its public names answer the agent of another site.", "guest", "from")
 	add("guest_ready", "1 when the guest could be failed over now.", "guest")
@@ -237,6 +238,9 @@ func (v scrape) warm(views []failover.GuestView) {
 	for site, spent := range v.s.WarmSpent {
 		v.counter("warm_restored_bytes_total", float64(spent.Total), string(site))
 		v.counter("warm_wasted_bytes_total", float64(spent.Waste), string(site))
+	}
+	for site, bytes := range v.s.Wasted {
+		v.counter("prepared_wasted_bytes_total", float64(bytes), string(site))
 	}
 }
 

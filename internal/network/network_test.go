@@ -203,6 +203,11 @@ func TestValidate(t *testing.T) {
 			g.Certificate = "none"
 			s.Guests["db"] = g
 		}, "guests.db.certificate WWW-0110"},
+		{"preparation", func(s *network.Spec) {
+			v := s.Structures["sb"]
+			v.Prepare = "later"
+			s.Structures["sb"] = v
+		}, "structures.sb.prepare WWW-0110"},
 		{"standby of a structure", func(s *network.Spec) {
 			v := s.Structures["sb"]
 			v.Standby = "hot"

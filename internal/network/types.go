@@ -254,6 +254,7 @@ type Structure struct {
 	OffSite        OffSite  `json:"off_site"`
 	Policy         Policy   `json:"policy,omitzero"`   // overrides; zero fields inherit
 	Split          string   `json:"split"`             // allowed | never: guests over several sites
+	Prepare        string   `json:"prepare,omitempty"` // allowed | never: restored, stopped, during the countdown; "" is allowed
 	Standby        string   `json:"standby,omitempty"` // of its guests that say nothing themselves: cold | warm
 	Hooks          *Hooks   `json:"hooks,omitempty"`   // of its guests that say nothing themselves
 	// AcceptLiveRisk lets names follow a live restore before it is complete.

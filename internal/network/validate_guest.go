@@ -38,6 +38,9 @@ func (c *checker) structure(id StructureID, s Structure) {
 	}
 	c.oneOf(path+".on_return", s.OnReturn, "leave", "stop")
 	c.oneOf(path+".split", s.Split, "allowed", "never")
+	if s.Prepare != "" {
+		c.oneOf(path+".prepare", s.Prepare, "allowed", "never")
+	}
 	if s.Standby != "" {
 		c.oneOf(path+".standby", s.Standby, Cold, WarmStandby)
 	}
