@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/sim"
 )
@@ -75,6 +76,9 @@ func scenarios() map[string]func() sim.Scenario {
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,
 		"second failover":           sim.SecondFailover,
+		"moved and back, keep away": func() sim.Scenario { return sim.MovedAndBack(failover.KeepAway) },
+		"moved and back, keep home": func() sim.Scenario { return sim.MovedAndBack(failover.KeepHome) },
+		"lost beside home":          sim.LostBesideHome,
 		"away, power cut":           sim.AwayPowerCut,
 		"agent gone":                sim.AgentOnly,
 		"isolated":                  sim.Isolated,

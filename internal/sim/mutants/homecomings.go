@@ -34,5 +34,17 @@ func homecomings() []Mutant {
 			"return c, c.Unread == \"\" && !c.Running",
 			"a guest that lives away is started again after its host's start, and once",
 		),
+		one(
+			"failovers-lead-home", "failover/plan.go",
+			"if !p.loss.Local && t == p.s.Network.Home(g) {",
+			"if p.loss.Local && t == p.s.Network.Home(g) {",
+			"a failover leads home only by a person's choice of a copy: the one that was left stands there",
+		),
+		one(
+			"what-comes-home-does-not-start-with-its-host", "failover/failback.go",
+			"run.Left.OnBoot = s.Guests[a.Guest].OnBoot",
+			"run.Left.OnBoot = false",
+			"what comes home starts with its host as its copy there did before",
+		),
 	}
 }
