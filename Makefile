@@ -118,15 +118,19 @@ bench: build ## the figures of docs/benchmarks.md (RUNS=20)
 sim: ## replay one simulated run (SEED=n SCENARIO="stale target" SHRINK=1)
 	$(GO) test ./internal/sim -run TestReplay -sim.seed=$(SEED) -sim.scenario="$(SCENARIO)" $(if $(SHRINK),-sim.shrink) -v -count=1
 
+# last passes on what comes, and ends with the last line that has a word in it, from that word on; none: it fails.
+# Awk would hold back what comes until it has a block of it.
+last = { last=; while IFS= read -r line; do case "$$line" in *"$(1)"*) last="$(1)$${line\#*$(1)}";; *) printf '%s\n' "$$line";; esac; done; printf '%s\n' "$$last"; [ -n "$$last" ]; }
+
 soak: ## many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
 	@set -o pipefail; $(GO) test ./internal/sim -run 'TestCampaign|Boundary|SingleFault' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
 	  -sim.coverage=$(or $(COVERAGE),/dev/null) -count=1 -timeout 0 -v \
-	  | awk '/soak: [0-9]+ seeds/ {sub(/.*soak:/, "soak:"); last=$$0; next} {print; fflush()} END {if (last=="") exit 1; print last}'
+	  | $(call last,soak: )
 
 mutants: ## sabotage the production code line by line: the simulator must notice (SEEDS=100)
 	@set -o pipefail; $(GO) test ./internal/sim/mutants -run TestMutantsDie -count=1 -timeout 0 -v \
 	  -mutants.seeds=$(if $(filter command%,$(origin SEEDS)),$(SEEDS),100) -mutants.name="$(NAME)" \
-	  | awk '/^mutants:/ {last=$$0; next} {print; fflush()} END {if (last=="") exit 1; print last}'
+	  | $(call last,mutants: )
 
 contract: ## every call of our client and answer of our lab against the vendor's schema (PVE_SCHEMA, PBS_SCHEMA)
 	@report=$$(mktemp) && trap 'rm -f "$$report"' EXIT && \
@@ -143,7 +147,7 @@ bench-dns: ## the embedded DNS server beside Knot and NSD, 10 000 records (needs
 
 bench-detection: ## Monte-Carlo of the detection (SITE_YEARS=10000 SEED=1)
 	@set -o pipefail; SITE_YEARS=$(SITE_YEARS) SEED=$(SEED) $(GO) test ./internal/detectbench -run TestDetectionBench -count=1 -timeout 0 -v \
-	  | awk '/^ *detection:/ {last=$$0; next} {print; fflush()} END {if (last=="") exit 1; print last}'
+	  | $(call last,detection: )
 
 cover: ## test coverage by package
 	$(GO) test -cover ./... | awk '{print $$2, $$5}' | column -t

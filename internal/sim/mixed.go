@@ -99,13 +99,14 @@ func (i *incident) main() {
 	switch x := r.IntN(14); {
 	case x < 3: // lost for good, until the end of all faults
 		w.fault(begin, "kill "+string(id), func() { w.kill(id) })
-	case x < 4: // back, and lost again while the copies are kept
-		back := i.span(14*time.Second, 29*time.Second)
-		again := i.span(5*time.Second, 20*time.Second)
-		w.fault(begin, fmt.Sprintf("kill %s, back after %s, gone again after %s", id, back, again), func() {
-			w.kill(id)
-			w.then(back, "revive", func() { w.revive(id) })
-			w.then(back+again, "kill again", func() { w.kill(id) })
+	case x < 4: // back when the copies are being made, and lost again while they are kept
+		t := w.opts.Timing
+		back := between(r, t.PrepareB, t.Commit)
+		again := between(r, 2*time.Second, t.Keep-t.PrepareB-time.Second)
+		w.fault(begin, fmt.Sprintf("isolate %s for %s, and again after %s", id, back, again), func() {
+			w.setUplink(id, false)
+			w.then(back, "join again", func() { w.setUplink(id, true) })
+			w.then(back+again, "isolate again", func() { w.setUplink(id, false) })
 		})
 	case x < 7: // lost for a while: back before or after anything
 		back := i.span(2*time.Second, 80*time.Second)
