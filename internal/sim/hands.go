@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -89,16 +90,17 @@ func (w *World) foreignGuest(s *Site) {
 	}
 }
 
-// withCopy picks the first copy that stands ready and owns nothing.
+// withCopy picks the first copy that stands ready and has never been its guest.
 func (w *World) withCopy(do func(s *Site, run failover.GuestRun)) {
 	state := w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
 			run := state.Ops[id].Guests[g]
 			s := w.sites[run.Assignment.Target]
-			p := state.Guests[g]
-			serves := p.Owner == run.Assignment.Target && p.VMID == run.VMID // it is being started again, say
-			if run.Owned() || serves || s == nil || s.raoull == nil || !s.host {
+			counted := slices.ContainsFunc(state.LineagesOf(g), func(l failover.Lineage) bool { // it is being started again, say
+				return l.Site == run.Assignment.Target && l.VMID == run.VMID
+			})
+			if run.Owned() || counted || s == nil || s.raoull == nil || !s.host {
 				continue
 			}
 			if copied, ok := s.raoull.Guest(run.VMID); ok && !copied.Running && copied.Lock == "" && !w.check.foreign[at(s.name, run.VMID)] {
