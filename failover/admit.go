@@ -21,6 +21,10 @@ func (s *State) mayCommit(op Operation, c CommitOp, at time.Time) error {
 	if r, resting := s.RestOf(op.Domain); resting {
 		return reject(CodeMaintenance, append(name, "until", clockText(r.Until))...)
 	}
+	if !s.Domains[op.Domain].Cause.gone(op.Domain) {
+		// The proposal may have been on its way for long: it answers again.
+		return reject(CodeBack, name...)
+	}
 	if s.Voters() < MinVoters {
 		return reject(CodeTwoVoters, append(name, "voters", fmt.Sprint(s.Voters()))...)
 	}

@@ -239,4 +239,14 @@ func TestCommitNeedsEvidence(t *testing.T) {
 			}
 		})
 	}
+	// A proposal can be on its way for long: meanwhile the site was seen.
+	for _, cause := range []failover.Cause{failover.CauseUp, failover.CauseAgentOnly, failover.CauseWeAreSick} {
+		s := prev.Clone()
+		d := s.Domains[op.Domain]
+		d.Cause = cause
+		s.Domains[op.Domain] = d
+		if err := s.Apply(failover.Stamp{Index: prev.Index + 1, Term: prev.Term, At: prev.Clock}, good); rejection(err) != failover.CodeBack {
+			t.Errorf("the domain is %s: %v, want code %q", cause, err, failover.CodeBack)
+		}
+	}
 }
