@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"net"
@@ -106,7 +107,7 @@ func (h *siteHands) work(ctx context.Context, g *errgroup.Group, at endpoints) e
 	executor := &agent.Executor{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, Clock: d.clock, Logger: logger,
 		Checker: checker, Answers: agent.NetChecker{Dial: dialFrom(d.conf.Dial.Mesh)}.Answers, Fences: d.fences(), Programs: d.programs(),
-		Helper: roothelper.Client{Path: d.conf.HelperSocket}, Hands: h.hands(),
+		Helper: roothelper.Client{Path: d.conf.HelperSocket}, Hands: h.hands(), NewID: rand.Text,
 	}
 	readiness := &agent.Readiness{
 		Site: d.conf.Site, Log: d.node, PVE: pve, PBS: pbs, PBSNode: d.conf.PBS.Node, Every: readyEvery(d.conf), Logger: logger,

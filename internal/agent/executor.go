@@ -40,8 +40,11 @@ type Executor struct {
 	Hands map[failover.HostID]Hand
 	// Answers says whether a TLS server answers at a URL; nil: it cannot be asked.
 	Answers func(ctx context.Context, url string) bool
-	Clock   *LogClock
-	Logger  *slog.Logger
+	// NewID makes the id of a claim, another each time, by which a worker knows its own again
+	// although the answer was lost; nil: such a claim counts as another's.
+	NewID  func() string
+	Clock  *LogClock
+	Logger *slog.Logger
 	// Hook, if set, is called before each outside call of a worker with a name
 	// of the boundary; the simulator crashes the agent there.
 	Hook func(boundary string)
@@ -107,16 +110,11 @@ type Worker struct {
 	ended   *outcome // decided, not yet in the log
 	holds   claim    // the attempt that the log knows to be this worker's
 	fresh   bool     // claimed by this worker, and nothing was sent for it yet
-	claimed claim    // the newest attempt that this worker asked the log for
+	claimed asked    // the newest attempt that this worker asked the log for
+	taken   taken    // the newest attempt that this worker has taken up
 	called  called   // what became of the newest program that it called
 	made    uint64   // index of its newest proposal, until State has it
 	since   time.Time
-}
-
-// claim names one attempt at a step.
-type claim struct {
-	token   failover.Token
-	attempt int
 }
 
 // memory is what a worker learned about its current step. Losing it costs a
@@ -173,23 +171,19 @@ func (w *Worker) Step(ctx context.Context, now time.Time) time.Time {
 	if token != w.token || step.Attempt != w.attempt && step.Status == failover.StatusRunning {
 		w.token, w.attempt, w.mem, w.ended = token, step.Attempt, memory{since: at}, nil
 	}
+	if w.fresh && !w.mine(step) {
+		w.holds = claim{} // it was claimed already, which State did not yet say when this worker asked
+	}
 	ctx, cancel := context.WithTimeout(failover.WithActor(ctx, "agent:"+string(w.e.Site)), callLimit(s, token))
 	defer cancel()
 	switch {
 	case step.Status == failover.StatusPending:
-		w.hook("claim " + string(step.ID))
-		w.claimed = claim{token, step.Attempt + 1}
-		next, err := w.propose(ctx, now, failover.StepMoved{Token: token, Attempt: step.Attempt + 1, To: failover.StatusRunning})
-		if err == nil {
-			w.holds, w.fresh = claim{token, step.Attempt + 1}, true
-		}
-		return next
+		return w.claim(ctx, now, claim{token, step.Attempt + 1})
 	case w.holds != claim{token, step.Attempt}:
-		return w.adopt(ctx, now, claim{token, step.Attempt})
+		return w.adopt(ctx, s, now, claim{token, step.Attempt}, step)
 	case w.ended != nil:
 		w.hook("report " + string(step.ID))
-		next, _ := w.report(ctx, now, token, step)
-		return next
+		return w.report(ctx, now, token, step)
 	}
 	j := job{w: w, s: s, op: op, run: run, step: step, now: now, at: at}
 	next, done := j.do(ctx)
@@ -217,7 +211,7 @@ func (w *Worker) hook(boundary string) {
 }
 
 // report puts the outcome of an attempt into the log.
-func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) (time.Time, error) {
+func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, step failover.Step) time.Time {
 	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
 	if m.Failure = w.ended.failure; m.Failure != "" && !w.ended.goOn {
 		m.To = failover.StatusFailed
@@ -226,44 +220,29 @@ func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, st
 	} else if t.Step == failover.StepRestore || t.Step == failover.StepWhole {
 		m.Bytes, m.Total = w.mem.progress.Total, w.mem.progress.Total
 	}
-	return w.propose(ctx, now, m)
+	_, next, _ := w.propose(ctx, now, m)
+	return next
 }
 
 // propose makes one proposal. A rejection means that State has moved on: look
 // at it again. An unknown outcome is resolved by looking at State, too.
-func (w *Worker) propose(ctx context.Context, now time.Time, c failover.StepMoved) (time.Time, error) {
+func (w *Worker) propose(ctx context.Context, now time.Time, c failover.StepMoved) (failover.Stamp, time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
 	defer cancel()
 	st, err := w.e.Log.Propose(ctx, c)
 	w.wait(st, now)
 	if err == nil {
-		return now, nil
+		return st, now, nil
 	}
 	if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
 		w.e.Logger.Debug("step report refused", "guest", w.guest, "step", c.Token.Step, "err", err)
 		w.ended = nil
 		w.mem = memory{}
 		w.token = failover.Token{}
-		return now.Add(200 * time.Millisecond), err
+		return st, now.Add(200 * time.Millisecond), err
 	}
 	w.e.Logger.Warn("step report failed", "guest", w.guest, "step", c.Token.Step, "err", err)
-	return now.Add(time.Second), err
-}
-
-// adopt takes an attempt up that another incarnation of this agent began, or
-// one whose claim had no answer, after the leader has said that it is still
-// wanted. A State that was read from a snapshot can be hours behind: its
-// operations may have ended and been cleaned up long ago.
-func (w *Worker) adopt(ctx context.Context, now time.Time, c claim) time.Time {
-	w.hook("adopt " + string(c.token.Step))
-	ctx, cancel := context.WithTimeout(ctx, proposeTimeout)
-	defer cancel()
-	if err := w.e.Log.Confirm(ctx, c.token); err != nil {
-		w.e.Logger.Debug("step not taken up", "guest", w.guest, "step", c.token.Step, "err", err)
-		return now.Add(500 * time.Millisecond)
-	}
-	w.holds, w.fresh = c, false
-	return now
+	return st, now.Add(time.Second), err
 }
 
 // Pauses while the local State is behind an own proposal. A change of State

@@ -364,20 +364,46 @@ func TestWorkerWaitsForItsOwnProposal(t *testing.T) {
 	}
 }
 
-func TestUnknownOutcomeOfAClaimIsConfirmed(t *testing.T) {
+func TestUnknownOutcomeOfAClaimIsTakenUp(t *testing.T) {
 	r := newRig(t)
 	r.begin()
-	asked := 0
-	r.log.confirm = func(t failover.Token) error { asked++; return r.log.state.TokenCurrent(t) }
 	r.log.propose = func(c failover.Command) error {
 		r.log.propose = nil
 		r.must(c) // it is committed, and the answer is lost
 		return failover.ErrUnknown
 	}
 	r.until("restore pending")
-	if asked != 1 {
-		t.Errorf("the leader was asked %d times about the claim, want once", asked)
+	runs := 0
+	for _, c := range r.log.made {
+		if m, ok := c.(failover.StepMoved); ok && m.Token.Step == failover.StepProtect && m.To == failover.StatusRunning {
+			runs++
+		}
 	}
+	if runs != 2 {
+		t.Errorf("the log has %d entries of the protection that runs, want the claim and that it was taken up", runs)
+	}
+}
+
+// TestNothingIsTakenUpOnOldKnowledge: an agent that starts from a snapshot sees a step run of
+// which it did more since. It does nothing before its State has all that the log had.
+func TestNothingIsTakenUpOnOldKnowledge(t *testing.T) {
+	r := newRig(t)
+	r.begin()
+	r.until("restore running")
+	old := r.log.state
+	r.when("posted", func() bool { g, ok := r.pve.Guest(vmid); return ok && g.Lock != "" })
+	r.log.hold = old
+	r.restart()
+	before := len(r.requests)
+	for range 50 {
+		r.later(time.Second)
+		r.step()
+	}
+	if n := len(r.requests) - before; n != 0 {
+		t.Errorf("%d requests were made on a State that is behind: %v", n, r.requests[before:])
+	}
+	r.log.hold = nil
+	r.until("nothing left")
 }
 
 func TestLogClock(t *testing.T) {

@@ -37,7 +37,7 @@ func (j *job) program(ctx context.Context) (time.Time, *outcome) {
 		return j.now, w.called.end
 	case !declared:
 		return j.now, &outcome{note: "no longer declared"}
-	case w.claimed != mine && !hook.Repeat:
+	case !w.mine(j.step) && !hook.Repeat:
 		return j.now, hookOutcome(hook, fmt.Sprintf("the agent stopped while %s ran or was about to: nobody knows what it did", hook.Run))
 	}
 	if w.mem.phase == hookAsk {

@@ -141,6 +141,27 @@ func TestAgentDiesWhileAProgramRuns(t *testing.T) {
 	}
 }
 
+// An agent that starts from a snapshot from before the claim sees the step wait. Its own claim
+// is taken for progress of the one before it, and the program is not called again.
+func TestStaleAgentCallsNoProgramAgain(t *testing.T) {
+	p := &script{}
+	r := newRig(t)
+	r.hooks(network.Hooks{Before: &network.Hook{Run: "ask", Veto: true}}, map[string]agent.Program{"ask": p})
+	r.until("before pending")
+	old := r.log.state
+	r.when("called", func() bool { return len(p.env) == 1 })
+	r.log.hold = old
+	r.restart()
+	r.executor.Programs = map[string]agent.Program{"ask": p}
+	made := len(r.log.made)
+	r.when("claimed again", func() bool { return len(r.log.made) > made })
+	r.log.hold = nil
+	r.until("before failed")
+	if len(p.env) != 1 || !strings.Contains(r.note(), "nobody knows what it did") {
+		t.Errorf("called %d times, note %q; want once, and that nobody knows", len(p.env), r.note())
+	}
+}
+
 // A claim whose answer was lost is no call: the same process knows that it has called nothing.
 func TestLostClaimIsNoCall(t *testing.T) {
 	p := &script{}

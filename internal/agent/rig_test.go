@@ -1,7 +1,9 @@
 package agent_test
 
 import (
+	"cmp"
 	"context"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -34,7 +36,7 @@ type log struct {
 	hold    *failover.State             // what State returns instead of the newest
 }
 
-func (l *log) Propose(_ context.Context, c failover.Command) (failover.Stamp, error) {
+func (l *log) Propose(ctx context.Context, c failover.Command) (failover.Stamp, error) {
 	if l.propose != nil {
 		if err := l.propose(c); err != nil {
 			return failover.Stamp{}, err
@@ -42,7 +44,7 @@ func (l *log) Propose(_ context.Context, c failover.Command) (failover.Stamp, er
 	}
 	l.made = append(l.made, c)
 	l.index++
-	st := failover.Stamp{Index: l.index, Term: 1, At: l.now}
+	st := failover.Stamp{Index: l.index, Term: 1, At: l.now, ID: cmp.Or(failover.ProposalIDOf(ctx), fmt.Sprint("drawn ", l.index))}
 	l.state = l.state.Clone()
 	err := l.state.Apply(st, c)
 	if l.lose != nil && l.lose(c) {
@@ -245,7 +247,7 @@ func (r *rig) restart() {
 		r.t.Fatal(err)
 	}
 	r.executor = &agent.Executor{
-		Site: away, Log: r.log, PVE: pve, PBS: pbs, Checker: r, Clock: &agent.LogClock{}, Logger: slog.New(slog.DiscardHandler),
+		Site: away, Log: r.log, PVE: pve, PBS: pbs, Checker: r, Clock: &agent.LogClock{}, Logger: slog.New(slog.DiscardHandler), NewID: crand.Text,
 	}
 }
 

@@ -260,8 +260,12 @@ func (l *life) openHands() error {
 	if err != nil {
 		return err
 	}
-	log := crashLog{a.node, a}
+	log, claims := crashLog{a.node, a}, 0
 	l.executor = &agent.Executor{
+		NewID: func() string {
+			claims++
+			return fmt.Sprintf("claim %s %d/%d", a.site.name, a.boot, claims)
+		},
 		Hands: map[failover.HostID]agent.Hand{structureHost(a.site.name): {PVE: home, Backup: ownBackups}},
 		Site:  a.site.name, Log: log, PVE: pve, PBS: pbs, Helper: newRootHelper(a), Checker: checkGuest{a}, Fences: a.fences(), Programs: a.programs(), Answers: a.hostAnswers, Clock: l.clock, Logger: l.logger,
 		Hook: func(boundary string) {
