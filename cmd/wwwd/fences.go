@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/config"
 	"github.com/raoull/worldwidewelsh/internal/mesh"
+	"github.com/raoull/worldwidewelsh/probes"
 )
 
 // fences opens the ways to put a structure's dead PVE off. One that cannot be opened
@@ -18,6 +20,10 @@ func (d *daemon) fences() map[string]agent.Fence {
 		f := d.conf.Fences[name]
 		if len(f.Command) > 0 {
 			out[name] = agent.ExecFence{Command: f.Command}
+			continue
+		}
+		if len(f.Quiet.Addresses) > 0 {
+			out[name] = quietFence{probes.NewQuiet(f.Quiet.Addresses, f.Quiet.Witnesses)}
 			continue
 		}
 		out[name] = portFence{d: d, conf: f}
@@ -33,6 +39,18 @@ func (d *daemon) programs() map[string]agent.Program {
 	}
 	return out
 }
+
+// quietFence looks whether anybody answers at a host's addresses; it implements agent.Watch.
+type quietFence struct{ quiet probes.Quiet }
+
+// Off implements agent.Fence.
+func (f quietFence) Off(ctx context.Context) (bool, string, error) { return f.quiet.Look(ctx) }
+
+// PutOff implements agent.Fence.
+func (f quietFence) PutOff(context.Context) error { return errors.New(f.OnlyLooks()) }
+
+// OnlyLooks implements agent.Watch.
+func (quietFence) OnlyLooks() string { return "this fence only looks, and cannot put it off" }
 
 // portFence opens the router anew for each call: they are rare, and its password may
 // have been changed since the agent began.

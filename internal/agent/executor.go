@@ -133,6 +133,8 @@ type memory struct {
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
 	posts     int                 // of a restore, in this attempt, that may have arrived
+	quiet     int                 // looks in a row that saw nobody at a dead host's addresses,
+	looks     int                 // of so many
 	restarted bool                // the copy, under its check
 	leaving   leaving             // of a switchover
 	sealing   string              // of a failback: where the sealing of the branch stands

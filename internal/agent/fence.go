@@ -19,6 +19,20 @@ type Fence interface {
 	PutOff(ctx context.Context) error
 }
 
+// Watch is a fence that cannot put a host off: it only looks whether anybody answers at
+// the addresses of the host and of its guests. One look proves little, so it is asked several times.
+type Watch interface {
+	Fence
+	// OnlyLooks says why the host cannot be put off.
+	OnlyLooks() string
+}
+
+const (
+	quietLooks = 3 // in a row, that see nobody
+	mostLooks  = 8 // until a person is asked
+	lookAgain  = 2 * time.Second
+)
+
 // Where the proof that a dead host is off stands.
 const (
 	fenceLook    = ""        // does the host answer after all?
@@ -59,6 +73,9 @@ func (j *job) fence(ctx context.Context) (time.Time, *outcome) {
 	}
 	j.call("is it off")
 	off, how, err := f.Off(ctx)
+	if w, ok := f.(Watch); ok {
+		return j.watched(w, off, how, err)
+	}
 	switch {
 	case err != nil:
 		return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf("ask whether %s is off: %v", dead, err))}
@@ -69,6 +86,28 @@ func (j *job) fence(ctx context.Context) (time.Time, *outcome) {
 	}
 	m.phase = fenceConfirm
 	return j.now, nil
+}
+
+// watched goes on only after several looks in a row that saw nobody: a person is asked when
+// that does not come about. An address that was in use a moment ago may still be remembered.
+func (j *job) watched(w Watch, off bool, how string, err error) (time.Time, *outcome) {
+	m := &j.w.mem
+	m.looks++
+	switch {
+	case err != nil:
+		m.quiet, how = 0, err.Error()
+	case !off:
+		m.quiet = 0
+	default:
+		m.quiet++
+	}
+	switch {
+	case m.quiet >= quietLooks:
+		return j.now, &outcome{note: clip(how)}
+	case m.looks >= mostLooks:
+		return j.now, &outcome{failure: failover.FailProof, note: clip(how + "; " + w.OnlyLooks())}
+	}
+	return j.at.Add(lookAgain), nil
 }
 
 func noFence(host, name string) string {

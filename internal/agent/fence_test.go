@@ -204,3 +204,61 @@ func TestExecFence(t *testing.T) {
 		}
 	}
 }
+
+// watch is a fence that only looks; what it sees is told look by look, the last for ever.
+type watch struct {
+	plug
+	sees []bool // silence
+	err  error
+}
+
+func (w *watch) Off(context.Context) (bool, string, error) {
+	silent := w.sees[0]
+	if len(w.sees) > 1 {
+		w.sees = w.sees[1:]
+	}
+	if silent {
+		return true, "nobody answers", nil
+	}
+	return false, "10.120.0.11 answers ARP", w.err
+}
+
+func (*watch) OnlyLooks() string { return "it cannot be put off" }
+
+// TestSilenceProvesTheHostOff: after three looks in a row at nobody the rescue goes on; as long as
+// anybody answers, or it cannot be told, nothing is owned and a person is asked, who is told what answers.
+func TestSilenceProvesTheHostOff(t *testing.T) {
+	for what, tt := range map[string]struct {
+		sees []bool
+		err  error
+		says string
+		done bool
+	}{
+		"silent":                   {sees: []bool{true}, says: "nobody answers", done: true},
+		"an address of old":        {sees: []bool{false, true, true, false, true}, says: "nobody answers", done: true},
+		"a guest answers":          {sees: []bool{false}, says: "answers ARP; it cannot be put off"},
+		"never three in a row":     {sees: []bool{true, true, false, true, true, false, true, true, false, true}, says: "cannot be put off"},
+		"the network is broken":    {sees: []bool{false}, err: errors.New("the witness is silent"), says: "the witness is silent"},
+		"silent until it is asked": {sees: []bool{true, true, false}, says: "answers ARP"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := &watch{sees: tt.sees, err: tt.err}
+			r := newRig(t)
+			r.rescue("lan", map[string]agent.Fence{"lan": w}, false)
+			if tt.done {
+				r.until("nothing left")
+				if got := r.log.state.Guests[guest]; got.Owner != away || got.Host != "pve-quai" {
+					t.Errorf("placement %+v, want rescued", got)
+				}
+			} else {
+				r.until("fence failed")
+				if got := r.log.state.Guests[guest]; got.Host == "pve-quai" || !strings.Contains(r.note(), tt.says) {
+					t.Errorf("placement %+v, note %q; want nothing owned and %q", got, r.note(), tt.says)
+				}
+			}
+			if w.puts != 0 {
+				t.Errorf("the host was put off %d times by what only looks", w.puts)
+			}
+		})
+	}
+}

@@ -156,8 +156,8 @@ type Router struct {
 	Interface    string `json:"interface,omitempty"`     // only peers of this WireGuard interface; default: of all
 }
 
-// Fence puts a host off: by a program, or by disabling its port on this site's router
-// or switch. Exactly one of Command and Port is set.
+// Fence puts a host off, by a program or by disabling its port on this site's router
+// or switch, or only looks whether it is off. Exactly one of Command, Port and Quiet is set.
 type Fence struct {
 	// Command is run with the verb status (it prints on or off) or off as its last argument.
 	Command []string `json:"command,omitempty"`
@@ -165,6 +165,15 @@ type Fence struct {
 	// Router is how the agent identifies itself to the device with the port. The
 	// user's group needs the policies read, write and rest-api.
 	Router Router `json:"router,omitzero"`
+	// Quiet proves the host off by the silence of its addresses.
+	Quiet Quiet `json:"quiet,omitzero"`
+}
+
+// Quiet are the addresses, in networks of this machine, at which nobody answers ARP or ping any
+// more when a host is off: its own and those of its guests. All are IPv4.
+type Quiet struct {
+	Addresses []netip.Addr `json:"addresses,omitempty"`
+	Witnesses []netip.Addr `json:"witnesses,omitempty"` // neighbours that must answer meanwhile, one in each of these networks
 }
 
 // Program is a command line that an operation may have run here.

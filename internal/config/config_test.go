@@ -125,7 +125,7 @@ func TestRefused(t *testing.T) {
 		{"wireguard", minimal + "wireguard: {interface: a-name-far-too-long}\n"},
 		{"inventory", minimal + "inventory: {Host: {token_file: /t}, h: {ca_file: x}, i: {}}\n"},
 		{"hands", minimal + "hands: {Host: {token_file: /t, backup: pbs}, h: {ca_file: x}, i: {token_file: /t}}\n"},
-		{"fences", minimal + "fences: {Plug: {command: [plug]}, a: {}, b: {command: [/p], port: ether3}, c: {port: ether3}, d: {command: [/p], router: {url: \"https://10.66.1.1\"}}, e: {port: ether3, router: {url: \"http://10.66.1.1\"}}}\n"},
+		{"fences", minimal + "fences: {Plug: {command: [plug]}, a: {}, b: {command: [/p], port: ether3}, c: {port: ether3}, d: {command: [/p], router: {url: \"https://10.66.1.1\"}}, e: {port: ether3, router: {url: \"http://10.66.1.1\"}}, f: {quiet: {addresses: [10.10.1.10]}}, g: {quiet: {addresses: [\"2001:db8::1\", 10.10.1.11], witnesses: [10.10.1.1]}}, h: {command: [/p], quiet: {witnesses: [10.10.1.1]}}}\n"},
 		{"programs", minimal + "programs: {Ask: {command: [/p]}, a: {}, b: {command: [announce]}}\n"},
 		{"tsig", minimal + "tsig: {k: {algorithm: hmac-md5}}\n"},
 		{"notify-keys", minimal + "notify: {digest: noon, timezone: Mars/Phobos, channels: {Mail: {type: pigeon}, a: {type: smtp, tls: none, server: mail.example:25, room: x, user: u}, b: {type: ntfy, url: \"http://ntfy.example/t\", least: loud, quiet: night}, d: {type: exec, command: [/bin/true], test_every: 5m}, c: {type: matrix, url: \"https://m.example\", url_file: x}}}\n"},

@@ -187,9 +187,17 @@ func (k *checker) fences(all map[string]Fence) {
 		if !network.IsLabel(name) {
 			k.fail(path, network.CodeBadName, "write the name as in network.yaml (fence:)", "fence name %s is not usable", network.Quote(name))
 		}
+		ways, quiet := 0, len(f.Quiet.Addresses)+len(f.Quiet.Witnesses) > 0
+		for _, way := range []bool{len(f.Command) > 0, f.Port != "", quiet} {
+			if way {
+				ways++
+			}
+		}
 		switch {
-		case (len(f.Command) > 0) == (f.Port != ""):
-			k.fail(path, network.CodeConflict, "write either command: [PROGRAM] or port: NAME with router:", "%s needs a command or a port, one of them", path)
+		case ways != 1:
+			k.fail(path, network.CodeConflict, "write command: [PROGRAM], or port: NAME with router:, or quiet:", "%s needs a command, a port or quiet:, one of them", path)
+		case quiet:
+			k.quiet(path+".quiet", f.Quiet)
 		case f.Port != "":
 			if f.Router == (Router{}) {
 				k.fail(path+".router", network.CodeMissing, "write router: {url: …, user: …, password_file: …, fingerprint: …}", "%s has no router", path)
@@ -200,6 +208,22 @@ func (k *checker) fences(all map[string]Fence) {
 			if f.Router != (Router{}) {
 				k.fail(path+".router", network.CodeConflict, "remove router:, or write port: instead of command:", "%s runs a command and asks no router", path)
 			}
+		}
+	}
+}
+
+// quiet demands more than one address, so that a machine whose own network fails while its guests'
+// goes on is not taken for one that is off, and somebody who answers.
+func (k *checker) quiet(path string, q Quiet) {
+	if len(q.Addresses) < 2 {
+		k.fail(path+".addresses", network.CodeMissing, "write the host's own address and those of its guests: addresses: [10.10.1.10, 10.120.0.11]", "%s needs two addresses at least", path)
+	}
+	if len(q.Witnesses) == 0 {
+		k.fail(path+".witnesses", network.CodeMissing, "write a neighbour that always answers, such as the router's address in the same network", "%s has no witness", path)
+	}
+	for _, a := range slices.Concat(q.Addresses, q.Witnesses) {
+		if !a.Is4() {
+			k.fail(path, network.CodeBadAddress, "write IPv4 addresses", "%s is no IPv4 address", a)
 		}
 	}
 }

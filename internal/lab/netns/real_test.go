@@ -98,7 +98,7 @@ func oneWay() []fault {
 
 // TestRealNetwork breaks networks of real processes, real addresses, real ICMP and a
 // real WireGuard mesh in every way that the design names. Each case ends in a verdict
-// and in what was done, both read with wwwctl at a site that is well. Two networks run
+// and in what was done, both read with wwwctl at a site that is well. Three networks run
 // side by side, since most of the time is waiting.
 func TestRealNetwork(t *testing.T) {
 	if testing.Short() {
@@ -115,6 +115,10 @@ func TestRealNetwork(t *testing.T) {
 				// Whoever is heard by nobody serves nobody, though it hears them all.
 				r.on(t).loses("quai", func(ctx context.Context) error { return r.World.CutSending(ctx, "quai", r.others("quai")...) })
 			})
+	})
+	t.Run("silence", func(t *testing.T) {
+		t.Parallel()
+		silenceOfADeadMachine(t, bin)
 	})
 	t.Run("lines", func(t *testing.T) {
 		t.Parallel()

@@ -77,11 +77,18 @@ type room struct {
 // directory only if the test has passed.
 func open(t *testing.T, bin string, serial int) *room {
 	t.Helper()
+	return openAs(t, bin, serial, func(*site.Lab) {}, nil)
+}
+
+// openAs starts a network that shape has changed; prepare, if not nil, is called with its directory before anything runs.
+func openAs(t *testing.T, bin string, serial int, shape func(*site.Lab), prepare func(dir string) error) *room {
+	t.Helper()
 	l, err := site.Layout(site.DefaultSites, 77)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l.Routed = true
+	shape(l)
 	dir, err := os.MkdirTemp("", "netns-")
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +97,12 @@ func open(t *testing.T, bin string, serial int) *room {
 	r.Room, err = netns.Open(t.Context(), netns.Config{
 		Dir: dir, Lab: l, Serial: serial, Policy: policy(),
 		WWWD: filepath.Join(bin, "wwwd"), WWWLab: filepath.Join(bin, "wwwlab"), WWWCtl: filepath.Join(bin, "wwwctl"),
+		Prepare: func(context.Context) error {
+			if prepare == nil {
+				return nil
+			}
+			return prepare(dir)
+		},
 	})
 	t.Cleanup(func() {
 		if r.Room != nil {
