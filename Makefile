@@ -82,7 +82,7 @@ e2e-page:
 e2e-panels:
 	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./deploy/grafana -run TestEveryPanelInTheLab -count=1
 e2e-chaos:
-	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 137
+	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 760
 e2e-faults:
 	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
 
