@@ -64,7 +64,7 @@ func (s *State) Retired(site SiteID) (*network.Spec, []RetiredGuest, error) {
 		}
 		homes[guest.Structure] = p.Owner
 		id, known := s.lineageAt(g, s.HomePlace(g))
-		all = append(all, RetiredGuest{Guest: g, Now: p.Now(), Was: s.HomePlace(g), From: p.Point, Whole: known && s.Lineages[id].Moved})
+		all = append(all, RetiredGuest{Guest: g, Now: p.Now(), Was: s.HomePlace(g), From: s.leftHomeWith(g, site), Whole: known && s.Lineages[id].Moved})
 		guest.Host, guest.ID = p.Host, p.VMID
 		guest.Prefer = slices.DeleteFunc(slices.Clone(guest.Prefer), func(t SiteID) bool { return t == p.Owner })
 		spec.Guests[g] = guest
@@ -81,6 +81,23 @@ func (s *State) Retired(site SiteID) (*network.Spec, []RetiredGuest, error) {
 		spec.Structures[id] = structure
 	}
 	return &spec, all, nil
+}
+
+// leftHomeWith is the backup with which the copy of a guest that counts, or one that it was made
+// from, left a site: what was written there later is in neither.
+func (s *State) leftHomeWith(g GuestID, site SiteID) RestorePoint {
+	l, ok := s.LineageNow(g)
+	for range len(s.Lineages) {
+		before, known := s.Lineages[l.Of]
+		if !ok || !known {
+			break
+		}
+		if before.Site == site {
+			return l.Base
+		}
+		l = before
+	}
+	return s.Guests[g].Point
 }
 
 func (c RetireSite) apply(s *State, st Stamp) error {

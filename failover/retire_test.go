@@ -85,3 +85,23 @@ func TestSiteIsNotRetired(t *testing.T) {
 		t.Errorf("with a structure at two sites: %v, want %s", err, failover.CodeTwoHomes)
 	}
 }
+
+// TestRetiringTellsWhatIsLost: a guest that has moved on since it left the site goes on with the
+// backup with which it left, not with that of its newest move.
+func TestRetiringTellsWhatIsLost(t *testing.T) {
+	p := gonePlay(t)
+	first, _ := p.s.LineageNow(kept1)
+	at := p.s.Guests[kept1]
+	next := first
+	next.Of, next.Site, next.Host, next.VMID = first.ID(), "fabrique", "raoull-fabrique", 91001
+	next.Epoch.Index, next.Base.Time = first.Epoch.Index+1, first.Base.Time.Add(time.Hour)
+	at.Owner, at.Host, at.Serving, at.VMID, at.Epoch, at.Point = next.Site, next.Host, next.Site, next.VMID, next.Epoch, next.Base
+	p.s.Lineages[next.ID()], p.s.Guests[kept1], p.snapshot = next, at, ""
+	other := p.s.Guests[kept2]
+	other.Owner, other.Host, other.Serving = next.Site, next.Host, next.Site
+	p.s.Guests[kept2] = other
+	_, told, err := p.s.Retired("moulin")
+	if err != nil || len(told) != 2 || !told[1].From.Time.Equal(first.Base.Time) {
+		t.Errorf("told %+v, %v; want that it left moulin with the backup of %s", told, err, first.Base.Time)
+	}
+}

@@ -191,7 +191,7 @@ func (a *Agent) changed(quiet bool) {
 	if quiet {
 		return
 	}
-	for _, name := range []string{"crew", "readiness", "copies", "away"} {
+	for _, name := range []string{"crew", "readiness", "copies", "away", "alone"} {
 		if actor := l.actors[name]; actor != nil {
 			actor.Wake()
 		}
@@ -289,6 +289,7 @@ func (l *life) openHands() error {
 	})
 	l.act("readiness", func(now time.Time) time.Time { return readiness.Step(background(), now) })
 	l.act("crew", l.crew)
+	l.openStopper(log, home, pve)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // A campaign is two hours and more in the life of a network, with several
@@ -33,6 +34,10 @@ func Campaign() Scenario {
 				o.Live = []string{LiveWaits, LiveBold}[live.IntN(2)]
 			}
 			o.Homeward = chance(NewStreams(o.Seed).Stream("campaign homeward"), 0.5)
+			o.Alone = chance(NewStreams(o.Seed).Stream("campaign alone"), 0.3)
+			if home := NewStreams(o.Seed).Stream("campaign window"); o.Homeward && chance(home, 0.4) {
+				o.Window = []network.Window{{From: 0, To: 24*60 - 1}, {From: 4 * 60, To: 4*60 + 30}}[home.IntN(2)]
+			}
 			if chance(r, 0.2) {
 				o.HostMemory = reserved + (2+r.Int64N(7))*guestMemory/2 // room for a few only
 			}
@@ -51,7 +56,7 @@ func Campaign() Scenario {
 			c := &campaign{w: w, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
 		},
-		Until: 4 * campaignLeast,
+		Until: 4*campaignLeast + monthLater,
 	}
 }
 
@@ -61,6 +66,9 @@ type campaign struct {
 	n        int // incidents begun
 	left     int
 	homed    int // the incident after which people have looked at what lives elsewhere
+	burnt    *burning
+	later    bool // a month has passed
+	tidied   int  // how often people have looked at what guests have left
 	until    time.Duration
 	deadline time.Time // by when everything is put right
 }
@@ -90,7 +98,7 @@ func (c *campaign) settle() {
 		w.loop.In(settleLook, "", c.settle)
 		return
 	}
-	if why == "" && c.homecoming() {
+	if why == "" && (c.homecoming() || c.tidying()) {
 		c.deadline = w.loop.Now().Add(putRight)
 		w.loop.In(settleLook, "", c.settle)
 		return
@@ -115,11 +123,17 @@ func (c *campaign) settle() {
 
 // end ends the run once what came by the clock alone is done with.
 func (c *campaign) end() {
-	if c.w.unrest() != "" && c.w.loop.Now().Before(c.deadline) {
+	why := c.w.unrest()
+	if why == "" && (c.month() || c.later && c.tidying()) {
+		why, c.deadline = "work", c.w.loop.Now().Add(putRight)
+	}
+	if why != "" && c.w.loop.Now().Before(c.deadline) {
 		c.w.loop.In(settleLook, "", c.end)
 		return
 	}
-	c.w.loop.Stop()
+	if why != "" || !c.burn() {
+		c.w.loop.Stop()
+	}
 }
 
 // acknowledge has people take note of what was done, so that automation may act

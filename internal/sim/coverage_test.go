@@ -16,18 +16,7 @@ var absent = map[string]string{
 	"locked":      "no simulated machine has an encrypted disk; verdicts are tested in failover",
 	"mass-event":  "a word for two suspected sites: it is a hold (WWW-1305), not a cause on record",
 	"unprotected": "every simulated guest has a backup",
-	"leave":       "of a failback: TestWayHome plays them",
-	"seal":        "of a failback: TestWayHome plays them",
-	"seal-verify": "of a failback: TestWayHome plays them",
-	"seal-copy":   "of a failback: TestWayHome plays them",
-	"park":        "of a failback: TestWayHome plays them",
-	"unpark":      "of a failback: TestWayHome plays them",
-	"settle":      "of a failback: TestWayHome plays them",
 	"rejoin":      "of a failback: TestWayHome plays them",
-	"remove":      "a person's word after a failback: internal/agent plays it",
-	"fork":        "a person's word after a failback: internal/agent plays it",
-	"unseal":      "a person's word after a failback: internal/agent plays it",
-	"unseal-copy": "a person's word after a failback: internal/agent plays it",
 }
 
 // TestCoverageNamesWhatThereIs: a cause, phase, step, state or failure that is

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // What a campaign has of failbacks (wwwctl failback): people who bring home what lives
@@ -84,7 +85,11 @@ func (w *World) undoHomecoming(pick int) {
 func (c *campaign) homecoming() bool {
 	w := c.w
 	r := w.rand(fmt.Sprintf("homecoming %d", c.n))
-	if !w.opts.Homeward || c.homed == c.n || !chance(r, 0.6) {
+	often := 0.6
+	if w.opts.Window != (network.Window{}) {
+		often = 0.2 // people leave it to the window
+	}
+	if !w.opts.Homeward || c.homed == c.n || !chance(r, often) {
 		return false
 	}
 	c.homed = c.n

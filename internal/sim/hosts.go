@@ -34,13 +34,15 @@ type Site struct {
 	own      bool          // the structure's machine runs
 	ownGone  time.Time     // when it last stopped
 	ownBack  time.Time     // when it last began
+	burnt    bool          // it is destroyed, disks and all
 	plug     bool          // it was put off by its fence
 	mute     bool          // that fence does not answer
 	unfenced bool          // it was never set up
 	programs string        // what its programs do instead of ending well
 	uplink   bool          // the line to everybody else
 	skew     time.Duration // of its wall clock, which also
-	drift    float64       // gains so many seconds a second
+	drift    float64       // gains so many seconds a second,
+	kept     time.Duration // but for this long, in which somebody set it
 	refuses  bool          // every connection
 	sick     bool          // its agent sees nothing, and does not know why
 	liar     bool          // its agent sees everything well, whatever is
@@ -54,7 +56,7 @@ type Site struct {
 
 // wall is what the clock of a site's agent shows.
 func (s *Site) wall(now time.Time) time.Time {
-	return now.Add(s.skew + time.Duration(s.drift*float64(now.Sub(Epoch))))
+	return now.Add(s.skew + time.Duration(s.drift*float64(now.Sub(Epoch)-s.kept)))
 }
 
 // hosts opens the fakes of all sites.

@@ -27,24 +27,28 @@ type checker struct {
 	content  map[failover.SiteID]string    // what a server's answers were last checked for
 	behind   map[failover.SiteID]time.Time // since when a server in contact differs from the log
 
-	truth    *truth
-	ledger   *ledger
-	newest   failover.Epoch                // that was given to any guest
-	admitted map[string]bool               // op/index of the entries that admitted guests
-	shown    map[failover.GuestID]string   // site/vmid of the copy that was last served
-	ranOn    map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
-	lives    int                           // restores of guests that run meanwhile
-	calls    map[string]int                // of programs, by their token
-	foreign  map[string]bool               // site/vmid of guests that a person made, or took into their own hands
-	byHand   map[string]bool               // site/vmid of home guests that a person stopped
-	left     map[failover.Place]bool       // copies that failbacks have left, and may have shut down
-	parked   map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
-	stood    map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
-	handled  map[string]bool               // site/vmid of copies that a person started or deleted
-	stopped  map[string]time.Time          // op/guest: when a run was stuck or cancelled
-	offers   map[string]shownOffer         // op/hash: what a person was shown
-	jumps    map[failover.SiteID]time.Time // when a wall clock was last moved by a step
-	thaws    map[failover.SiteID]time.Time // when a frozen agent last went on
+	truth     *truth
+	ledger    *ledger
+	newest    failover.Epoch                // that was given to any guest
+	admitted  map[string]bool               // op/index of the entries that admitted guests
+	shown     map[failover.GuestID]string   // site/vmid of the copy that was last served
+	ranOn     map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
+	lives     int                           // restores of guests that run meanwhile
+	calls     map[string]int                // of programs, by their token
+	foreign   map[string]bool               // site/vmid of guests that a person made, or took into their own hands
+	byHand    map[string]bool               // site/vmid of home guests that a person stopped
+	left      map[failover.Place]bool       // copies that failbacks have left, and may have shut down
+	parked    map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
+	stood     map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
+	handled   map[string]bool               // site/vmid of copies that a person started or deleted
+	alone     map[failover.SiteID]time.Time // since when it is cut off, and
+	together  map[failover.SiteID]time.Time // when it last was no more
+	lonelyOff map[failover.HostID][]int     // guests that were shut down because their site was
+	forks     map[failover.Place]bool       // copies that are guests of their own, and nobody's concern
+	stopped   map[string]time.Time          // op/guest: when a run was stuck or cancelled
+	offers    map[string]shownOffer         // op/hash: what a person was shown
+	jumps     map[failover.SiteID]time.Time // when a wall clock was last moved by a step
+	thaws     map[failover.SiteID]time.Time // when a frozen agent last went on
 }
 
 func newChecker(w *World) *checker {
@@ -53,7 +57,8 @@ func newChecker(w *World) *checker {
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
 		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[failover.GuestID]bool{},
-		stood: map[string]bool{}, handled: map[string]bool{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
+		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{},
+		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
 		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
@@ -86,10 +91,16 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		if cmd.Token.Step == failover.StepRestore && cmd.To == failover.StatusDone {
 			c.restored(next, cmd)
 		}
+		if run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]; cmd.Token.Step == failover.StepLive && cmd.To == failover.StatusDone {
+			// Its start was accepted, also when the answer was that of a second request.
+			c.starts[at(run.Assignment.Target, run.VMID)]++
+		}
 		c.homeward(next, cmd)
+		c.leftBehind(prev, next, cmd)
 	case failover.BeginOp:
+		c.byItself(prev, cmd)
 		switch op := failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)); {
-		case cmd.Forced && cmd.Op == "":
+		case cmd.Forced && cmd.Op == "", cmd.Window:
 			c.admits(op, e.Stamp.Index)
 		case cmd.Forced && prev.Ops[cmd.Op].Phase == failover.OpScheduled: // a person asked for it, and for this time
 			c.admits(cmd.Op, e.Stamp.Index)
@@ -203,6 +214,7 @@ func (c *checker) effect(s *Site, where string, req *http.Request, path string, 
 	switch {
 	case m == nil:
 	case m[2] == "/agent/ping":
+	case m[2] == "/status/shutdown" && c.stoppedAlone(s, raoullHost(s.name), number(m[1])):
 	case c.w.opts.Homeward && (m[2] == "/status/shutdown" || m[2] == "/config"): // of a copy that comes home
 	case req.Method == http.MethodDelete && m[2] == "":
 		c.deleted(s, number(m[1]))
@@ -220,8 +232,8 @@ func number(s string) int {
 func (c *checker) runAt(s *Site, vmid int) (op failover.Operation, run failover.GuestRun, ok bool) {
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
-		if state.Ops[id].Kind == failover.KindWake {
-			continue // what it starts is a copy that another one has restored
+		if kind := state.Ops[id].Kind; kind == failover.KindWake || kind == failover.KindRemoval {
+			continue // what it starts, or removes, is a copy that another one has restored
 		}
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
 			r := state.Ops[id].Guests[g]
@@ -262,6 +274,9 @@ func (c *checker) wanted(s *Site, op failover.Operation, run failover.GuestRun, 
 
 // deleted: S7, nothing is deleted but copies of ours that never ran.
 func (c *checker) deleted(s *Site, vmid int) {
+	if c.removed(s, vmid) {
+		return
+	}
 	op, run, ok := c.runAt(s, vmid)
 	p := c.w.log.Last().Guests[run.Assignment.Guest]
 	if ok {
@@ -326,7 +341,7 @@ func (c *checker) world() {
 	now := c.w.loop.Now()
 	for _, id := range c.w.ids {
 		s := c.w.sites[id]
-		if s.structure == nil {
+		if s.structure == nil || s.burnt {
 			continue
 		}
 		s.structure.Advance(now)
@@ -372,7 +387,7 @@ func (c *checker) home(s *Site, of failover.GuestID, id int) {
 	case off && g.Running: // somebody has started it
 		delete(c.stood, at(s.name, g.ID))
 	}
-	if s.own && !g.Running && !c.mayBeLeft(onStructure(s.name, id)) && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.w.mayBeOff(of) {
+	if s.own && !g.Running && !c.mayBeLeft(onStructure(s.name, id)) && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.forks[onStructure(s.name, id)] && !c.mayBeAlone(s, of, id) && !c.w.mayBeOff(of) {
 		c.fail("S9", "the home copy %d of %s was stopped", id, of)
 	}
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,12 +11,16 @@ import (
 )
 
 // ledger is every write that the users of a guest were told is done. At the end
-// each must be in the copy that owns the guest or in another that is kept (S7).
-// No disk is destroyed for good in here, so no write may be lost.
+// each must be in the copy that owns the guest, in another that is kept, or in a sealed
+// branch at two sites (S7); or it is lost with the disks of a site that was destroyed for
+// good, and with it no more than the person who retired the site was told.
 type ledger struct {
 	w       *World
 	n       int
 	written map[failover.GuestID][]write
+	read    map[string]held         // sealed backups, by site and volid: they never change
+	lost    int                     // writes that went with the disks of a site
+	givenUp map[failover.Place]bool // copies whose sealed branch a person has given up after its retention
 }
 
 // write is one acknowledged write: who took it, and when.
@@ -32,7 +37,7 @@ type write struct {
 const writeEvery = 40 * time.Second
 
 func newLedger(w *World) *ledger {
-	return &ledger{w: w, written: map[failover.GuestID][]write{}}
+	return &ledger{w: w, written: map[failover.GuestID][]write{}, read: map[string]held{}, givenUp: map[failover.Place]bool{}}
 }
 
 // follow has users write every now and then; it is bookkeeping, no event.
@@ -82,23 +87,96 @@ func (l *ledger) write(g failover.GuestID, at failover.Place) {
 	l.written[g] = append(l.written[g], write{note, at.Site, at.Host, at.VMID, l.w.loop.Now()})
 }
 
-// check: S7, no write that a user was told is done is nowhere.
+// check: S7, no write that a user was told is done is nowhere: it is in the copy that took
+// it, in the one that owns the guest, or in a sealed branch at two sites.
 func (l *ledger) check() {
 	state := l.w.log.Last()
 	if state.Network == nil {
 		return
 	}
 	for _, g := range sortedKeys(l.written) {
-		held := map[failover.Place]held{}
+		if _, declared := state.Network.Guests[g]; !declared {
+			continue // nobody wanted it back from a site that burnt down
+		}
+		known := map[failover.Place]held{}
 		for _, wr := range l.written[g] {
-			took := failover.Place{Site: wr.site, Host: wr.host, VMID: wr.vmid}
-			owns := state.Guests[g].Now()
-			owns.Epoch = failover.Epoch{}
-			if !l.heldAt(held, took).has(wr) && !l.heldAt(held, owns).has(wr) {
-				l.w.check.fail("S7", "%s of %s, taken by %s at %s, is in no copy that is kept", wr.note, g, at(wr.site, wr.vmid), wr.at.Sub(Epoch))
+			if !l.kept(state, g, wr, known) && !l.burntDown(state, g, wr) {
+				l.w.check.fail("S7", "%s of %s, taken by %s at %s, is in no copy that is kept, and sealed as %+v",
+					wr.note, g, at(wr.site, wr.vmid), wr.at.Sub(Epoch), state.SealOf(g, wr.place()))
 			}
 		}
 	}
+}
+
+// kept says whether a write is in the copy that took it, in one that owns the guest or was
+// made since, or in a sealed branch at two sites, or was given up by a person's word.
+func (l *ledger) kept(state *failover.State, g failover.GuestID, wr write, known map[failover.Place]held) bool {
+	took := wr.place()
+	owns := state.Guests[g].Now()
+	owns.Epoch = failover.Epoch{}
+	if l.heldAt(known, took).has(wr) || l.heldAt(known, owns).has(wr) || l.givenUp[took] {
+		return true
+	}
+	sealed := func(at failover.Place) bool {
+		seal := state.SealOf(g, at)
+		return seal != nil && l.sealed(*seal, wr) >= l.sealsLeft(*seal)
+	}
+	if sealed(took) {
+		return true
+	}
+	if !l.w.sites[took.Site].burnt {
+		return false
+	}
+	return slices.ContainsFunc(state.LineagesOf(g), func(o failover.Lineage) bool { // it was in a backup that another copy began with
+		at := failover.Place{Site: o.Site, Host: o.Host, VMID: o.VMID}
+		return l.heldAt(known, at).has(wr) || sealed(at)
+	})
+}
+
+// sealsLeft is at how many sites a sealed branch must lie: at two, less those that are gone.
+func (l *ledger) sealsLeft(seal failover.Seal) int {
+	n := 0
+	for _, c := range seal.Copies {
+		if !l.w.sites[c.Site].burnt {
+			n++
+		}
+	}
+	return max(1, n)
+}
+
+func (w write) place() failover.Place {
+	return failover.Place{Site: w.site, Host: w.host, VMID: w.vmid}
+}
+
+// sealed says at how many sites a write lies in the protected backups of a seal.
+func (l *ledger) sealed(seal failover.Seal, wr write) int {
+	n := 0
+	for _, c := range seal.Copies {
+		s := l.w.sites[c.Site]
+		if s.burnt {
+			continue
+		}
+		entry, name, _ := strings.Cut(c.Point.Volid, ":backup/")
+		ns := failover.SealedNamespace(failover.SiteID(strings.TrimPrefix(entry, sealedEntry(""))))
+		if !slices.ContainsFunc(s.pbs.Snapshots(ns), func(snap lab.Snapshot) bool { return snap.Name() == name && snap.Protected }) {
+			continue
+		}
+		key := string(c.Site) + " " + c.Point.Volid
+		saved, known := l.read[key]
+		if !known {
+			lines, err := s.raoull.SavedData(c.Point.Volid)
+			if err != nil {
+				l.w.tell("the sealed backup %s at %s is not read: %v", c.Point.Volid, c.Site, err)
+				continue
+			}
+			saved = linesHeld(lines)
+			l.read[key] = saved
+		}
+		if saved.has(wr) {
+			n++
+		}
+	}
+	return n
 }
 
 // held is what a copy's disk holds; a guest throws its oldest lines away itself.
@@ -107,27 +185,29 @@ type held struct {
 	oldest string
 }
 
+func linesHeld(lines []string) held {
+	h := held{lines: map[string]bool{}}
+	for i, line := range lines {
+		if i == 0 {
+			h.oldest, _, _ = strings.Cut(line, " ")
+		}
+		h.lines[line[strings.LastIndexByte(line, ' ')+1:]] = true
+	}
+	return h
+}
+
 func (l *ledger) heldAt(known map[failover.Place]held, at failover.Place) held {
 	if h, ok := known[at]; ok {
 		return h
 	}
-	h := held{lines: map[string]bool{}}
-	s := l.w.sites[at.Site]
-	for _, p := range []*lab.PVE{s.structure, s.raoull} {
-		if p == nil || p == s.structure != (at.Host == structureHost(at.Site)) {
-			continue
-		}
-		if copied, ok := p.Guest(at.VMID); ok {
-			for i, line := range copied.Data() {
-				if i == 0 {
-					h.oldest, _, _ = strings.Cut(line, " ")
-				}
-				h.lines[line[strings.LastIndexByte(line, ' ')+1:]] = true
-			}
+	var lines []string
+	if s := l.w.sites[at.Site]; s.structure != nil && !s.burnt {
+		if copied, ok := l.w.guestAt(at); ok {
+			lines = copied.Data()
 		}
 	}
-	known[at] = h
-	return h
+	known[at] = linesHeld(lines)
+	return known[at]
 }
 
 func (h held) has(wr write) bool {

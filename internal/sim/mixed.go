@@ -90,6 +90,7 @@ func (i *incident) plan() {
 	i.movers()
 	i.programmers()
 	i.homecomers()
+	i.tidiers()
 }
 
 // main is what the incident is about.

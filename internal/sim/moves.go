@@ -139,10 +139,16 @@ func (c *checker) atHome(s *Site, req *http.Request, path string, status int) {
 	if status != http.StatusOK || strings.HasSuffix(path, "/vzdump") || strings.Contains(path, "/tasks/") && req.Method == http.MethodDelete {
 		return
 	}
-	if c.w.opts.Homeward && c.atFailback(s, req, path) {
+	m := homePower.FindStringSubmatch(path)
+	switch {
+	case m != nil && m[2] == "status/shutdown" && c.stoppedAlone(s, structureHost(s.name), number(m[1])):
+		return
+	case m != nil && m[2] == "status/start" && c.startedAgain(s, number(m[1])):
 		return
 	}
-	m := homePower.FindStringSubmatch(path)
+	if c.w.opts.Homeward && (c.atFork(s, req, path) || c.atFailback(s, req, path)) {
+		return
+	}
 	if m == nil {
 		c.fail("S9", "%s %s on a structure's host: no step does that", req.Method, path)
 		return

@@ -32,6 +32,7 @@ func (w *World) ownDown(s *Site) {
 func (w *World) ownUp(s *Site) {
 	if s.structure != nil && !s.own && !s.plug && s.power {
 		s.own, s.ownBack = true, w.loop.Now()
+		w.keptOff(s)
 		s.structure.PowerOn(w.loop.Now())
 		w.serving(s)
 	}
@@ -164,8 +165,11 @@ func (c *checker) addresses(s *Site) {
 				continue
 			}
 			for _, n := range g.Nets {
+				if n.Address == "" || !n.Connected {
+					continue
+				}
 				key := fmt.Sprintf("%s on vlan %d", n.Address, n.Tag)
-				if other, taken := running[key]; taken && n.Address != "" {
+				if other, taken := running[key]; taken {
 					c.fail("S3", "%s and %d of %s run with one address: %s", at(s.name, other), g.ID, s.name, key)
 				}
 				running[key] = g.ID

@@ -32,11 +32,13 @@ type Options struct {
 	HostMemory int64
 	// FirstMemory is what the first guest of every site has; default 512 MiB, as the others.
 	FirstMemory int64
-	Strict      bool   // no probe is left out whose answer is known
-	Warm        bool   // every other guest that moves is kept warm
-	Live        string // VMs are restored live: LiveWaits, LiveBold
-	RestoreRate int64  // bytes/s at each target; default restoreRate
-	Homeward    bool   // guests can come home (see WayHome)
+	Strict      bool           // no probe is left out whose answer is known
+	Warm        bool           // every other guest that moves is kept warm
+	Live        string         // VMs are restored live: LiveWaits, LiveBold
+	RestoreRate int64          // bytes/s at each target; default restoreRate
+	Homeward    bool           // guests can come home (see WayHome)
+	Alone       bool           // one structure's guests are stopped while their site is cut off
+	Window      network.Window // in which guests of some structures come home by themselves; zero: never
 }
 
 // Size of the simulated network.
@@ -189,8 +191,8 @@ func Run(o Options) Result {
 	if r.Violation == nil && o.Scenario.Check != nil {
 		r.Violation = o.Scenario.Check(w)
 	}
-	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Now().Sub(Epoch)
-	r.Passed = w.loop.Skipped()
+	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Since()-w.month
+	r.Passed = w.loop.Skipped() - w.month
 	r.Trace, r.Stats, r.Plan, r.Coverage = w.trace.last, w.stats, w.plan, w.cover
 	return r
 }

@@ -34,10 +34,11 @@ type World struct {
 	stats    Stats
 	cover    Coverage
 	plan     []Planned
-	heals    int  // how often all faults have ended
-	touched  bool // something has changed that the agents may see
-	unpulled bool // nobody has set up the jobs that bring the backups of away guests to other sites
-	freed    int  // requests that the root helper granted
+	heals    int           // how often all faults have ended
+	touched  bool          // something has changed that the agents may see
+	unpulled bool          // nobody has set up the jobs that bring the backups of away guests to other sites
+	month    time.Duration // that has passed at the end, in which nothing happened
+	freed    int           // requests that the root helper granted
 
 	// crash decides whether an agent dies at a boundary; strike is asked before
 	// every request of a worker which fault strikes it; watch is told of every
@@ -110,6 +111,12 @@ func newWorld(o Options) (*World, error) {
 	}
 	if o.Homeward {
 		declareHomeward(w.spec, w.places)
+	}
+	if o.Alone {
+		declareAlone(w.spec)
+	}
+	if o.Window != (network.Window{}) {
+		declareWindow(w.spec, o.Window)
 	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
@@ -211,6 +218,7 @@ func (w *World) follow() {
 	if w.touched {
 		w.look()
 	}
+	w.check.lonely()
 	w.loop.In(time.Second, "", w.follow)
 }
 

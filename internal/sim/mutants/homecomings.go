@@ -48,3 +48,46 @@ func homecomings() []Mutant {
 		),
 	}
 }
+
+// leavings are sabotages of what is done with copies that were left, and of what happens without
+// a person's word on the way home.
+func leavings() []Mutant {
+	return []Mutant{
+		one(
+			"what-was-written-since-the-seal-goes", "internal/agent/remove.go",
+			`newestOf(tasks, "start"); ok && t.UPID.Start.After(sealed)`,
+			`newestOf(tasks, "start"); ok && t.UPID.Start.Before(sealed) && t.UPID.Start.After(sealed)`,
+			"S7: a copy that was started since it was sealed is not removed",
+		),
+		one(
+			"forks-keep-their-cards", "internal/proxmox/fork.go",
+			"\t\t\tout = append(out, pairs[0].value)",
+			"\t\t\tout = append(out, part)",
+			"S3: a fork has no address of the guest that it was",
+		),
+		one(
+			"comes-home-over-what-was-written", "failover/home_window.go",
+			"\treturn off && b.LastRun.IsZero() && b.Since.IsZero()",
+			"\treturn b == nil || !off || off",
+			"S7: where the copy at home has run since, a person chooses",
+		),
+		one(
+			"stopped-as-soon-as-alone", "failover/stop_alone.go",
+			"alone < structure.IsolationAfter.D()",
+			"alone < structure.IsolationAfter.D()/2",
+			"S9: isolation stops no guest before the delay of its structure",
+		),
+		one(
+			"everybody-is-stopped-alone", "failover/stop_alone.go",
+			"structure.OnIsolation != \"stop\" || alone",
+			"alone",
+			"S9: isolation stops no guest unless its structure chose so",
+		),
+		one(
+			"retiring-tells-of-the-newest-move", "failover/retire.go",
+			"\t\tif before.Site == site {\n\t\t\treturn l.Base",
+			"\t\tif before.Site == site {\n\t\t\treturn s.Guests[g].Point",
+			"S7: who retires a site is told what is lost with it",
+		),
+	}
+}

@@ -24,7 +24,7 @@ type Edit struct {
 
 // All returns the mutants in the order of the way of a failover.
 func All() []Mutant {
-	return slices.Concat(judging(), operations(), hands(), zones(), homecomings())
+	return slices.Concat(judging(), operations(), hands(), zones(), homecomings(), leavings())
 }
 
 func one(name, file, old, changed, why string) Mutant {
