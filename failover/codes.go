@@ -134,6 +134,7 @@ const (
 	CodeUndoLate    = "WWW-1813"
 	CodeOldCopy     = "WWW-1814"
 	CodeThirdCopy   = "WWW-1840"
+	CodeNoPair      = "WWW-1841"
 
 	CodeHookRan    = "WWW-2200"
 	CodeHookFailed = "WWW-2201"

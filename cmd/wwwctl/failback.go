@@ -11,7 +11,7 @@ import (
 	"github.com/raoull/worldwidewelsh/internal/message"
 )
 
-const failbackVerbs = "plan, run, undo, ack, remove, give-up and fork"
+const failbackVerbs = "plan, run, undo, diff, ack, remove, give-up and fork"
 
 func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	keep := fs.String("keep", "", "the `copy` that goes on: away (it moves home), or home (run)")
@@ -20,7 +20,8 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	stop := fs.String("stop", "", "switch these `guests` off if they do not shut down, separated by commas (run)")
 	plan := fs.String("plan", "", "only if this is still the `plan` (run)")
 	reason := fs.String("reason", "", "`why`, for the agent's log")
-	copied := fs.String("copy", "", "only this `copy`: HOST/ID (remove, give-up, fork)")
+	copied := fs.String("copy", "", "only this `copy`: HOST/ID (diff, remove, give-up, fork)")
+	path := fs.String("path", "", "the `folder` in the backup to begin with (diff)")
 	detach := fs.Bool("detach", false, "do not follow the operation")
 	return func(ctx context.Context, args []string) error {
 		if len(args) == 0 {
@@ -49,6 +50,8 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 			}
 		case "undo":
 			req.Undo, req.Keep = true, ""
+		case "diff":
+			return a.fileDiff(ctx, failover.GuestID(rest[0]), *copied, *path)
 		case "ack":
 			return a.ackSeal(ctx, failover.GuestID(rest[0]))
 		case "remove", "give-up", "fork":

@@ -217,7 +217,7 @@ func (d *daemon) close() error {
 // runServers starts everything that listens.
 func (d *daemon) runServers(ctx context.Context, g *errgroup.Group) {
 	logger := d.log.With("component", "api")
-	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Zones: d.zones(), Access: access{d}, Files: files{d}, Log: logger})
+	handler := api.NewHandler(api.Options{Backend: d.backend(), Raft: raftAPI{d}, Doctor: d.site.doctor, Zones: d.zones(), Access: access{d}, Files: files{d}, Browser: browser{d}, Log: logger})
 	g.Go(func() error { return d.mux.Run(ctx) })
 	g.Go(func() error { return serveHTTP(ctx, api.NewMeshServer(handler, d.revoked, logger), d.mux.API()) })
 	g.Go(func() error {

@@ -4,7 +4,7 @@ import "golang.org/x/time/rate"
 
 // RoutePatterns are the routes of a handler that has every part, and of the join server.
 func RoutePatterns() []string {
-	h := &handler{Options: Options{Raft: struct{ Raft }{}, Access: struct{ Access }{}, Zones: struct{ Zones }{}, Files: struct{ Files }{}}, callers: newCallers(Rates{})}
+	h := &handler{Options: Options{Raft: struct{ Raft }{}, Access: struct{ Access }{}, Zones: struct{ Zones }{}, Files: struct{ Files }{}, Browser: struct{ Browser }{}}, callers: newCallers(Rates{})}
 	out := []string{joinRoute}
 	for _, r := range h.routes() {
 		out = append(out, r.pattern)

@@ -39,6 +39,7 @@ var routesDescribed = map[string]described{
 	"GET /v1/sites/{site}":            {who: reader, summary: "One site with its evidence.", kind: api.KindSite, answer: api.Site{}},
 	"GET /v1/guests":                  {who: reader, summary: "Every guest.", kind: api.KindGuests, answer: api.GuestList{}},
 	"GET /v1/guests/{guest}":          {who: reader, summary: "One guest with its copies.", kind: api.KindGuest, answer: api.Guest{}},
+	"GET /v1/guests/{guest}/diff":     {who: reader, summary: "What differs between the files of its sealed branch and of its newest backup. Nothing is touched; it takes up to 55 s.", query: []param{{"copy", "HOST/ID: the sealed branch of this copy; the newest without"}, {"site", "only at this site"}, {"path", "the directory to begin with"}}, kind: api.KindFileDiff, answer: api.FileDiff{}},
 	"GET /v1/plan":                    {who: reader, summary: "What would happen if it were lost now, or moved. Nothing is touched.", query: planParams(), kind: api.KindPlan, answer: api.Plan{}},
 	"GET /v1/simulate":                {who: reader, summary: "What would happen and when, by the deciding code on a copy of the state.", query: []param{{"lose", "a site or host"}, {"cut", "only this of a site: mesh or public"}}, kind: api.KindForecast, answer: api.Forecast{}},
 	"GET /v1/ops":                     {who: reader, summary: "Every operation that is known, newest first.", kind: api.KindOps, answer: api.OpList{}},

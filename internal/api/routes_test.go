@@ -56,9 +56,19 @@ func (f fakeFiles) AskFiles(context.Context) map[failover.SiteID]doctor.Told {
 	return map[failover.SiteID]doctor.Told{"fabrique": {File: &own}, "quai": {Why: "no answer"}}
 }
 
+// fakeBrowser has compared what it was asked for.
+type fakeBrowser struct{}
+
+func (fakeBrowser) Diff(_ context.Context, pair failover.FilePair, req api.DiffRequest) (failover.FileDiff, error) {
+	return failover.FileDiff{
+		Changes: []failover.FileChange{{Path: req.Path + "etc/hostname", Kind: failover.FileOnlySealed, Sealed: failover.FileState{Size: 7, MTime: pair.Sealed.Time}}},
+		Unread:  []failover.UnreadDir{}, Dirs: 1,
+	}, nil
+}
+
 // everything is a handler with every part.
 func everything(b *apitest.Backend) http.Handler {
-	return api.NewHandler(api.Options{Backend: b, Raft: &fakeRaft{}, Zones: &countingZones{}, Access: fakeAccess{}, Files: fakeFiles{}, Rates: api.NoRates(), Log: quiet()})
+	return api.NewHandler(api.Options{Backend: b, Raft: &fakeRaft{}, Zones: &countingZones{}, Access: fakeAccess{}, Files: fakeFiles{}, Browser: fakeBrowser{}, Rates: api.NoRates(), Log: quiet()})
 }
 
 // filled is the path of a pattern with names that exist.
@@ -177,7 +187,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 			}
 			for pattern, row := range routesDescribed {
 				method, path := filled(pattern)
-				if method != http.MethodGet || row.text != "" {
+				if method != http.MethodGet || row.text != "" || row.kind == api.KindFileDiff { // TestFileDiff has a guest with a sealed branch
 					continue
 				}
 				queries := map[string]string{"/v1/plan": "?site=moulin", "/v1/dns/plan": "?site=moulin", "/v1/simulate": "?lose=moulin", "/v1/dns": "?ask=1"}

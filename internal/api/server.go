@@ -59,6 +59,7 @@ type Options struct {
 	Doctor  Examiner // nil: the doctor knows State only
 	Zones   Zones    // nil: nobody can ask the DNS servers
 	Access  Access   // nil: the routes of tokens, certificates and members answer 404
+	Browser Browser  // nil: the route of files in backups answers 404
 	Files   Files    // nil: the routes of local files answer 404
 	Rates   Rates    // what is not set: DefaultRates
 	Log     *slog.Logger
@@ -122,6 +123,9 @@ func (h *handler) routes() []route {
 		{"DELETE /v1/observers", h.write(KindAccepted, h.includeObserver)},
 	}
 	list = append(list, h.dnsRoutes()...)
+	if h.Browser != nil {
+		list = append(list, route{"GET /v1/guests/{guest}/diff", h.read(KindFileDiff, h.fileDiff)})
+	}
 	if h.Files != nil {
 		list = append(list, route{"GET /v1/cluster/file", h.read(KindFile, h.file)})
 	}

@@ -34,6 +34,7 @@ func exercisePVE(w *world) {
 	get(n+"/storage/pbs-local/content", "content", "backup", "vmid", "100")
 	w.call("PUT", n+"/storage/pbs-local/content/"+vol, pairs("protected", "0"))
 	get(n+"/vzdump/extractconfig", "volume", w.newest(100))
+	get(n+"/storage/pbs-local/file-restore/list", "volume", w.newest(100), "filepath", "/")
 
 	w.ok("POST", n+"/qemu", pairs("vmid", "900", "archive", w.newest(100), "storage", "local-zfs", "onboot", "0", "net0",
 		"virtio=BC:24:11:00:00:01,bridge=vmbr0,tag=120", "tags", "www", "description", "by hand"))

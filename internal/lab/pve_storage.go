@@ -22,6 +22,7 @@ func storageRoutes() []route[*PVE] {
 		newRoute("GET", "/nodes/{node}/storage/{storage}/content/{volume}", "", (*PVE).volume),
 		newRoute("PUT", "/nodes/{node}/storage/{storage}/content/{volume}", "notes:string protected:boolean", (*PVE).changeVolume),
 		newRoute("DELETE", "/nodes/{node}/storage/{storage}/content/{volume}", "delay:integer", (*PVE).deleteVolume),
+		newRoute("GET", "/nodes/{node}/storage/{storage}/file-restore/list", "volume:string! filepath:string!", (*PVE).listFiles),
 		newRoute("GET", "/nodes/{node}/vzdump/extractconfig", "volume:string!", (*PVE).extractConfig),
 	}
 }

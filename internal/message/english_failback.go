@@ -109,6 +109,11 @@ var homeward = map[string]Message{
 		Impact:  "The guest does not come home before that copy is off. Its disk stays as it is.", Look: "wwwctl guests {guest}",
 		Do: "See whether anybody uses it, then shut it down on {host} (qm shutdown {id}, pct shutdown {id} for a container), and plan again.",
 	},
+	"WWW-1841": {
+		Severity: Error, Title: "no site can read both backups", Text: "{guest}: its sealed branch lies at {sites}, and none of these sites has a backup of the copy that goes on",
+		Meaning: "Files are compared where both backups can be read.", Impact: "Nothing was compared.", Look: "wwwctl guests {guest}",
+		Do: "Wait for the next backup, or its replica, at one of these sites, and ask again. Single files can be fetched from the sealed backup meanwhile: docs/return.md.",
+	},
 	"WWW-1822": {
 		Severity: Warning, Word: "forked", Title: "a copy is a guest of its own", Text: "{guest}: copy {id} on {host} at {site} is a copy of it no more, but a guest of its own",
 		Meaning: "Both lines of data live on. The forked guest has new network cards with their cables out, and nothing of this program looks after it until it is declared.",

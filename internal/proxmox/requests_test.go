@@ -28,6 +28,7 @@ func TestRequests(t *testing.T) {
 		"StorageStatus":   "GET " + node + "/storage/local-zfs/status",
 		"Backups":         "GET " + node + "/storage/pbs-quai/content?content=backup&vmid=100",
 		"ExtractConfig":   "GET " + node + "/vzdump/extractconfig?volume=pbs-quai%3Abackup%2Fvm%2F100%2F2026-03-01T02%3A00%3A00Z",
+		"Files":           "GET " + node + "/storage/pbs-quai/file-restore/list?filepath=L3Jvb3QucHhhci5kaWR4&volume=pbs-quai%3Abackup%2Fvm%2F100%2F2026-03-01T02%3A00%3A00Z",
 		"Permissions":     "GET /access/permissions?path=%2Fvms%2F100",
 		"Bridges":         "GET " + node + "/network?type=any_bridge",
 		"Machines":        "GET " + node + "/capabilities/qemu/machines",

@@ -100,6 +100,10 @@ func readCases() []Case {
 			Name: "ExtractConfig", Answer: quoted(vmConfig),
 			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.ExtractConfig(c, vmVolid)) },
 		},
+		{
+			Name: "Files", Answer: `[{"filepath":"L3Jvb3QucHhhci5kaWR4L2V0Yw==","leaf":0,"text":"etc","type":"d","mtime":1772330400}]`,
+			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Files(c, vmVolid, "/root.pxar.didx")) },
+		},
 		{Name: "Permissions", Answer: `{"/vms/100":{"VM.Allocate":1,"VM.Audit":0}}`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.Permissions(c, "/vms/100")) }},
 		{
 			Name:   "Bridges",
