@@ -64,7 +64,7 @@ func (r *doctorRound) readJobs(ctx context.Context) error {
 	for _, j := range jobs {
 		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
 			ID: j.ID, Remote: j.Remote, RemoteStore: j.RemoteStore, RemoteNS: j.RemoteNS, NS: j.NS, Pull: j.Direction == "pull",
-			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished,
+			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished, GroupFilter: j.GroupFilter,
 		})
 	}
 	return nil

@@ -58,6 +58,8 @@ const (
 	CodeLineageNS      = "WWW-2188" // an entry of another namespace
 	CodeLineageMixed   = "WWW-2189" // a job brings one line of backups into another
 	CodeLineageDropped = "WWW-2196" // a job deletes sealed branches
+	CodeLineageFilter  = "WWW-2620" // a job leaves groups of later lineages out
+	CodeLineageKey     = "WWW-2621" // an entry has another key than the home's backups
 	CodeLineageIDs     = "WWW-2197" // the same id may be used twice in a namespace
 
 	CodeUndeclared       = "WWW-2150"

@@ -260,6 +260,13 @@ func TestChecks(t *testing.T) {
 		{"sync deletes sealed branches", func(b *bench) {
 			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, RemoveVanished: true})
 		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"sync of named groups leaves sealed branches out", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, GroupFilter: []string{"group:vm/1101"}})
+		}, []string{"ERROR WWW-2620 sync job x"}},
+		{"sync of named groups of home's backups", func(b *bench) { b.facts.Jobs[0].GroupFilter = []string{"type:vm"} }, nil},
+		{"another key for sealed branches", func(b *bench) {
+			b.entry("pbs-sealed-moulin", func(e *doctor.Entry) { e.Key = "00:" + key[3:] })
+		}, []string{"ERROR WWW-2621 storage pbs-sealed-moulin"}},
 		{"sync of everything deletes", func(b *bench) {
 			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", LastState: "OK", Pull: true, RemoveVanished: true})
 		}, []string{"ERROR WWW-2196 sync job x"}},

@@ -189,6 +189,7 @@ type SyncJob struct {
 	ID, Remote, RemoteStore, RemoteNS, NS, LastState string
 	LastEnd                                          time.Time
 	RemoveVanished, Pull                             bool
+	GroupFilter                                      []string // as PBS spells it; none: all groups
 }
 
 // subject names what a finding about a guest's or a line's backups is about.

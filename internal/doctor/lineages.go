@@ -26,6 +26,7 @@ func (h here) lineages(r *result) {
 		l := h.host.Lineages[home]
 		h.lineageEntry(r, l.Away, failover.AwayNamespace(home))
 		h.lineageEntry(r, l.Sealed, failover.SealedNamespace(home))
+		h.lineageKeys(r, home)
 		h.lineageIDs(r, home)
 	}
 	for _, home := range sorted(h.host.Sources) {
@@ -43,6 +44,24 @@ func (h here) lineageEntry(r *result, name, ns string) {
 	e, ok := h.Facts.Entries[name]
 	if ok && e.Type == "pbs" && e.Namespace != ns {
 		r.add(found(Backups, CodeLineageNS, h.Local.Site, "storage "+name, "storage", name, "ns", e.Namespace, "want", ns))
+	}
+}
+
+// lineageKeys checks that what is written for a home's later lineages is sealed with the key of its
+// other backups: another key is one that nobody has there on the day of the return. An
+// entry without any is told of elsewhere.
+func (h here) lineageKeys(r *result, home failover.SiteID) {
+	l, sources := h.host.Lineages[home], h.host.Sources[home]
+	if len(sources) == 0 {
+		return
+	}
+	source := sources[0] // a guest is restored from
+	want := h.Facts.Entries[source].Key
+	for _, name := range []string{l.Away, l.Sealed} {
+		e, ok := h.Facts.Entries[name]
+		if ok && e.Type == "pbs" && e.Key != "" && want != "" && e.Key != want {
+			r.add(found(Backups, CodeLineageKey, h.Local.Site, "storage "+name, "storage", name, "other", source, "home", string(home)))
+		}
 	}
 }
 
@@ -79,6 +98,9 @@ func (in Input) lineageJob(r *result, j SyncJob) {
 	code := CodeRemoveVanished
 	if later(j.NS) || j.NS == "" && slices.ContainsFunc(in.spaces(), later) { // one of the root takes all below it
 		code = CodeLineageDropped
+	}
+	if code == CodeLineageDropped && len(j.GroupFilter) > 0 {
+		r.add(found(Backups, CodeLineageFilter, in.Local.Site, subject, "job", j.ID, "remote", j.Remote, "filter", strings.Join(j.GroupFilter, ", ")))
 	}
 	if j.RemoveVanished {
 		r.add(found(Backups, code, in.Local.Site, subject, "job", j.ID, "remote", j.Remote, "ns", j.NS))

@@ -22,6 +22,7 @@ type SyncJob struct {
 	Owner          string // of the groups that it makes; default root@pam
 	EncryptedOnly  bool
 	RemoveVanished bool
+	GroupFilter    []string      // shown in the listing; the pull takes all groups
 	Every          time.Duration // 0 = only on demand
 }
 
@@ -258,6 +259,9 @@ func (b *PBS) syncJobs(c *call) (any, error) {
 			if v != "" {
 				row[k] = v
 			}
+		}
+		if len(j.GroupFilter) > 0 {
+			row["group-filter"] = j.GroupFilter
 		}
 		r := b.run(j.ID)
 		if r.UPID != "" {

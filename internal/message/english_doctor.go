@@ -269,6 +269,13 @@ var machine = map[string]Message{
 
 // localFiles is area 26nn: the agents' own files, held against network.yaml and each other.
 var localFiles = map[string]Message{
+	"WWW-2620": finding(Error, "sync job leaves out later lines of backups", "it takes only {filter}[ (from {remote})]",
+		"The ids under which guests run away from home are drawn when they move: a list of groups does not have them.",
+		"What users wrote away from home, or a sealed branch, does not reach this site.", "proxmox-backup-manager sync-job show {job}",
+		"proxmox-backup-manager sync-job update {job} --delete group-filter"),
+	"WWW-2621": finding(Error, "entry with another key", "{storage} has another key than {other}, both are for guests of {home}",
+		"Backups made away from home and sealed branches are read where the guest's other backups are, with their key.",
+		"They cannot be restored where that key is missing.", "pvesm status · /etc/pve/priv/storage/{storage}.enc", "wwwctl gen lineages"),
 	"WWW-2600": finding(Info, "agent did not tell of its file", "is not known here: {why}",
 		"The agent does not answer, or is older than this question.", "What its file says is not compared.", "wwwctl cluster peers", "wwwctl cluster peers"),
 	"WWW-2601": finding(Warning, "agents of different versions", "run different versions: {versions}",

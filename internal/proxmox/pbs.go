@@ -367,7 +367,8 @@ type SyncJob struct {
 	Schedule       string
 	Owner          string // of what it pulls; "" = root@pam
 	RemoveVanished bool
-	LastState      string // "OK", an error text, or "" when it never ran
+	GroupFilter    []string // "type:vm", "group:vm/100", "regex:…", each maybe behind "exclude:"; none = all groups
+	LastState      string   // "OK", an error text, or "" when it never ran
 	LastEnd        time.Time
 	LastUPID       string
 	Next           time.Time
@@ -385,6 +386,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		Schedule       wireString
 		Owner          wireString
 		RemoveVanished wireBool   `json:"remove-vanished"`
+		GroupFilter    []string   `json:"group-filter"`
 		LastState      wireString `json:"last-run-state"`
 		LastEnd        wireInt    `json:"last-run-endtime"`
 		LastUPID       wireString `json:"last-run-upid"`
@@ -401,7 +403,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		}
 		j := SyncJob{
 			ID: w.ID.V, NS: w.NS.V, Remote: w.Remote.V, RemoteStore: w.RemoteStore.V, RemoteNS: w.RemoteNS.V, Direction: w.Direction.V,
-			Schedule: w.Schedule.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, LastState: w.LastState.V, LastEnd: unix(w.LastEnd),
+			Schedule: w.Schedule.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, GroupFilter: w.GroupFilter, LastState: w.LastState.V, LastEnd: unix(w.LastEnd),
 			LastUPID: w.LastUPID.V, Next: unix(w.Next),
 		}
 		if j.Direction == "" {
