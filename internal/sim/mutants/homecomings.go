@@ -72,18 +72,6 @@ func leavings() []Mutant {
 			"S7: where the copy at home has run since, a person chooses",
 		),
 		one(
-			"stopped-as-soon-as-alone", "failover/stop_alone.go",
-			"alone < structure.IsolationAfter.D()",
-			"alone < structure.IsolationAfter.D()/2",
-			"S9: isolation stops no guest before the delay of its structure",
-		),
-		one(
-			"everybody-is-stopped-alone", "failover/stop_alone.go",
-			"structure.OnIsolation != \"stop\" || alone",
-			"alone",
-			"S9: isolation stops no guest unless its structure chose so",
-		),
-		one(
 			"retiring-tells-of-the-newest-move", "failover/retire.go",
 			"\t\tif before.Site == site {\n\t\t\treturn l.Base",
 			"\t\tif before.Site == site {\n\t\t\treturn s.Guests[g].Point",
