@@ -107,7 +107,7 @@ func (j *job) watched(w Watch, off bool, how string, err error) (time.Time, *out
 	case m.looks >= mostLooks:
 		return j.now, &outcome{failure: failover.FailProof, note: clip(how + "; " + w.OnlyLooks())}
 	}
-	return j.at.Add(lookAgain), nil
+	return j.now.Add(lookAgain), nil
 }
 
 func noFence(host, name string) string {

@@ -208,11 +208,13 @@ func TestExecFence(t *testing.T) {
 // watch is a fence that only looks; what it sees is told look by look, the last for ever.
 type watch struct {
 	plug
-	sees []bool // silence
-	err  error
+	sees  []bool // silence
+	err   error
+	looks int
 }
 
 func (w *watch) Off(context.Context) (bool, string, error) {
+	w.looks++
 	silent := w.sees[0]
 	if len(w.sees) > 1 {
 		w.sees = w.sees[1:]
@@ -224,6 +226,38 @@ func (w *watch) Off(context.Context) (bool, string, error) {
 }
 
 func (*watch) OnlyLooks() string { return "it cannot be put off" }
+
+// TestLooksAreApart: what was in use a moment ago is remembered for some seconds, so looks that
+// follow each other at once would call a person for nothing. The log's clock may be wrong meanwhile.
+func TestLooksAreApart(t *testing.T) {
+	w := &watch{sees: []bool{false}}
+	r := newRig(t)
+	r.rescue("lan", map[string]agent.Fence{"lan": w}, false)
+	r.until("fence running")
+	r.now = r.now.Add(time.Hour) // the log's clock is an hour behind the driver's
+	r.executor.Clock = &agent.LogClock{}
+	var at []time.Time
+	for r.status() == "fence running" && len(at) < 100 {
+		looks, next := w.looks, r.now
+		for _, worker := range r.executor.Workers(r.now) {
+			next = worker.Step(t.Context(), r.now)
+		}
+		if w.looks > looks {
+			at = append(at, r.now)
+		}
+		if r.now = r.now.Add(time.Millisecond); next.After(r.now) {
+			r.now = next
+		}
+	}
+	if len(at) < 2 || r.status() != "fence failed" {
+		t.Fatalf("%d looks, then %s", len(at), r.status())
+	}
+	for i := range at[1:] {
+		if apart := at[i+1].Sub(at[i]); apart < 2*time.Second {
+			t.Errorf("looks %d and %d are %s apart", i, i+1, apart)
+		}
+	}
+}
 
 // TestSilenceProvesTheHostOff: after three looks in a row at nobody the rescue goes on; as long as
 // anybody answers, or it cannot be told, nothing is owned and a person is asked, who is told what answers.
