@@ -28,8 +28,8 @@ type Watch interface {
 }
 
 const (
-	quietLooks = 3 // in a row, that see nobody
-	mostLooks  = 8 // until a person is asked
+	quietLooks = 3  // in a row, that see nobody
+	mostLooks  = 12 // until a person is asked: the kernel believes for up to 53 s that who has answered is there
 	lookAgain  = 2 * time.Second
 )
 
@@ -104,7 +104,7 @@ func (j *job) watched(w Watch, off bool, how string, err error) (time.Time, *out
 	switch {
 	case m.quiet >= quietLooks:
 		return j.now, &outcome{note: clip(how)}
-	case m.looks >= mostLooks:
+	case m.looks >= mostLooks && m.quiet == 0:
 		return j.now, &outcome{failure: failover.FailProof, note: clip(how + "; " + w.OnlyLooks())}
 	}
 	return j.now.Add(lookAgain), nil

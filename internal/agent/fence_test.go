@@ -270,8 +270,9 @@ func TestSilenceProvesTheHostOff(t *testing.T) {
 	}{
 		"silent":                   {sees: []bool{true}, says: "nobody answers", done: true},
 		"an address of old":        {sees: []bool{false, true, true, false, true}, says: "nobody answers", done: true},
+		"believed for long":        {sees: []bool{false, false, false, false, false, false, false, false, false, false, false, true}, says: "nobody answers", done: true},
 		"a guest answers":          {sees: []bool{false}, says: "answers ARP; it cannot be put off"},
-		"never three in a row":     {sees: []bool{true, true, false, true, true, false, true, true, false, true}, says: "cannot be put off"},
+		"never three in a row":     {sees: []bool{true, true, false, true, true, false, true, true, false, true, true, false, true, true, false, true}, says: "cannot be put off"},
 		"the network is broken":    {sees: []bool{false}, err: errors.New("the witness is silent"), says: "the witness is silent"},
 		"silent until it is asked": {sees: []bool{true, true, false}, says: "answers ARP"},
 	} {

@@ -38,6 +38,8 @@ func (w *World) AddMachine(ctx context.Context, site string) (LAN, error) {
 		"addr add "+addr(0, 2)+"/24 dev switch", "addr add "+addr(1, 2)+"/24 dev switch",
 		"link add port1 type veth peer name eth0 netns "+out.machine, "link set port1 master switch", "link set port1 up",
 		"link add port2 type veth peer name lan2 netns "+gate, "link set port2 master switch", "link set port2 up",
+		// By itself the kernel believes for half a minute that who has answered ARP is there.
+		"ntable change name arp_cache dev switch base_reachable 2000 delay_probe 1000",
 	); err != nil {
 		return LAN{}, err
 	}
