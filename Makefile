@@ -58,7 +58,7 @@ test-plain:
 	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
 
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
-	WWW_BIN=$(CURDIR)/$(BIN) $(RACE) -count=1 -timeout 280s ./internal/lab/netns
+	WWW_BIN=$(CURDIR)/$(BIN) $(RACE) -count=1 -timeout 500s ./internal/lab/netns
 
 chaos: build ## break networks of real processes at random, check them from outside (root; MINUTES=5 SEED=1)
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
