@@ -46,6 +46,7 @@ func (c *campaign) afterFire() {
 	w, b := c.w, c.burnt
 	if b.retired || w.loop.Now().After(b.until) {
 		if !b.retired {
+			w.undecided = true
 			w.cover.count(coverOp, "retirement that did not come about")
 		}
 		w.loop.Stop()
@@ -179,6 +180,9 @@ func (c *checker) told(all []failover.RetiredGuest) {
 func (l *ledger) burntDown(state *failover.State, g failover.GuestID, wr write) bool {
 	if !l.w.sites[wr.site].burnt {
 		return false
+	}
+	if state.Guests[g].Phase == failover.PhaseStuck {
+		return true // what it had is in restore points elsewhere, which wait for a person to choose; they are not looked into
 	}
 	var base time.Time
 	lines := state.LineagesOf(g)

@@ -16,29 +16,32 @@ import (
 
 // World is one simulated network in the middle of a run.
 type World struct {
-	opts     Options
-	loop     *Loop
-	streams  Streams
-	places   []place
-	ids      []failover.SiteID
-	sites    map[failover.SiteID]*Site
-	net      *Network
-	log      *LogModel
-	chunks   *lab.Store
-	spec     *network.Spec
-	faults   *lab.Faults
-	trace    *trace
-	check    *checker
-	paying   *Actor // whose step runs
-	names    map[failover.SiteID]names
-	stats    Stats
-	cover    Coverage
-	plan     []Planned
-	heals    int           // how often all faults have ended
-	touched  bool          // something has changed that the agents may see
-	unpulled bool          // nobody has set up the jobs that bring the backups of away guests to other sites
-	month    time.Duration // that has passed at the end, in which nothing happened
-	freed    int           // requests that the root helper granted
+	opts    Options
+	loop    *Loop
+	streams Streams
+	places  []place
+	ids     []failover.SiteID
+	sites   map[failover.SiteID]*Site
+	net     *Network
+	log     *LogModel
+	chunks  *lab.Store
+	spec    *network.Spec
+	faults  *lab.Faults
+	trace   *trace
+	check   *checker
+	paying  *Actor // whose step runs
+	names   map[failover.SiteID]names
+	stats   Stats
+	cover   Coverage
+	plan    []Planned
+	heals   int // how often all faults have ended
+	// undecided: a guest of a site that burnt down waits for a person to choose what goes on. People who
+	// retry it all the time keep what else was lost from being failed over (one domain at a time).
+	undecided bool
+	touched   bool          // something has changed that the agents may see
+	unpulled  bool          // nobody has set up the jobs that bring the backups of away guests to other sites
+	month     time.Duration // that has passed at the end, in which nothing happened
+	freed     int           // requests that the root helper granted
 
 	// crash decides whether an agent dies at a boundary; strike is asked before
 	// every request of a worker which fault strikes it; watch is told of every
