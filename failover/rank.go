@@ -25,7 +25,7 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 	if len(cands) == 0 {
 		return
 	}
-	c := &cands[0]
+	c, newest := &cands[0], newestOf(cands)
 	code := CodeMoreMemory
 	switch {
 	case p.loss.Local:
@@ -34,7 +34,7 @@ func (p *planner) rank(g GuestID, cands []candidate) {
 		code = CodeForcedTarget
 	case slices.Contains(p.s.Network.Guests[g].Prefer, c.site):
 		code = CodePreferred
-	case len(cands) == 1 || p.stale(g, newestOf(cands), cands[1]) > p.stale(g, newestOf(cands), *c):
+	case len(cands) == 1 || p.stale(g, newest, cands[1]) > p.stale(g, newest, *c):
 		code = CodeFreshest
 	}
 	c.why = because(code, "guest", string(g), "site", string(c.site), "point", c.point.Time.UTC().Format(time.RFC3339))

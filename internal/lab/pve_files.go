@@ -23,13 +23,7 @@ func (p *PVE) listFiles(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.seesBackup(c.token, s.ID, snap.ID) {
-		if err := p.need(c, "/storage/"+s.ID, "Datastore.AllocateSpace"); err != nil {
-			return nil, err
-		}
-		return nil, forbidden("/vms/"+snap.ID, "VM.Backup")
-	}
-	if err := p.keyFile(s); err != nil {
+	if err := p.mayRead(c, s, snap); err != nil {
 		return nil, err
 	}
 	dir := c.str("filepath")

@@ -432,6 +432,17 @@ func (p *PVE) deleteVolume(c *call) (any, error) {
 	}).UPID, nil
 }
 
+// mayRead says whether a caller may look into a backup, and the node has its key.
+func (p *PVE) mayRead(c *call, s StorageConfig, snap Snapshot) error {
+	if !p.seesBackup(c.token, s.ID, snap.ID) {
+		if err := p.need(c, "/storage/"+s.ID, "Datastore.AllocateSpace"); err != nil {
+			return err
+		}
+		return forbidden("/vms/"+snap.ID, "VM.Backup")
+	}
+	return p.keyFile(s)
+}
+
 // extractConfig decrypts the guest's configuration: the only call whose HTTP answer shows a key problem.
 func (p *PVE) extractConfig(c *call) (any, error) {
 	volid := c.str("volume")
@@ -442,13 +453,7 @@ func (p *PVE) extractConfig(c *call) (any, error) {
 		}
 		return nil, err
 	}
-	if !p.seesBackup(c.token, s.ID, snap.ID) {
-		if err := p.need(c, "/storage/"+s.ID, "Datastore.AllocateSpace"); err != nil {
-			return nil, err
-		}
-		return nil, forbidden("/vms/"+snap.ID, "VM.Backup")
-	}
-	if err := p.keyFile(s); err != nil {
+	if err := p.mayRead(c, s, snap); err != nil {
 		return nil, err
 	}
 	text, err := p.readConfig(s, b, snap)

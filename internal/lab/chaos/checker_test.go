@@ -130,18 +130,7 @@ func (s *scene) moves() {
 	s.effect("POST", "", copyID, false)
 	s.copyAt(target, false)
 	s.pass(2*time.Second, nil)
-	g := s.guest[hero]
-	g.At, g.ID, g.Epoch, g.Phase = target, copyID, fmt.Sprintf("1-%d", s.index), failover.PhaseStarting
-	s.guest[hero] = g
-	s.pass(time.Second, nil)
-	s.effect("POST", fmt.Sprintf("/%d/status/start", copyID), copyID, false)
-	s.copyAt(target, true)
-	s.pass(time.Second, nil)
-	g.Serving, g.Phase = target, failover.PhaseAway
-	s.guest[hero] = g
-	s.names[g.Names[0]] = target
-	s.ops[0].Phase, s.ops[0].Guests[0].State = failover.OpDone, failover.RunDone
-	s.pass(40*time.Second, nil)
+	s.arrives(40 * time.Second)
 }
 
 func (s *scene) expect(invariant, says string) {

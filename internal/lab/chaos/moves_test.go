@@ -38,8 +38,8 @@ func (s *scene) leaves() {
 	s.pass(2*time.Second, nil)
 }
 
-// arrives ends it as it should end.
-func (s *scene) arrives() {
+// arrives ends a failover or a move as it should end, and lets time pass.
+func (s *scene) arrives(rest time.Duration) {
 	g := s.guest[hero]
 	g.At, g.ID, g.Epoch, g.Phase = target, copyID, fmt.Sprintf("1-%d", s.index), failover.PhaseStarting
 	s.guest[hero] = g
@@ -51,7 +51,7 @@ func (s *scene) arrives() {
 	s.guest[hero] = g
 	s.names[g.Names[0]] = target
 	s.ops[0].Phase, s.ops[0].Guests[0].State = failover.OpDone, failover.RunDone
-	s.pass(time.Minute, nil)
+	s.pass(rest, nil)
 }
 
 // givenUp ends it before ownership moved; the copy is gone.
@@ -72,7 +72,7 @@ func TestAPlannedMoveHasNoViolation(t *testing.T) {
 	s := newScene(t)
 	s.pass(bootGrace+5*time.Second, nil)
 	s.leaves()
-	s.arrives()
+	s.arrives(time.Minute)
 	s.none("a planned move as it should be")
 
 	s = newScene(t)
