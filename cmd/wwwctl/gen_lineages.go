@@ -114,6 +114,11 @@ func lineagesAt(t *text, spec *network.Spec, site network.SiteID) {
 		t.line("proxmox-backup-manager sync-job create %s-%s-%s --store %s --ns %s --remote %s --remote-store %s --remote-ns %s --max-depth 0 --remove-vanished false --owner 'wwwd@pbs!agent' --schedule hourly",
 			kind, home, p.from, store.PBS.Datastore, p.ns, p.from, p.store, p.ns)
 	}
+	t.line("# No agent deletes backups: these jobs do. They spare the newest of each guest and what is protected, as sealed")
+	t.line("# branches are. Keep at least as much as you do of the homes' own backups:")
+	for _, parent := range []string{"away", "sealed"} {
+		t.line("proxmox-backup-manager prune-job create prune-%s --store %s --ns %s --schedule daily --keep-last 3 --keep-daily 7 --keep-weekly 4", parent, store.PBS.Datastore, parent)
+	}
 	t.line("# %s: on the PVE that receives guests, as root. SECRET is that of the agent's token on this site's PBS,", site)
 	t.line("# FINGERPRINT its certificate's (proxmox-backup-manager cert info); the key is that of the home's backups here:")
 	for _, l := range places {

@@ -17,7 +17,7 @@ func TestGenLineages(t *testing.T) {
 		t.Fatalf("exit code %d: %s", got.code, got.errOut)
 	}
 	made := map[string]bool{}
-	jobs, entries := 0, 0
+	jobs, prunes, entries := 0, 0, 0
 	namespace := regexp.MustCompile(` --(?:ns|namespace) (\S+)`)
 	for line := range strings.Lines(got.out) {
 		f := strings.Fields(line)
@@ -33,6 +33,11 @@ func TestGenLineages(t *testing.T) {
 			if !made[ns] || !strings.Contains(line, " --remote-ns "+ns+" ") || !strings.Contains(line, " --remove-vanished false ") || len(f[3]) > 32 {
 				t.Errorf("job %s", line)
 			}
+		case strings.HasPrefix(line, "proxmox-backup-manager prune-job create "):
+			prunes++
+			if ns := namespace.FindStringSubmatch(line)[1]; !made[ns] || strings.Contains(line, "max-depth") {
+				t.Errorf("prune %s", line)
+			}
 		case strings.HasPrefix(line, "pvesm add pbs "):
 			entries++
 			if ns := namespace.FindStringSubmatch(line)[1]; !made[ns] || f[3] != "pbs-"+strings.ReplaceAll(ns, "/", "-") {
@@ -44,6 +49,9 @@ func TestGenLineages(t *testing.T) {
 	}
 	if entries != 6 || jobs != 8 {
 		t.Errorf("%d entries and %d jobs, want 6 (two homes and that of its structure, away and sealed) and 8 (from two sites, of two homes each)", entries, jobs)
+	}
+	if prunes != 2 {
+		t.Errorf("%d prune jobs, want those of away and sealed", prunes)
 	}
 	if want := "lineages: {fabrique: {away: pbs-away-fabrique, sealed: pbs-sealed-fabrique}, moulin: {away: pbs-away-moulin, sealed: pbs-sealed-moulin}}"; !strings.Contains(got.out, want) {
 		t.Errorf("%s\nlacks %s", got.out, want)

@@ -22,6 +22,7 @@ var _ api.Files = files{}
 func (f files) File() doctor.LocalFile {
 	out := localFile(f.d.conf)
 	out.Pins = f.d.probes.pins()
+	out.Copies, out.CopiesRead = doctor.Copies(f.d.node.State().Network, f.d.conf.Site, f.d.site.doctor.Facts())
 	return out
 }
 

@@ -175,6 +175,8 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 	r.plan(doctor.Restore, r.readProcessor)
 	r.plan(doctor.Restore, r.readMachines)
 	r.plan(doctor.Restore, r.readModels)
+	r.plan(doctor.Backups, r.readBackupJobs)
+	r.plan(doctor.Backups, r.readPrunes)
 	r.plan(doctor.Backups, r.readJobs)
 	r.plan(doctor.Privileges, r.readStoreVersion)
 }

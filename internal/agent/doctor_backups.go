@@ -23,7 +23,7 @@ func (d *Doctor) readEntries(ctx context.Context, r *doctorRound) error {
 	for _, e := range list {
 		r.facts.Entries[e.ID] = doctor.Entry{
 			ID: e.ID, Type: e.Type, Datastore: e.Datastore, Namespace: e.Namespace, Key: e.Key, Content: e.Content, Nodes: e.Nodes,
-			Disabled: e.Disabled, Foreign: e.Type == "pbs" && e.Datastore != r.PBS.Datastore(),
+			Prune: e.Prune, Disabled: e.Disabled, Foreign: e.Type == "pbs" && e.Datastore != r.PBS.Datastore(),
 		}
 	}
 	for _, source := range slices.Sorted(maps.Keys(r.host.Sources)) {

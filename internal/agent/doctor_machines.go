@@ -64,10 +64,31 @@ func (r *doctorRound) readJobs(ctx context.Context) error {
 	for _, j := range jobs {
 		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
 			ID: j.ID, Remote: j.Remote, RemoteStore: j.RemoteStore, RemoteNS: j.RemoteNS, NS: j.NS, Pull: j.Direction == "pull",
-			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished, GroupFilter: j.GroupFilter,
+			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished, VerifiedOnly: j.VerifiedOnly,
+			TransferLast: j.TransferLast, MaxDepth: j.MaxDepth, GroupFilter: j.GroupFilter,
 		})
 	}
 	return nil
+}
+
+func (r *doctorRound) readPrunes(ctx context.Context) error {
+	jobs, err := r.PBS.PruneJobs(ctx)
+	if err != nil {
+		return err
+	}
+	r.facts.Store.PrunesRead = true
+	for _, j := range jobs {
+		r.facts.Prunes = append(r.facts.Prunes, doctor.PruneJob{ID: j.ID, NS: j.NS, MaxDepth: j.MaxDepth, Keep: doctor.Keep(j.Keep), Disabled: j.Disabled})
+	}
+	return nil
+}
+
+func (r *doctorRound) readBackupJobs(ctx context.Context) error {
+	jobs, err := r.PVE.BackupJobs(ctx)
+	for _, j := range jobs {
+		r.facts.BackupJobs = append(r.facts.BackupJobs, doctor.BackupJob(j))
+	}
+	return err
 }
 
 // readStoreVersion learns the release of the PBS and plans one question per ACL

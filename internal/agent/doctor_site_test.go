@@ -51,6 +51,44 @@ func TestDoctorOpensLineages(t *testing.T) {
 	}
 }
 
+// TestDoctorReadsTheJobs of backup server and host that could drop or mix lines of backups.
+func TestDoctorReadsTheJobs(t *testing.T) {
+	jobs := func(p *lab.PVEConfig, b *lab.PBSConfig) {
+		for _, kind := range []string{"away", "sealed"} {
+			p.Storages = append(p.Storages, lab.StorageConfig{ID: "pbs-" + kind, Type: "pbs", Server: "10.30.1.20", Datastore: "backups", Namespace: kind + "/moulin", Username: token, Password: pass, Key: p.Storages[1].Key})
+		}
+		p.Storages[2].Prune = "keep-last=2"
+		p.BackupJobs = []lab.BackupJob{{ID: "nightly", Storage: "pbs-moulin"}, {ID: "wrong", Storage: "pbs-sealed", Keep: lab.Keep{Last: 3}}}
+		b.PruneJobs = []lab.MaintenanceJob{{ID: "all", Below: true, Keep: lab.Keep{Daily: 1}}, {ID: "root", Keep: lab.Keep{Last: 1}}}
+		b.Jobs = append(b.Jobs, lab.SyncJob{ID: "away", Remote: "moulin", RemoteStore: "src", FromNS: "away/moulin", NS: "away/moulin", Owner: token, TransferLast: 4, VerifiedOnly: true})
+	}
+	c := newClinic(t, "9.2.1", jobs)
+	s := clinicSpec()
+	for site, host := range map[network.SiteID]network.HostID{away: "pve-quai", home: "pve-moulin"} {
+		h := s.Sites[site].Hosts[host]
+		h.Lineages = map[network.SiteID]network.LineageStorages{home: {Away: "pbs-away", Sealed: "pbs-sealed"}}
+		s.Sites[site].Hosts[host] = h
+	}
+	c.declare(s)
+	var got []string
+	for _, f := range c.round().Items {
+		if strings.HasPrefix(f.Code, "WWW-262") {
+			got = append(got, f.Code+" "+f.Subject+": "+f.Text)
+		}
+	}
+	want := []string{
+		"WWW-2629 backup job wrong: it writes into sealed/moulin by pbs-sealed, and prunes: keep-last=3",
+		"WWW-2622 prune job all: leaves at most 1 of each line in away/moulin, 24h0m back (keep-daily=1, one every 24h0m); 2 and 24h0m are to be kept",
+		"WWW-2626 sync job away: transfer-last 4 (from moulin)",
+		"WWW-2626 sync job away: verified-only true (from moulin)",
+		"WWW-2627 namespace sealed/moulin: no pull job of just sealed/moulin is seen here",
+		"WWW-2628 storage pbs-away: pbs-away prunes at each backup: keep-last=2",
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // TestDoctorListsTheSitesOtherPVE: with a token of its own, its undeclared and
 // its absent guests are named; what cannot be listed is said, with its host.
 func TestDoctorListsTheSitesOtherPVE(t *testing.T) {

@@ -260,8 +260,8 @@ func TestDoctorGoesOnAfterFailures(t *testing.T) {
 			unread++
 		}
 	}
-	if unread != 2 { // jobs and snapshots
-		t.Errorf("%d calls told as failed, want 2: %v", unread, tells(r))
+	if unread != 3 { // sync jobs, prune jobs, and snapshots
+		t.Errorf("%d calls told as failed, want 3: %v", unread, tells(r))
 	}
 	if got := c.doctor.Facts(); len(got.Residents["vm"]) != 1 || got.Permissions == nil {
 		t.Errorf("facts %+v, want all that the PVE told", got)

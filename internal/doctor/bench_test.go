@@ -16,6 +16,7 @@ type bench struct {
 	facts *doctor.Facts
 	local failover.LocalView
 	now   time.Time
+	files map[failover.SiteID]doctor.Told
 }
 
 func brique(host network.HostID, first int, sources ...network.SiteID) network.Site {
@@ -63,7 +64,25 @@ func newBench() *bench {
 	}
 	b.state.Zones["test.example"] = failover.ZoneState{Changed: 3, Verified: 3, Servers: map[string]bool{"192.0.2.1:53": true}}
 	b.facts = goodFacts(spec)
+	b.files = map[failover.SiteID]doctor.Told{}
+	for _, site := range spec.SiteIDs() {
+		f := &doctor.LocalFile{Site: site, PVE: true, PBS: true, CopiesRead: true}
+		for _, from := range []string{"quai", "halle"} { // that receive guests of moulin
+			if from != string(site) {
+				f.Copies = append(f.Copies, doctor.Copied{From: from, NS: "away/moulin"}, doctor.Copied{From: from, NS: "sealed/moulin"})
+			}
+		}
+		b.files[site] = doctor.Told{File: f}
+	}
 	return b
+}
+
+// laterPulls are the jobs that `wwwctl gen lineages quai` prints.
+func laterPulls() (out []doctor.SyncJob) {
+	for _, ns := range []string{"away/moulin", "sealed/moulin"} {
+		out = append(out, doctor.SyncJob{ID: "halle-" + ns, Remote: "halle", RemoteStore: "backups", RemoteNS: ns, NS: ns, LastState: "OK", Pull: true})
+	}
+	return out
 }
 
 func goodFacts(spec *network.Spec) *doctor.Facts {
@@ -77,7 +96,8 @@ func goodFacts(spec *network.Spec) *doctor.Facts {
 			"pbs-moulin":        {ID: "pbs-moulin", Type: "pbs", Datastore: "backups", Namespace: "moulin", Key: key},
 		},
 		Residents: map[doctor.Kind][]doctor.Resident{"vm": {{Kind: "vm", ID: 1201, Name: "quais"}}, "ct": {}},
-		Jobs:      []doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", RemoteStore: "backups", NS: "moulin", LastState: "OK", Pull: true}},
+		Jobs:      append([]doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", RemoteStore: "backups", NS: "moulin", LastState: "OK", Pull: true}}, laterPulls()...),
+		Prunes:    []doctor.PruneJob{{ID: "all", MaxDepth: doctor.AllDepths, Keep: doctor.Keep{Daily: 7, Weekly: 4}}},
 		HA:        []string{},
 		Bridges:   map[string]doctor.Bridge{"vmbr0": {Active: true, VLANAware: true, Ports: []string{"eno1"}}},
 		Hardware: doctor.Hardware{
@@ -86,7 +106,7 @@ func goodFacts(spec *network.Spec) *doctor.Facts {
 			Models: map[string]string{"x86-64-v3": "default", "x86-64-v4": "default", "Haswell": "GenuineIntel", "EPYC": "AuthenticAMD"},
 		},
 		Store: doctor.StoreFacts{
-			Token: "wwwd@pbs!agent", Release: "4.2.0", Datastore: "backups", JobsRead: true,
+			Token: "wwwd@pbs!agent", Release: "4.2.0", Datastore: "backups", JobsRead: true, PrunesRead: true,
 			Owners: []doctor.Owner{{Namespace: "moulin", Name: "wwwd@pbs!agent", Groups: 2, Example: "vm/1101"}},
 		},
 	}

@@ -81,6 +81,7 @@ func (in Input) category(c Category) result {
 				h.lineages(&r)
 			}
 		}
+		in.replicated(&r)
 		return r
 	}
 	h, why := in.target()

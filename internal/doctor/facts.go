@@ -33,6 +33,8 @@ type Facts struct {
 	Archives    []Archive
 	Strangers   []Stranger
 	Jobs        []SyncJob
+	Prunes      []PruneJob
+	BackupJobs  []BackupJob
 }
 
 // Machine is a PVE or PBS of the site that cannot be used.
@@ -62,6 +64,7 @@ type Entry struct {
 	ID, Type, Datastore, Namespace string
 	Key                            string // fingerprint; "1" = a key without one, "" = none
 	Content, Nodes                 []string
+	Prune                          string // what a backup through it removes, "keep-last=3"; "" = nothing
 	Disabled                       bool
 	Foreign                        bool // a PBS entry of a datastore that the agent does not list
 }
@@ -82,7 +85,8 @@ type StoreFacts struct {
 	Release     string // "4.2.0"; "" = not read
 	Datastore   string
 	Permissions map[string]map[string]bool // as Facts.Permissions
-	JobsRead    bool
+	JobsRead    bool                       // the sync jobs
+	PrunesRead  bool
 	Owners      []Owner // of backup groups; those that cannot be seen are missing
 }
 
@@ -188,7 +192,9 @@ type Stranger struct {
 type SyncJob struct {
 	ID, Remote, RemoteStore, RemoteNS, NS, LastState string
 	LastEnd                                          time.Time
-	RemoveVanished, Pull                             bool
+	RemoveVanished, VerifiedOnly, Pull               bool
+	TransferLast                                     int      // of each group only so many of the newest; 0 = all
+	MaxDepth                                         int      // namespaces below NS that it takes, in levels; AllDepths
 	GroupFilter                                      []string // as PBS spells it; none: all groups
 }
 

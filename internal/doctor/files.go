@@ -10,7 +10,8 @@ import (
 )
 
 // LocalFile is what an agent tells of its own wwwd.yaml, as it runs: names and
-// addresses that others need to compare, no secret and no path.
+// addresses that others need to compare, no secret and no path. It tells a little of its
+// backup server, too, which other agents cannot ask.
 type LocalFile struct {
 	Site      failover.SiteID   `json:"site"`
 	Version   string            `json:"version"` // of the agent
@@ -27,6 +28,10 @@ type LocalFile struct {
 	TSIG      []string          `json:"tsig,omitempty"`      // names of keys
 	Pins      map[string]string `json:"pins,omitempty"`      // certificates that it expects, by "pve:HOST" and "pbs:HOST"
 	PublicCA  bool              `json:"public_ca,omitempty"` // it trusts further authorities for public names
+
+	// Of its backup server, as its doctor read it last: what sync jobs bring of later lineages.
+	CopiesRead bool     `json:"copies_read,omitempty"`
+	Copies     []Copied `json:"copies,omitempty"`
 }
 
 // Told is the answer of one agent, or why there is none.

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -28,6 +27,9 @@ func (h here) lineages(r *result) {
 		h.lineageEntry(r, l.Sealed, failover.SealedNamespace(home))
 		h.lineageKeys(r, home)
 		h.lineageIDs(r, home)
+		h.lineagePulls(r, home)
+		h.retention(r, home)
+		h.entryPrunes(r, home)
 	}
 	for _, home := range sorted(h.host.Sources) {
 		for _, name := range h.host.Sources[home] {
@@ -84,40 +86,3 @@ func (h here) lineageIDs(r *result, home failover.SiteID) {
 }
 
 func overlap(a, b network.IDRange) bool { return a.First <= b.Last && b.First <= a.Last }
-
-// lineageJob checks a job that pulls into a namespace of later lineages, or from one: each
-// is brought to its own namesake only, and nothing that vanished elsewhere vanishes here.
-func (in Input) lineageJob(r *result, j SyncJob) {
-	if !j.Pull {
-		return
-	}
-	subject, mixed := "sync job "+j.ID, later(j.NS) || later(j.RemoteNS)
-	if mixed && j.NS != j.RemoteNS {
-		r.add(found(Backups, CodeLineageMixed, in.Local.Site, subject, "job", j.ID, "remote", j.Remote, "from", space(j.RemoteNS), "ns", space(j.NS)))
-	}
-	code := CodeRemoveVanished
-	if later(j.NS) || j.NS == "" && slices.ContainsFunc(in.spaces(), later) { // one of the root takes all below it
-		code = CodeLineageDropped
-	}
-	if code == CodeLineageDropped && len(j.GroupFilter) > 0 {
-		r.add(found(Backups, CodeLineageFilter, in.Local.Site, subject, "job", j.ID, "remote", j.Remote, "filter", strings.Join(j.GroupFilter, ", ")))
-	}
-	if j.RemoveVanished {
-		r.add(found(Backups, code, in.Local.Site, subject, "job", j.ID, "remote", j.Remote, "ns", j.NS))
-	}
-}
-
-func space(ns string) string {
-	if ns == "" {
-		return "the root namespace"
-	}
-	return "namespace '" + ns + "'"
-}
-
-// spaces are the namespaces that the storage entries of this site read.
-func (in Input) spaces() (out []string) {
-	for _, id := range sorted(in.Facts.Entries) {
-		out = append(out, in.Facts.Entries[id].Namespace)
-	}
-	return out
-}

@@ -98,8 +98,7 @@ func (h here) pulls(r *result) {
 		for _, name := range h.host.Sources[site] {
 			if e, ok := h.Facts.Entries[name]; ok && e.Type == "pbs" && !e.Foreign {
 				spaces = append(spaces, e.Namespace)
-				audit := privileges.Grant{Path: privileges.StorePath(h.Facts.Store.Datastore, e.Namespace), Privilege: "Datastore.Audit"}
-				hidden = hidden || len(privileges.Missing(h.Facts.Store.Permissions, []privileges.Grant{audit})) > 0
+				hidden = hidden || h.jobsHidden(e.Namespace)
 			}
 		}
 		pulled := slices.ContainsFunc(h.Facts.Jobs, func(j SyncJob) bool { return j.Pull && slices.Contains(spaces, j.NS) })

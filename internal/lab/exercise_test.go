@@ -16,7 +16,7 @@ func exercisePVE(w *world) {
 	n := "/nodes/" + node
 	get := func(path string, args ...string) { w.call("GET", path, pairs(args...)) }
 	for _, p := range []string{
-		"/version", "/cluster/status", "/cluster/resources", "/cluster/nextid", "/cluster/ha/resources", "/nodes", n + "/status", n + "/network",
+		"/version", "/cluster/status", "/cluster/resources", "/cluster/nextid", "/cluster/backup", "/cluster/ha/resources", "/nodes", n + "/status", n + "/network",
 		"/access/permissions", "/storage", "/storage/pbs-local", n + "/storage", n + "/storage/pbs-local/status", n + "/storage/local-zfs/status",
 		n + "/storage/pbs-local/content", n + "/storage/local-zfs/content", n + "/qemu", n + "/lxc", n + "/qemu/100/config", n + "/lxc/101/config",
 		n + "/qemu/100/status/current", n + "/lxc/101/status/current",

@@ -378,7 +378,7 @@ func (b *PBS) Prune(ns string, keep int) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := len(b.st.Snapshots)
-	plan := b.plan(ns, keep, func(Snapshot) bool { return true })
+	plan := b.plan(ns, Keep{Last: keep}, func(Snapshot) bool { return true })
 	if keep == 0 {
 		for i := range plan {
 			plan[i].keep = plan[i].Unfinished || plan[i].Protected

@@ -1,9 +1,7 @@
 package lab
 
 import (
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 )
@@ -12,7 +10,8 @@ import (
 type MaintenanceJob struct {
 	ID    string
 	NS    string
-	Keep  int           // prune: newest finished snapshots of each group
+	Below bool          // prune: every namespace below NS, too
+	Keep  Keep          // prune
 	Every time.Duration // 0 = only on demand
 }
 
@@ -118,97 +117,6 @@ func (b *PBS) usedChunks() map[ChunkID]struct{} {
 	return used
 }
 
-// keepLast reads how many snapshots a prune keeps.
-func keepLast(c *call) (int, error) {
-	for _, other := range []string{"keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly"} {
-		if c.has(other) {
-			return 0, fmt.Errorf("the lab prunes by keep-last only, not by %s", other)
-		}
-	}
-	if n := c.num("keep-last", 0); n > 0 || !c.has("keep-last") {
-		return n, nil
-	}
-	return 0, errors.New("parameter verification failed - 'keep-last': value must have a minimum value of 1")
-}
-
-// pruned is what a prune does to one snapshot.
-type pruned struct {
-	Snapshot
-	keep bool
-}
-
-// plan says what a prune keeps of a namespace, newest first: the newest finished ones of each group, an
-// unfinished one that is the group's newest (it may be under way), the protected ones. Without a number it
-// keeps everything.
-func (b *PBS) plan(ns string, keep int, wants func(Snapshot) bool) (out []pruned) {
-	kept, newer := map[string]int{}, map[string]bool{}
-	for _, s := range slices.Backward(b.listed(ns)) {
-		if !wants(s) {
-			continue
-		}
-		stays := s.Protected || keep == 0 || (s.Unfinished && !newer[s.Group()])
-		newer[s.Group()] = true
-		if !stays && !s.Unfinished {
-			kept[s.Group()]++
-			stays = kept[s.Group()] <= keep
-		}
-		out = append(out, pruned{s, stays})
-	}
-	return out
-}
-
-// prune carries a plan out; what a restore reads stays.
-func (b *PBS) prune(plan []pruned, log func(string, ...any)) {
-	for _, p := range plan {
-		verb := "keep"
-		if !p.keep {
-			verb = "remove"
-			if err := b.remove(p.NS, p.Name()); err != nil {
-				verb = "keep (" + err.Error() + ")"
-			}
-		}
-		log("%s %s", verb, p.Name())
-	}
-}
-
-func (b *PBS) pruneGroup(c *call) (any, error) {
-	keep, err := keepLast(c)
-	if err != nil {
-		return nil, err
-	}
-	group := c.str("backup-type") + "/" + c.str("backup-id")
-	plan := b.plan(c.str("ns"), keep, func(s Snapshot) bool { return s.Group() == group })
-	rows := []map[string]any{}
-	for _, p := range plan {
-		if !b.may(c.token, p.Snapshot, "Datastore.Modify", "Datastore.Prune") {
-			return nil, errPermission()
-		}
-		rows = append(rows, map[string]any{"backup-type": p.Type, "backup-id": p.ID, "backup-time": p.Time, "keep": p.keep})
-	}
-	if !c.yes("dry-run") {
-		b.prune(plan, func(string, ...any) {})
-	}
-	return rows, nil
-}
-
-func (b *PBS) pruneStore(c *call) (any, error) {
-	keep, err := keepLast(c)
-	if err == nil {
-		err = b.need(c, b.storePath(c.str("ns")), "Datastore.Modify", "Datastore.Prune")
-	}
-	if err != nil {
-		return nil, err
-	}
-	ns, dry, token := c.str("ns"), c.yes("dry-run"), c.token
-	return b.beginFor("prune", b.cfg.Datastore, token, verifyTime, func(t *task) error {
-		plan := b.plan(ns, keep, func(s Snapshot) bool { return b.may(token, s, "Datastore.Modify", "Datastore.Prune") })
-		if !dry {
-			b.prune(plan, t.logf)
-		}
-		return nil
-	}).UPID, nil
-}
-
 // jobRow is what the listings of jobs have in common.
 func (b *PBS) jobRow(kind string, j MaintenanceJob) map[string]any {
 	row := map[string]any{"id": j.ID, "store": b.cfg.Datastore, "schedule": "daily"}
@@ -241,7 +149,12 @@ func (b *PBS) pruneJobs(c *call) (any, error) {
 	for _, j := range b.cfg.PruneJobs {
 		if b.allowed(c.token, b.storePath(j.NS), "Datastore.Audit", "Datastore.Modify") {
 			row := b.jobRow("prune", j)
-			row["keep-last"] = j.Keep
+			for option, n := range j.Keep.options() {
+				row[option] = n
+			}
+			if !j.Below {
+				row["max-depth"] = 0
+			}
 			rows = append(rows, row)
 		}
 	}
@@ -270,7 +183,9 @@ func (b *PBS) beginVerifyJob(j MaintenanceJob, user string) *task {
 
 func (b *PBS) beginPruneJob(j MaintenanceJob, user string) *task {
 	return b.runMaintenance("prune", "prunejob", j, user, func(t *task) error {
-		b.prune(b.plan(j.NS, j.Keep, func(Snapshot) bool { return true }), t.logf)
+		for _, ns := range b.spacesOf(j) {
+			b.prune(b.plan(ns, j.Keep, func(Snapshot) bool { return true }), t.logf)
+		}
 		return nil
 	})
 }

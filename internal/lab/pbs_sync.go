@@ -21,7 +21,9 @@ type SyncJob struct {
 	FromNS, NS     string
 	Owner          string // of the groups that it makes; default root@pam
 	EncryptedOnly  bool
+	VerifiedOnly   bool
 	RemoveVanished bool
+	TransferLast   int           // of each group only so many of the newest; 0 = all
 	GroupFilter    []string      // shown in the listing; the pull takes all groups
 	Every          time.Duration // 0 = only on demand
 }
@@ -172,6 +174,7 @@ func (b *PBS) pullGroups(from SyncSource, job SyncJob, t *task) (copied int, mov
 	b.mu.Lock()
 	ours := b.listed(job.NS)
 	b.mu.Unlock()
+	cutoff := job.cutoff(theirs)
 	failed := false
 	logf := func(format string, args ...any) {
 		b.mu.Lock()
@@ -179,7 +182,7 @@ func (b *PBS) pullGroups(from SyncSource, job SyncJob, t *task) (copied int, mov
 		t.logf(format, args...)
 	}
 	for _, s := range theirs {
-		if s.Unfinished || (job.EncryptedOnly && !s.Encrypted()) {
+		if !job.wants(s) {
 			continue
 		}
 		newest := int64(0)
@@ -194,7 +197,7 @@ func (b *PBS) pullGroups(from SyncSource, job SyncJob, t *task) (copied int, mov
 			logf("sync group %s failed - owner check failed (%s != %s)", s.Group(), job.owner(), owner)
 			failed = true
 			continue
-		case s.Time < newest:
+		case s.Time < newest, s.Time > newest && s.Time < cutoff[s.Group()]:
 			continue
 		}
 		n, err := copyChunks(from.Chunk, b.cfg.Store, s.chunks())
@@ -218,6 +221,24 @@ func (b *PBS) pullGroups(from SyncSource, job SyncJob, t *task) (copied int, mov
 		return copied, moved, vendorText("sync failed with some errors.")
 	}
 	return copied, moved, nil
+}
+
+// wants says whether a job takes a snapshot by itself.
+func (j SyncJob) wants(s Snapshot) bool {
+	verified := s.Verification != nil && s.Verification.State == "ok"
+	return !s.Unfinished && (!j.EncryptedOnly || s.Encrypted()) && (!j.VerifiedOnly || verified)
+}
+
+// cutoff is, by group, the time of the oldest snapshot that a job with transfer-last takes. sorted are all
+// of the source, oldest first.
+func (j SyncJob) cutoff(sorted []Snapshot) map[string]int64 {
+	out, n := map[string]int64{}, map[string]int{}
+	for _, s := range slices.Backward(sorted) {
+		if n[s.Group()]++; j.TransferLast > 0 && n[s.Group()] <= j.TransferLast {
+			out[s.Group()] = s.Time
+		}
+	}
+	return out
 }
 
 // take enters a pulled snapshot, or the newer manifest of one that is there.
@@ -253,7 +274,13 @@ func (b *PBS) syncJobs(c *call) (any, error) {
 		}
 		row := map[string]any{
 			"id": j.ID, "store": b.cfg.Datastore, "remote": j.Remote, "remote-store": j.RemoteStore, "owner": j.owner(),
-			"remove-vanished": j.RemoveVanished, "encrypted-only": j.EncryptedOnly, "sync-direction": "pull",
+			"remove-vanished": j.RemoveVanished, "encrypted-only": j.EncryptedOnly, "sync-direction": "pull", "max-depth": 0, // one namespace
+		}
+		if j.VerifiedOnly {
+			row["verified-only"] = true
+		}
+		if j.TransferLast > 0 {
+			row["transfer-last"] = j.TransferLast
 		}
 		for k, v := range map[string]string{"ns": j.NS, "remote-ns": j.FromNS} {
 			if v != "" {

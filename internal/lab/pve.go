@@ -39,6 +39,7 @@ type StorageConfig struct {
 	Fingerprint                  string
 	Latency                      time.Duration // of a listing of the whole namespace; of one guest a tenth
 	Key                          *Key          // nil = backups through this entry are not encrypted
+	Prune                        string        // prune-backups as listed; "" = keep-all=1
 }
 
 // BridgeConfig is one bridge of the node.
@@ -93,6 +94,7 @@ type PVEConfig struct {
 	RestoreRate int64         // bytes/s, shared by the running restores
 	WriteEvery  time.Duration // how often a running guest writes a line; default 1 s
 	HA          []string      // "vm:100"
+	BackupJobs  []BackupJob
 	Pools       []string
 	Cluster     string // name of the corosync cluster; "" = a stand-alone host
 	Peers       []Peer // the cluster's other nodes

@@ -11,6 +11,34 @@ import (
 	"time"
 )
 
+// BackupJob is a scheduled backup of all guests of the host. It is listed, and nothing runs it.
+type BackupJob struct {
+	ID, Storage, Node string
+	Disabled          bool
+	Keep              Keep // its own prune-backups; zero: none
+}
+
+func (p *PVE) backupJobs(c *call) (any, error) {
+	if err := p.need(c, "/", "Sys.Audit"); err != nil {
+		return nil, err
+	}
+	rows := []map[string]any{}
+	for _, j := range p.cfg.BackupJobs {
+		row := map[string]any{"id": j.ID, "all": 1, "enabled": 1, "storage": j.Storage, "schedule": "21:00", "mode": "snapshot"}
+		if j.Disabled {
+			row["enabled"] = 0
+		}
+		if j.Node != "" {
+			row["node"] = j.Node
+		}
+		if keep := j.Keep.options(); len(keep) > 0 {
+			row["prune-backups"] = keep
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
 // backupState is a guest's content at one moment.
 type backupState struct {
 	kind, id, conf string

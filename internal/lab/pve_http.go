@@ -26,6 +26,7 @@ func baseRoutes() []route[*PVE] {
 		newRoute("GET", "/cluster/status", "", (*PVE).clusterStatus),
 		newRoute("GET", "/cluster/resources", "#unprotected type:string=vm|storage|node|sdn", (*PVE).resources),
 		newRoute("GET", "/cluster/nextid", "#unprotected vmid:integer", (*PVE).nextID),
+		newRoute("GET", "/cluster/backup", "#unprotected", (*PVE).backupJobs),
 		newRoute("GET", "/cluster/ha/resources", "#unprotected type:string=ct|vm", (*PVE).haResources),
 		newRoute("GET", "/nodes", "#unprotected", (*PVE).nodes),
 		newRoute("GET", "/nodes/{node}/status", "#unprotected", (*PVE).nodeStatus),

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -186,7 +187,7 @@ func (p *PVE) entry(s StorageConfig) map[string]any {
 	if s.Type != "pbs" {
 		return row
 	}
-	row["server"], row["datastore"], row["username"], row["prune-backups"] = s.Server, s.Datastore, s.auth(), "keep-all=1"
+	row["server"], row["datastore"], row["username"], row["prune-backups"] = s.Server, s.Datastore, s.auth(), cmp.Or(s.Prune, "keep-all=1")
 	for name, v := range map[string]string{"namespace": s.Namespace, "fingerprint": s.Fingerprint} {
 		if v != "" {
 			row[name] = v

@@ -52,7 +52,7 @@ func newWorld(t testing.TB, change ...func(*lab.PVEConfig, *lab.PBSConfig)) *wor
 		Node: "pbs-moulin", Datastore: "backups", Tokens: map[string]string{pbsToken: secret},
 		Jobs:       []lab.SyncJob{{ID: "pull-quai", Remote: "quai", RemoteStore: "backups", FromNS: "quai", NS: "quai"}},
 		VerifyJobs: []lab.MaintenanceJob{{ID: "all", NS: "moulin"}},
-		PruneJobs:  []lab.MaintenanceJob{{ID: "old", NS: "moulin", Keep: 2}},
+		PruneJobs:  []lab.MaintenanceJob{{ID: "old", NS: "moulin", Keep: lab.Keep{Last: 2}}},
 		Remote: func(name string) lab.SyncSource {
 			if name == "quai" {
 				return w.far
@@ -62,7 +62,7 @@ func newWorld(t testing.TB, change ...func(*lab.PVEConfig, *lab.PBSConfig)) *wor
 	}
 	w.pveCfg = lab.PVEConfig{
 		Site: "moulin", Node: node, Address: "10.10.1.10", Tokens: map[string]string{pveToken: secret}, RestoreRate: rate,
-		HA: []string{"vm:555"}, Rand: rand.New(rand.NewPCG(2, 2)),
+		HA: []string{"vm:555"}, BackupJobs: []lab.BackupJob{{ID: "nightly", Storage: "pbs-local", Node: node, Keep: lab.Keep{Last: 3}}}, Rand: rand.New(rand.NewPCG(2, 2)),
 		Storages: []lab.StorageConfig{
 			{ID: "local-zfs", Type: "zfspool", Size: 1 << 30},
 			{ID: "local", Type: "dir", Content: "iso,vztmpl", Size: 1 << 30},

@@ -34,6 +34,7 @@ const (
 	Protect Job = "protect" // keep the chosen restore points from being pruned
 	Verify  Job = "verify"  // verify the chosen restore points here
 	Sync    Job = "sync"    // see the pull jobs and run one ahead of time
+	Prune   Job = "prune"   // see the prune jobs
 	Leave   Job = "leave"   // shut a guest down at home, back it up, start it again
 )
 
@@ -112,7 +113,7 @@ func Needed(release Release, p Paths) []Grant {
 			out = append(out, Grant{Job: job, Privilege: name, Path: path, Source: source})
 		}
 	}
-	add(Health, "/", section8+", health: cluster/status", "Sys.Audit")
+	add(Health, "/", section8+", health: cluster/status; api schema: backup jobs", "Sys.Audit")
 	add(Health, "/nodes/"+p.Node, section8+", health: node status, tasks of others", "Sys.Audit")
 	add(Guests, "/vms", section8+", list guests", "VM.Audit")
 	for _, s := range p.Backups {
@@ -192,6 +193,7 @@ func StorePath(datastore, ns string) string { return path.Join("/datastore", dat
 func NeededPBS(p StorePaths) []Grant {
 	store := StorePath(p.Datastore, "")
 	out := []Grant{{Job: Health, Privilege: "Datastore.Audit", Path: store, Source: section9 + ", privileges; api schema: datastore status, namespaces"}}
+	out = append(out, Grant{Job: Prune, Privilege: "Datastore.Audit", Path: store, Source: "api schema: list prune jobs; those of namespaces inherit"})
 	spaces := []string{store}
 	if len(p.Namespaces) > 0 {
 		spaces = spaces[:0]

@@ -71,7 +71,7 @@ func TestStorages(t *testing.T) {
 	got, err := pveFor(t, "Storages").Storages(t.Context())
 	check(t, got, err, []proxmox.StorageEntry{
 		{ID: "pbs-quai", Type: "pbs", Server: "127.0.0.1", Datastore: "backups", Namespace: "moulin", Content: []string{"backup"}, Key: "aa:bb:cc:dd:ee:ff:00:11"},
-		{ID: "local", Type: "dir", Content: []string{"iso", "backup"}, Nodes: []string{"pve1", "pve2"}, Disabled: true},
+		{ID: "local", Type: "dir", Content: []string{"iso", "backup"}, Nodes: []string{"pve1", "pve2"}, Disabled: true, Prune: "keep-daily=7,keep-last=3"},
 	})
 	_, err = pveAnswering(t, 200, data(`[{"storage":"p","type":"pbs","encryption-key":"{\"kdf\":null,\"data\":\"KEYDATA\"}"}]`)).Storages(t.Context())
 	if proxmox.KindOf(err) != proxmox.BadAnswer || fmt.Sprint(err) != `list storages: bad answer: encryption-key of storage p is no fingerprint` {
@@ -168,10 +168,14 @@ func TestHost(t *testing.T) {
 	check(t, models, err, []proxmox.CPUModel{{Name: "x86-64-v2-AES", Vendor: "default"}, {Name: "EPYC", Vendor: "AuthenticAMD"}})
 	sids, err := pveFor(t, "HAResources").HAResources(t.Context())
 	check(t, sids, err, []string{"vm:100", "ct:101"})
+	backups, err := pveFor(t, "BackupJobs").BackupJobs(t.Context())
+	check(t, backups, err, []proxmox.BackupJob{{ID: "backup-1", Storage: "pbs-quai", Node: "pve1", Prune: "keep-last=3"}, {ID: "backup-2", Disabled: true}})
 	for name, err := range map[string]error{
 		"bridges":  second(pveAnswering(t, 200, data(`[{"type":"bridge"}]`)).Bridges(t.Context())),
 		"machines": second(pveAnswering(t, 200, data(`[{}]`)).Machines(t.Context())),
 		"models":   second(pveAnswering(t, 200, data(`[{"vendor":"x"}]`)).CPUModels(t.Context())),
+		"backups":  second(pveAnswering(t, 200, data(`[{"storage":"pbs"}]`)).BackupJobs(t.Context())),
+		"prunes":   second(pveAnswering(t, 200, data(`[{"id":"x","prune-backups":{"keep-last":[]}}]`)).BackupJobs(t.Context())),
 		"HA":       second(pveAnswering(t, 200, data(`null`)).HAResources(t.Context())),
 	} {
 		if proxmox.KindOf(err) != proxmox.BadAnswer {
@@ -209,8 +213,14 @@ func TestPBSReads(t *testing.T) {
 	jobs, err := pbsAnswering(t, answerOf(t, "PBS SyncJobs")).SyncJobs(t.Context())
 	check(t, jobs, err, []proxmox.SyncJob{{
 		ID: "pull-moulin", NS: "moulin", Remote: "moulin", RemoteStore: "backups", Direction: "pull", Schedule: "*:0/15",
-		LastState: "OK", LastEnd: backupTime, LastUPID: "x", Next: backupTime.Add(15 * time.Minute),
+		LastState: "OK", LastEnd: backupTime, LastUPID: "x", Next: backupTime.Add(15 * time.Minute), MaxDepth: proxmox.AllDepths,
 	}})
+	jobs, err = pbsAnswering(t, data(`[{"id":"x","store":"backups","remote-store":"y","max-depth":1,"transfer-last":2,"verified-only":true,"group-filter":["type:vm"]}]`)).SyncJobs(t.Context())
+	check(t, jobs, err, []proxmox.SyncJob{{ID: "x", RemoteStore: "y", Direction: "pull", MaxDepth: 1, TransferLast: 2, VerifiedOnly: true, GroupFilter: []string{"type:vm"}}})
+	prunes, err := pbsAnswering(t, answerOf(t, "PBS PruneJobs")).PruneJobs(t.Context())
+	check(t, prunes, err, []proxmox.PruneJob{
+		{ID: "all", MaxDepth: proxmox.AllDepths, Keep: proxmox.Keep{Last: 3, Daily: 7}}, {ID: "later", NS: "away", Disabled: true},
+	})
 	snaps, err := pbsAnswering(t, data(`[
 		{"backup-type":"ct","backup-id":"101","backup-time":1772330400,"files":[],"protected":true,"fingerprint":"AA:BB","size":5},
 		{"backup-type":"host","backup-id":"h","backup-time":1,"files":[]},{"backup-type":"vm","backup-id":"nas","backup-time":1,"files":[]}]`)).Snapshots(t.Context(), "", "", 0)

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 )
 
 // PBS is a client of one datastore of a Proxmox Backup Server. It is safe for concurrent use if its transport is.
@@ -324,22 +323,6 @@ func pbsTask(c call, data json.RawMessage) (string, error) {
 	return upid, nil
 }
 
-// RunSync starts a sync job now. It gives the id of the task, or "" where a release does not tell it: then SyncJobs shows
-// the run when it has ended. A job that runs already is refused (kind Other). Privileges for a pull: Datastore.Backup on
-// the namespace, Remote.Read on the remote's datastore.
-func (b *PBS) RunSync(ctx context.Context, job string) (string, error) {
-	op := "run sync job " + job
-	if !datastoreText.MatchString(job) {
-		return "", requestError(op, "not a job id")
-	}
-	c := call{op: op, method: http.MethodPost, path: "/admin/sync/" + url.PathEscape(job) + "/run", write: true}
-	data, err := b.do(ctx, c, map[string]any{})
-	if err != nil || len(data) == 0 || string(data) == "null" {
-		return "", err
-	}
-	return pbsTask(c, data)
-}
-
 // Task asks for the state of a task of this PBS.
 func (b *PBS) Task(ctx context.Context, upid string) (TaskStatus, error) {
 	u, err := ParsePBSUPID(upid)
@@ -354,62 +337,4 @@ func (b *PBS) Task(ctx context.Context, upid string) (TaskStatus, error) {
 	}
 	u, _ = ParsePBSUPID(upid)
 	return w.state(c, u)
-}
-
-// SyncJob is a sync job of the datastore with its last run.
-type SyncJob struct {
-	ID             string
-	NS             string // here; "" = the root
-	Remote         string
-	RemoteStore    string
-	RemoteNS       string
-	Direction      string // "pull" or "push"
-	Schedule       string
-	Owner          string // of what it pulls; "" = root@pam
-	RemoveVanished bool
-	GroupFilter    []string // "type:vm", "group:vm/100", "regex:…", each maybe behind "exclude:"; none = all groups
-	LastState      string   // "OK", an error text, or "" when it never ran
-	LastEnd        time.Time
-	LastUPID       string
-	Next           time.Time
-}
-
-// SyncJobs lists the sync jobs of the datastore, both directions, with their last result (PBS 3.4 and newer).
-func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
-	var rows []struct {
-		ID             wireString
-		NS             wireString
-		Remote         wireString
-		RemoteStore    wireString `json:"remote-store"`
-		RemoteNS       wireString `json:"remote-ns"`
-		Direction      wireString `json:"sync-direction"`
-		Schedule       wireString
-		Owner          wireString
-		RemoveVanished wireBool   `json:"remove-vanished"`
-		GroupFilter    []string   `json:"group-filter"`
-		LastState      wireString `json:"last-run-state"`
-		LastEnd        wireInt    `json:"last-run-endtime"`
-		LastUPID       wireString `json:"last-run-upid"`
-		Next           wireInt    `json:"next-run"`
-	}
-	c, err := b.get(ctx, "list sync jobs of datastore "+b.store, "/admin/sync", url.Values{"store": {b.store}, "sync-direction": {"all"}}, &rows)
-	if err != nil {
-		return nil, err
-	}
-	all := make([]SyncJob, 0, len(rows))
-	for i, w := range rows {
-		if err := need(c, i, "id", w.ID.Set); err != nil {
-			return nil, err
-		}
-		j := SyncJob{
-			ID: w.ID.V, NS: w.NS.V, Remote: w.Remote.V, RemoteStore: w.RemoteStore.V, RemoteNS: w.RemoteNS.V, Direction: w.Direction.V,
-			Schedule: w.Schedule.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, GroupFilter: w.GroupFilter, LastState: w.LastState.V, LastEnd: unix(w.LastEnd),
-			LastUPID: w.LastUPID.V, Next: unix(w.Next),
-		}
-		if j.Direction == "" {
-			j.Direction = "pull"
-		}
-		all = append(all, j)
-	}
-	return all, nil
 }

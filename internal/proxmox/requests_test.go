@@ -33,6 +33,7 @@ func TestRequests(t *testing.T) {
 		"Bridges":         "GET " + node + "/network?type=any_bridge",
 		"Machines":        "GET " + node + "/capabilities/qemu/machines",
 		"CPUModels":       "GET " + node + "/capabilities/qemu/cpu",
+		"BackupJobs":      "GET /cluster/backup",
 		"HAResources":     "GET /cluster/ha/resources",
 		"PBS Permissions": "GET /access/permissions?path=%2Fdatastore%2Fbackups",
 		"AgentPing":       "POST " + node + "/qemu/9001/agent/ping",
@@ -53,6 +54,7 @@ func TestRequests(t *testing.T) {
 		"PBS Verify":      "POST /admin/datastore/backups/verify {" + snap + `"ignore-verified":false,"ns":"moulin"}`,
 		"PBS Task":        "GET /nodes/localhost/tasks/" + pbsU + "/status",
 		"PBS RunSync":     "POST /admin/sync/pull-moulin/run {}",
+		"PBS PruneJobs":   "GET /admin/prune?store=backups",
 		"PBS SyncJobs":    "GET /admin/sync?store=backups&sync-direction=all",
 	}
 	for kind, segment := range map[string]string{"vm": "qemu", "ct": "lxc"} {

@@ -20,6 +20,7 @@ type StorageEntry struct {
 	Content   []string // "images", "rootdir", "backup", ...
 	Nodes     []string // only on these nodes; empty = on all
 	Disabled  bool
+	Prune     string // what a backup through this entry removes, "keep-last=3"; "" = nothing
 }
 
 // keyText is a key's fingerprint, or the 1 of a key that has none.
@@ -37,6 +38,7 @@ func (p *PVE) Storages(ctx context.Context) ([]StorageEntry, error) {
 		Content   wireString
 		Nodes     wireString
 		Disable   wireBool
+		Prune     wirePrune `json:"prune-backups"`
 	}
 	c, err := p.get(ctx, "list storages", "/storage", &rows)
 	if err != nil {
@@ -52,7 +54,7 @@ func (p *PVE) Storages(ctx context.Context) ([]StorageEntry, error) {
 		}
 		all = append(all, StorageEntry{
 			ID: w.ID.V, Type: w.Type.V, Server: w.Server.V, Datastore: w.Datastore.V, Namespace: w.Namespace.V, Key: w.Key.V,
-			Content: list(w.Content.V), Nodes: list(w.Nodes.V), Disabled: w.Disable.V,
+			Content: list(w.Content.V), Nodes: list(w.Nodes.V), Disabled: w.Disable.V, Prune: string(w.Prune),
 		})
 	}
 	return all, nil

@@ -141,6 +141,9 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 		}
 	}
 	cfg.Jobs = p.jobs
+	for _, parent := range []string{"away", "sealed"} { // in a lab nothing grows old: they are there to be seen, and to be run by hand
+		cfg.PruneJobs = append(cfg.PruneJobs, lab.MaintenanceJob{ID: "prune-" + parent, NS: parent, Below: true, Keep: lab.Keep{Last: 3, Daily: 7, Weekly: 4}})
+	}
 	cfg.Remote = func(name string) lab.SyncSource { return p.sources[name] }
 	return lab.NewPBS(cfg)
 }

@@ -83,7 +83,7 @@ func readCases() []Case {
 		},
 		{
 			Name:   "Storages",
-			Answer: `[{"storage":"pbs-quai","type":"pbs","server":"127.0.0.1","datastore":"backups","namespace":"moulin","content":"backup","encryption-key":"aa:bb:cc:dd:ee:ff:00:11"},{"storage":"local","type":"dir","content":"iso,backup","disable":1,"nodes":"pve1,pve2"}]`,
+			Answer: `[{"storage":"pbs-quai","type":"pbs","server":"127.0.0.1","datastore":"backups","namespace":"moulin","content":"backup","encryption-key":"aa:bb:cc:dd:ee:ff:00:11","prune-backups":"keep-all=1"},{"storage":"local","type":"dir","content":"iso,backup","disable":1,"nodes":"pve1,pve2","prune-backups":"keep-daily=7,keep-last=3"}]`,
 			Run:    func(c ctxt, p pveC, _ pbsC) error { return last(p.Storages(c)) },
 		},
 		{
@@ -117,6 +117,10 @@ func readCases() []Case {
 		{
 			Name: "CPUModels", Answer: `[{"name":"x86-64-v2-AES","vendor":"default","custom":0},{"name":"EPYC","vendor":"AuthenticAMD","custom":0}]`,
 			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.CPUModels(c)) },
+		},
+		{
+			Name: "BackupJobs", Answer: `[{"id":"backup-1","enabled":1,"storage":"pbs-quai","node":"pve1","all":1,"schedule":"21:00","prune-backups":{"keep-last":"3","keep-weekly":0}},{"id":"backup-2","enabled":0,"dumpdir":"/srv"}]`,
+			Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.BackupJobs(c)) },
 		},
 		{Name: "HAResources", Answer: `[{"sid":"vm:100"},{"sid":"ct:101"}]`, Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.HAResources(c)) }},
 	}
@@ -226,6 +230,11 @@ func pbsCases() []Case {
 			Name:   "PBS SyncJobs",
 			Answer: `[{"id":"pull-moulin","store":"backups","ns":"moulin","remote":"moulin","remote-store":"backups","schedule":"*:0/15","last-run-state":"OK","last-run-endtime":1772330400,"last-run-upid":"x","next-run":1772331300,"remove-vanished":false}]`,
 			Run:    func(c ctxt, _ pveC, b pbsC) error { return last(b.SyncJobs(c)) },
+		},
+		{
+			Name:   "PBS PruneJobs",
+			Answer: `[{"id":"all","store":"backups","schedule":"daily","keep-daily":7,"keep-last":3},{"id":"later","store":"backups","ns":"away","max-depth":0,"disable":true,"schedule":"daily"}]`,
+			Run:    func(c ctxt, _ pveC, b pbsC) error { return last(b.PruneJobs(c)) },
 		},
 	}
 }

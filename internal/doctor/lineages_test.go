@@ -1,0 +1,168 @@
+package doctor_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
+
+// job adds a pull job of everything, and prune changes the one prune job.
+func (b *bench) job(j doctor.SyncJob) {
+	j.ID, j.LastState, j.Pull = "x", "OK", true
+	b.facts.Jobs = append(b.facts.Jobs, j)
+}
+
+func (b *bench) prune(keep doctor.Keep) { b.facts.Prunes[0].Keep = keep }
+
+// tell changes what an agent tells of its backup server.
+func (b *bench) tell(site failover.SiteID, change func(*doctor.LocalFile)) {
+	change(b.files[site].File)
+}
+
+// TestLineageChecks spoils what keeps later lines of backups apart and whole.
+func TestLineageChecks(t *testing.T) {
+	hourly := func(b *bench) { b.state.Network.Policy.AwayBackup = network.Duration(3600e9) }
+	for _, tt := range []spoilt{
+		{"no entries for later lines", func(b *bench) { b.declare(func(h *network.Host) { h.Lineages = nil }) }, []string{"WARNING WWW-2187 site moulin"}},
+		{"entry of another namespace", func(b *bench) {
+			b.entry("pbs-away-moulin", func(e *doctor.Entry) { e.Namespace = "sealed/moulin" })
+		}, []string{"ERROR WWW-2188 storage pbs-away-moulin"}},
+		{"a source's entry of a later line", func(b *bench) {
+			b.entry("pbs-moulin", func(e *doctor.Entry) { e.Namespace = "away/moulin" })
+			b.facts.Jobs[0].NS, b.facts.Jobs[0].RemoteNS = "away/moulin", "away/moulin"
+		}, []string{"ERROR WWW-2188 storage pbs-moulin"}},
+		{"later lines are pulled", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", RemoteNS: "away/moulin", LastState: "OK", Pull: true})
+		}, nil},
+		{"home's backups are pulled among later ones", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", LastState: "OK", Pull: true})
+		}, []string{"ERROR WWW-2189 sync job pull-away"}},
+		{"later ones among home's", func(b *bench) { b.facts.Jobs[0].RemoteNS = "sealed/moulin" }, []string{"ERROR WWW-2189 sync job pull-moulin"}},
+		{"sync deletes sealed branches", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, RemoveVanished: true})
+		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"sync of named groups leaves sealed branches out", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, GroupFilter: []string{"group:vm/1101"}})
+		}, []string{"ERROR WWW-2620 sync job x"}},
+		{"sync of named groups of home's backups", func(b *bench) { b.facts.Jobs[0].GroupFilter = []string{"type:vm"} }, nil},
+		{"another key for sealed branches", func(b *bench) {
+			b.entry("pbs-sealed-moulin", func(e *doctor.Entry) { e.Key = "00:" + key[3:] })
+		}, []string{"ERROR WWW-2621 storage pbs-sealed-moulin"}},
+		{"sync of everything deletes", func(b *bench) {
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", LastState: "OK", Pull: true, MaxDepth: doctor.AllDepths, RemoveVanished: true})
+		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"ids of another site", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.Last = 92000 }) }, []string{"ERROR WWW-2197 ids 91000-92000"}},
+		{"ids of home's guests", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.First = 1102 }) }, []string{"ERROR WWW-2197 ids 1102-91099"}},
+		// Prune jobs that reach into their namespaces.
+		{"prune keeps one", func(b *bench) { b.prune(doctor.Keep{Yearly: 1}) }, []string{"WARNING WWW-2622 prune job all"}},
+		{"prune keeps hours", func(b *bench) { hourly(b); b.prune(doctor.Keep{Last: 7}) }, []string{"WARNING WWW-2622 prune job all"}},
+		{"prune keeps a day of hours", func(b *bench) { hourly(b); b.prune(doctor.Keep{Last: 24}) }, nil},
+		{"prune keeps hours and days", func(b *bench) { hourly(b); b.prune(doctor.Keep{Last: 7, Hourly: 12, Daily: 2}) }, nil},
+		{"prune of less than home's", func(b *bench) {
+			b.facts.Prunes = []doctor.PruneJob{{ID: "home", NS: "moulin", Keep: doctor.Keep{Daily: 14}}, {ID: "later", MaxDepth: 2, NS: "away", Keep: doctor.Keep{Daily: 3}}, {ID: "sealed", NS: "sealed/moulin", Keep: doctor.Keep{Last: 1}}}
+		}, []string{"WARNING WWW-2622 prune job later"}},
+		{"prune of more than home's", func(b *bench) {
+			b.facts.Prunes = []doctor.PruneJob{{ID: "home", NS: "moulin", Keep: doctor.Keep{Daily: 7}}, {ID: "later", MaxDepth: doctor.AllDepths, NS: "away", Keep: doctor.Keep{Weekly: 3}}, {ID: "sealed", NS: "sealed", MaxDepth: 1, Keep: doctor.Keep{Last: 1}}}
+		}, nil},
+		{"prune above them", func(b *bench) { b.facts.Prunes[0].MaxDepth = 1 }, []string{"INFO WWW-2623 namespace away/moulin", "INFO WWW-2623 namespace sealed/moulin"}},
+		{"prune of another namespace", func(b *bench) { b.facts.Prunes[0].NS = "aw" }, []string{"INFO WWW-2623 namespace away/moulin", "INFO WWW-2623 namespace sealed/moulin"}},
+		{"prune disabled", func(b *bench) { b.facts.Prunes[0].Disabled = true }, []string{"INFO WWW-2623 namespace away/moulin", "INFO WWW-2623 namespace sealed/moulin"}},
+		{"prune that keeps all", func(b *bench) { b.prune(doctor.Keep{}) }, []string{"INFO WWW-2623 namespace away/moulin", "INFO WWW-2623 namespace sealed/moulin"}},
+		{"prune of sealed branches keeps one", func(b *bench) {
+			b.facts.Prunes = append(b.facts.Prunes, doctor.PruneJob{ID: "sealed", NS: "sealed/moulin", Keep: doctor.Keep{Last: 1}})
+		}, nil},
+		{"prune jobs not read", func(b *bench) { b.facts.Prunes, b.facts.Store.PrunesRead = nil, false }, nil},
+		{"prune jobs not to be seen", func(b *bench) {
+			b.facts.Prunes = nil
+			delete(b.facts.Store.Permissions["/datastore/backups"], "Datastore.Audit")
+		}, []string{"ERROR WWW-2113 token wwwd@pbs!agent"}},
+		// What the PVE prunes and writes.
+		{"entry prunes", func(b *bench) {
+			b.entry("pbs-away-moulin", func(e *doctor.Entry) { e.Prune = "keep-last=3" })
+		}, []string{"WARNING WWW-2628 storage pbs-away-moulin"}},
+		{"entry of home's prunes", func(b *bench) { b.entry("pbs-moulin", func(e *doctor.Entry) { e.Prune = "keep-last=3" }) }, nil},
+		{"backup job writes among sealed branches", func(b *bench) {
+			b.facts.BackupJobs = []doctor.BackupJob{{ID: "nightly", Storage: "pbs-sealed-moulin", Prune: "keep-last=3"}}
+		}, []string{"ERROR WWW-2629 backup job nightly"}},
+		{"backup job of this node writes among away guests'", func(b *bench) {
+			b.facts.BackupJobs = []doctor.BackupJob{{ID: "nightly", Storage: "pbs-away-moulin", Node: "pve-quai"}}
+		}, []string{"ERROR WWW-2629 backup job nightly"}},
+		{"backup jobs elsewhere, off, and of another node", func(b *bench) {
+			b.facts.BackupJobs = []doctor.BackupJob{{ID: "a", Storage: "pbs-quai"}, {ID: "b", Storage: "pbs-away-moulin", Disabled: true}, {ID: "c", Storage: "pbs-away-moulin", Node: "other"}}
+		}, nil},
+		// Jobs that are to bring them here.
+		{"sync of the newest only", func(b *bench) { b.facts.Jobs[1].TransferLast = 1 }, []string{"WARNING WWW-2626 sync job halle-away/moulin"}},
+		{"sync of the verified only", func(b *bench) { b.facts.Jobs[2].VerifiedOnly = true }, []string{"WARNING WWW-2626 sync job halle-sealed/moulin"}},
+		{"sync of everything takes the newest only", func(b *bench) { b.job(doctor.SyncJob{MaxDepth: 2, TransferLast: 3}) }, []string{"WARNING WWW-2626 sync job x"}},
+		{"sync above them takes the newest only", func(b *bench) { b.job(doctor.SyncJob{MaxDepth: 1, TransferLast: 3}) }, nil},
+		{"sync above them deletes", func(b *bench) { b.job(doctor.SyncJob{MaxDepth: 1, RemoveVanished: true}) }, []string{"WARNING WWW-2137 sync job x"}},
+		{"sync of all that is away deletes", func(b *bench) {
+			b.job(doctor.SyncJob{NS: "away", RemoteNS: "away", MaxDepth: 1, RemoveVanished: true})
+		}, []string{"ERROR WWW-2196 sync job x"}},
+		{"sync stops above them", func(b *bench) {
+			b.facts.Jobs[1].NS, b.facts.Jobs[1].RemoteNS = "away", "away"
+		}, []string{"WARNING WWW-2625 sync job halle-away/moulin"}},
+		{"no job of one", func(b *bench) { b.facts.Jobs = b.facts.Jobs[:2] }, []string{"WARNING WWW-2627 namespace sealed/moulin"}},
+		{"a job of all in place of those of each", func(b *bench) {
+			b.facts.Jobs = b.facts.Jobs[:1]
+			b.job(doctor.SyncJob{MaxDepth: doctor.AllDepths})
+		}, []string{"WARNING WWW-2627 namespace away/moulin", "WARNING WWW-2627 namespace sealed/moulin"}},
+		{"no job, and nobody who keeps any", func(b *bench) {
+			b.facts.Jobs = b.facts.Jobs[:1]
+			h := b.state.Network.Sites["halle"].Hosts["pve-halle"]
+			h.Lineages = nil
+			b.state.Network.Sites["halle"].Hosts["pve-halle"] = h
+		}, nil},
+		{"jobs not read", func(b *bench) { b.facts.Jobs, b.facts.Store.JobsRead = nil, false }, nil},
+		// Jobs that are to bring them to any other site.
+		{"nobody takes what halle keeps", func(b *bench) {
+			b.tell("moulin", func(f *doctor.LocalFile) { f.Copies = f.Copies[:2] }) // of quai
+			b.tell("quai", func(f *doctor.LocalFile) { f.Copies = f.Copies[:1] })   // away/moulin of halle
+		}, []string{"ERROR WWW-2624 namespace sealed/moulin"}},
+		{"one who may take it does not tell", func(b *bench) {
+			b.tell("moulin", func(f *doctor.LocalFile) { f.CopiesRead, f.Copies = false, nil })
+			b.tell("quai", func(f *doctor.LocalFile) { f.Copies = f.Copies[:1] })
+		}, []string{"WARNING WWW-2624 namespace sealed/moulin"}},
+		{"one takes it, the other does not tell", func(b *bench) {
+			b.tell("moulin", func(f *doctor.LocalFile) { f.CopiesRead, f.Copies = false, nil })
+		}, nil},
+		{"halle pushes it", func(b *bench) {
+			b.tell("moulin", func(f *doctor.LocalFile) { f.Copies = f.Copies[:2] })
+			b.tell("quai", func(f *doctor.LocalFile) { f.Copies = f.Copies[:1] })
+			b.tell("halle", func(f *doctor.LocalFile) {
+				f.Copies = append(f.Copies, doctor.Copied{From: "halle", NS: "sealed/moulin"})
+			})
+		}, nil},
+		{"a remote of another name", func(b *bench) {
+			b.tell("moulin", func(f *doctor.LocalFile) { f.Copies = f.Copies[:2] })
+			b.tell("quai", func(f *doctor.LocalFile) { f.Copies[0].From, f.Copies[1].From = "pbs9", "pbs9" })
+		}, nil},
+		{"nobody was asked", func(b *bench) { b.files = nil }, nil},
+	} {
+		t.Run(tt.name, tt.run)
+	}
+}
+
+// TestCopiesOfSyncJobs: what a site's jobs bring of later lineages, by the depth that they go.
+func TestCopiesOfSyncJobs(t *testing.T) {
+	b := newBench()
+	b.facts.Jobs = []doctor.SyncJob{
+		{Remote: "halle", RemoteNS: "away/moulin", NS: "away/moulin", Pull: true},
+		{Remote: "nord", RemoteNS: "sealed", NS: "sealed", MaxDepth: 1, Pull: true},
+		{Remote: "sud", MaxDepth: 1, Pull: true},
+		{Remote: "halle", NS: "sealed/quai"},
+	}
+	got, ok := doctor.Copies(b.state.Network, "quai", b.facts)
+	want := []doctor.Copied{{From: "nord", NS: "sealed/halle"}, {From: "halle", NS: "away/moulin"}, {From: "nord", NS: "sealed/moulin"}, {From: "nord", NS: "sealed/quai"}, {From: "quai", NS: "sealed/quai"}}
+	if d := cmp.Diff(want, got); d != "" || !ok {
+		t.Errorf("read: %v (-want +got):\n%s", ok, d)
+	}
+	b.facts.Store.JobsRead = false
+	if got, ok := doctor.Copies(b.state.Network, "quai", b.facts); ok {
+		t.Errorf("of jobs that were not read: %v", got)
+	}
+}
