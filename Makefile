@@ -64,13 +64,13 @@ chaos: build ## break networks of real processes at random, check them from outs
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
 
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
-	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-chaos e2e-faults e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
+	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-chaos e2e-faults e2e-hooks e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
 	@echo "e2e: ok"
 
 # Each is a network of its own on addresses or in namespaces of its own, and waits most of its time: two run at once, the longest first.
 E2E_KILLS := $(addprefix e2e-kill-,moulin fabrique quai halle temoin)
 E2E_ZONES := $(addprefix e2e-zone-,bind knot powerdns)
-.PHONY: $(E2E_KILLS) $(E2E_ZONES) e2e-left e2e-page e2e-panels e2e-chaos e2e-faults
+.PHONY: $(E2E_KILLS) $(E2E_ZONES) e2e-left e2e-page e2e-panels e2e-chaos e2e-faults e2e-hooks
 $(E2E_KILLS): e2e-kill-%:
 	@echo "e2e: killing $*"; $(BIN)/wwwlab demo --kill $*
 $(E2E_ZONES): e2e-zone-%:
@@ -84,7 +84,9 @@ e2e-panels:
 e2e-chaos:
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes 0 --round 30s --seed 760
 e2e-faults:
-	WWW_E2E=1 $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
+	WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./cmd/wwwlab -run 'TestFaultsWithRealProcesses|TestNoSecretIsTold' -count=1
+e2e-hooks:
+	@WWW_E2E=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./cmd/wwwlab -run TestVetoAndLiveRestoreWithRealProcesses -count=1
 
 .PHONY: vuln
 vuln: ## known holes in what the programs use, by govulncheck (asks vuln.go.dev; says so where that cannot be reached)

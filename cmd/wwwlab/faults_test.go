@@ -19,15 +19,22 @@ import (
 // faultsLimit bounds the failover of TestFaultsWithRealProcesses.
 const faultsLimit = 90 * time.Second
 
-// build puts the programs into a directory.
+// build puts the programs into a directory, unless WWW_BIN names one that has them.
 func build(t *testing.T) binaries {
 	t.Helper()
+	if bin := os.Getenv("WWW_BIN"); bin != "" {
+		return programsIn(bin)
+	}
 	bin := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "../wwwd", "../wwwctl", ".")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	return binaries{lab: filepath.Join(bin, "wwwlab"), wwwd: filepath.Join(bin, "wwwd"), wwwctl: filepath.Join(bin, "wwwctl")}
+	return programsIn(bin)
+}
+
+func programsIn(dir string) binaries {
+	return binaries{lab: filepath.Join(dir, "wwwlab"), wwwd: filepath.Join(dir, "wwwd"), wwwctl: filepath.Join(dir, "wwwctl")}
 }
 
 // struck is a running network of three sites under faults.

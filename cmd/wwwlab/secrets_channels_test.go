@@ -100,14 +100,7 @@ notify:
 `, url+"/topic", file("ntfy", h.of("ntfy")), url, file("matrix", h.of("matrix")), url+"/sms", file("freemobile", h.of("freemobile")),
 			file("hook", url+"/hook/"+h.of("hook")), file("refused", url+"/refused/"+h.of("refused")),
 			file("gone", "http://"+h.nobody+"/"+h.of("gone")), h.nobody, file("mail", h.of("mail")), file("deadman", url+"/alive/"+h.of("deadman")))
-		f, err := os.OpenFile(site.AgentFile(r.dir, name), os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := f.WriteString(section); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Close(); err != nil {
+		if err := appendTo(site.AgentFile(r.dir, name), section); err != nil {
 			t.Fatal(err)
 		}
 	}

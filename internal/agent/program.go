@@ -64,9 +64,12 @@ func runCommand(ctx context.Context, command, env []string) (string, error) {
 	err := cmd.Run()
 	said := cmp.Or(out.String(), complaint.String())
 	if err != nil {
-		return said, fmt.Errorf("%s: %w %s", strings.Join(command, " "), err, strings.TrimSpace(complaint.String()))
+		err = fmt.Errorf("%s: %w", strings.Join(command, " "), err)
+		if text := strings.TrimSpace(complaint.String()); text != "" {
+			err = fmt.Errorf("%w: %s", err, text)
+		}
 	}
-	return said, nil
+	return said, err
 }
 
 // trusted refuses a program that others than root and this agent's own user could change.

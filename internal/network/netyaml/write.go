@@ -99,9 +99,11 @@ func (w *writer) inline(v reflect.Value) error {
 	switch v.Kind() {
 	case reflect.String:
 		w.WriteString(plainOrQuoted(v.String()))
+	case reflect.Bool:
+		w.WriteString(strconv.FormatBool(v.Bool()))
 	case reflect.Int, reflect.Int64:
 		w.WriteString(strconv.FormatInt(v.Int(), 10))
-	case reflect.Uint16:
+	case reflect.Uint16, reflect.Uint32:
 		w.WriteString(strconv.FormatUint(v.Uint(), 10))
 	case reflect.Slice:
 		w.WriteByte('[')
