@@ -172,7 +172,7 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 			s.event(st, because(CodeRestored, args...), where)
 		}
 	case claimed && c.Token.Step == StepCleanup:
-		s.wasted(*run)
+		s.wasted(run)
 		run.Parked = nil // from here on the copy is not what they say
 	case claimed && c.Token.Step == StepStart:
 		s.setPhase(g, PhaseStarting, op.ID, st)

@@ -28,11 +28,21 @@ type Incident struct {
 	Bytes    int64         `json:"bytes"` // restored in all
 	Worst    time.Duration `json:"worst_took"`
 	Loss     time.Duration `json:"worst_loss"`
+	Prepared Prepared      `json:"prepared,omitzero"` // what was restored ahead
 
 	Guests    []IncidentGuest `json:"guests"`
 	LeftOut   []LeftOut       `json:"left_out,omitempty"`
 	Cancelled Reason          `json:"cancelled,omitzero"`
 	Events    []Event         `json:"events"` // oldest first: of the operation, and of its site meanwhile
+}
+
+// Prepared is what became of the copies that were restored during a countdown, and of those that
+// were restored for what was then given up.
+type Prepared struct {
+	Used   int   `json:"used"`   // guests that are owned with theirs
+	Thrown int   `json:"thrown"` // guests whose copy was removed, or is about to be
+	Waits  int   `json:"waits"`  // guests whose copy is kept, stopped
+	Wasted int64 `json:"wasted"` // bytes of those that were removed
 }
 
 // Approval is a person's word on an operation.
@@ -54,6 +64,8 @@ type IncidentGuest struct {
 	Served    time.Time     `json:"served,omitzero"`
 	Down      time.Duration `json:"down,omitempty"` // from the first silence (by hand: the decision) until it served
 	Bytes     int64         `json:"bytes,omitempty"`
+	Prepared  string        `json:"prepared,omitempty"` // what became of the copy that was restored ahead: used, waits, thrown away
+	Wasted    int64         `json:"wasted,omitempty"`   // bytes that were restored for it in vain
 	Stuck     Reason        `json:"stuck,omitzero"`
 	Tried     []Tried       `json:"tried,omitempty"`
 	Steps     []Step        `json:"steps"`
@@ -79,6 +91,7 @@ func IncidentOf(s *State, id OpID, structure StructureID, now time.Time) (Incide
 		}
 		ig := op.incidentGuest(run, out.Silent)
 		out.Bytes += ig.Bytes
+		out.Prepared.add(ig)
 		out.Worst = max(out.Worst, ig.Down)
 		if !ig.Served.IsZero() {
 			out.Loss = max(out.Loss, ig.Loss)
@@ -92,6 +105,18 @@ func IncidentOf(s *State, id OpID, structure StructureID, now time.Time) (Incide
 	}
 	s.incidentEvents(&out, op, structure)
 	return out, true
+}
+
+func (p *Prepared) add(g IncidentGuest) {
+	p.Wasted += g.Wasted
+	switch g.Prepared {
+	case PreparedUsed:
+		p.Used++
+	case PreparedThrown:
+		p.Thrown++
+	case PreparedWaits:
+		p.Waits++
+	}
 }
 
 // silentSince is when the silence began that an operation answers to: what the voters measured
@@ -109,6 +134,7 @@ func (o Operation) incidentGuest(run GuestRun, silent time.Time) IncidentGuest {
 	out := IncidentGuest{
 		Guest: a.Guest, Structure: a.Structure, Priority: a.Priority, Target: a.Target, State: run.State, Point: a.Point.Time,
 		Loss: a.Loss, Served: run.Served.At, Stuck: run.Stuck, Tried: run.Tried, Steps: run.Steps,
+		Prepared: o.prepared(run), Wasted: run.Wasted,
 	}
 	if silent.IsZero() {
 		silent = o.Begun.At

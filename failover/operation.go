@@ -172,6 +172,7 @@ type GuestRun struct {
 	Back       Reason     `json:"back,omitzero"` // switchover: why it was taken back
 	Stuck      Reason     `json:"stuck,omitzero"`
 	Served     Stamp      `json:"served,omitzero"`
+	Wasted     int64      `json:"wasted,omitempty"` // bytes that were restored for it in vain: its copy was removed
 }
 
 // Tried is an assignment that was given up before ownership moved.

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +31,60 @@ func TestPreparationInVainIsCounted(t *testing.T) {
 		if got := p.s.Wasted["quai"]; want && (got != restored || restored == 0) || !want && got != 0 {
 			t.Errorf("after%s: %d bytes were restored at quai in vain, want %t of %d", steps, got, want, restored)
 		}
+	}
+}
+
+// TestIncidentTellsWhatPreparationWasGoodFor: of each copy that the countdown restored whether it was used, is kept or was
+// removed, and how many bytes were restored in vain. A guest that was restored only after its admission is not among them.
+func TestIncidentTellsWhatPreparationWasGoodFor(t *testing.T) {
+	begun := []string{"network five", "advance 60s", "dark moulin 46s", "decide", "work quai,fabrique"}
+	back := append(slices.Clone(begun), "report all: moulin all=up:1s", "decide")
+	for name, tt := range map[string]struct {
+		lines []string
+		want  failover.Prepared
+		each  string
+	}{
+		"counting down": {begun, failover.Prepared{Waits: 3}, failover.PreparedWaits},
+		"back":          {back, failover.Prepared{Waits: 3}, failover.PreparedWaits},
+		"cleaned": {
+			append(slices.Clone(back), "advance 11m", "report all: moulin all=up:11m", "decide", "work quai,fabrique", "decide"),
+			failover.Prepared{Thrown: 3},
+			failover.PreparedThrown,
+		},
+		"served": {
+			append(slices.Clone(begun), "advance 5m", "dark moulin 301s", "decide", "work quai,fabrique", "decide"),
+			failover.Prepared{Used: 3},
+			failover.PreparedUsed,
+		},
+		"not wanted": {
+			[]string{
+				"network five le-moulin.prepare=never atelier.prepare=never", "advance 60s", "dark moulin 46s", "decide", "work quai,fabrique",
+				"advance 5m", "dark moulin 301s", "decide", "work quai,fabrique", "decide",
+			},
+			failover.Prepared{},
+			"",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlay(t)
+			for _, line := range tt.lines {
+				p.run(line)
+			}
+			in, _ := failover.IncidentOf(p.s, p.newest().ID, "", p.now)
+			if tt.want.Thrown > 0 {
+				for _, bytes := range p.s.Wasted {
+					tt.want.Wasted += bytes
+				}
+			}
+			if in.Prepared != tt.want || len(in.Guests) != 3 || (in.Prepared.Wasted > 0) != (tt.want.Thrown > 0) {
+				t.Errorf("prepared %+v of %d guests, want %+v", in.Prepared, len(in.Guests), tt.want)
+			}
+			for _, g := range in.Guests {
+				if g.Prepared != tt.each {
+					t.Errorf("%s: %q, want %q", g.Guest, g.Prepared, tt.each)
+				}
+			}
+		})
 	}
 }
 

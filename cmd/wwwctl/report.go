@@ -109,7 +109,31 @@ func (a *app) incidentCourse(in failover.Incident) part {
 	if in.Bytes > 0 {
 		p.fact("restored", "%s", message.Bytes(in.Bytes))
 	}
+	if text := preparedText(in.Prepared); text != "" {
+		p.fact("prepared", "%s", text)
+	}
 	return p
+}
+
+// preparedText says what the preparation of an operation was good for; "": there was none.
+func preparedText(p failover.Prepared) string {
+	var parts []string
+	for _, x := range []struct {
+		n    int
+		what string
+	}{{p.Used, "used"}, {p.Waits, "kept, stopped"}, {p.Thrown, "thrown away"}} {
+		if x.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", x.n, x.what))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	text := "of the stopped copies " + strings.Join(parts, ", ")
+	if p.Wasted > 0 {
+		text += " (" + message.Bytes(p.Wasted) + " in vain)"
+	}
+	return text
 }
 
 func (a *app) incidentGuests(in failover.Incident) part {
@@ -127,6 +151,9 @@ func (a *app) incidentGuests(in failover.Incident) part {
 			string(g.Guest), string(g.Structure), string(g.Target), dash(a.stamp(g.Served)), spanOrDash(g.Down), dash(a.stamp(g.Point)), lost,
 			message.Bytes(g.Bytes), state,
 		})
+		if g.Wasted > 0 {
+			p.Lines = append(p.Lines, fmt.Sprintf("%s: %s were restored at %s and thrown away", g.Guest, message.Bytes(g.Wasted), g.Target))
+		}
 		for _, t := range g.Tried {
 			p.Lines = append(p.Lines, fmt.Sprintf("%s was tried at %s before: %s", g.Guest, t.Target, message.Text(a.lang(), t.Reason.Code, t.Reason.Args)))
 		}

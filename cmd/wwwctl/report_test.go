@@ -66,6 +66,32 @@ func TestIncidentReportGolden(t *testing.T) {
 	}
 }
 
+// What preparation was good for stands in every form, and nothing where there was none.
+func TestIncidentTellsOfPreparation(t *testing.T) {
+	a := &app{g: globals{lang: string(message.English)}, show: style{zone: time.UTC}}
+	in := anIncident()
+	if text := a.incidentDocument(in, "").markdown(); strings.Contains(text, "prepared") {
+		t.Errorf("preparation in the record of an operation without:\n%s", text)
+	}
+	in.Prepared = failover.Prepared{Used: 1, Thrown: 1, Wasted: 12 << 30}
+	in.Guests[0].Prepared, in.Guests[1].Prepared, in.Guests[1].Wasted = failover.PreparedUsed, failover.PreparedThrown, 12<<30
+	d := a.incidentDocument(in, "")
+	page, err := d.html()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"markdown": d.markdown(), "html": page} {
+		for _, want := range []string{
+			"of the stopped copies 1 used, 1 thrown away (12 GiB in vain)",
+			"compta-moulin: 12 GiB were restored at fabrique and thrown away",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: no %q in\n%s", name, want, text)
+			}
+		}
+	}
+}
+
 func TestReportIncident(t *testing.T) {
 	b := newBackend(t)
 	if err := b.Lose(); err != nil {
