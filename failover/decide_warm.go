@@ -207,7 +207,7 @@ func (w WarmWant) assignment(s *State) Assignment {
 func (s *State) warmWants(now time.Time) []WarmWant {
 	k := warmKeeper{s: s, now: now, homes: map[HostID]SiteID{}, having: map[GuestID][]*warmTarget{}, load: map[SiteID]int64{}, chosen: map[StructureID]SiteID{}}
 	var guests []GuestID
-	for _, g := range sortedKeys(s.Network.Guests) {
+	for g := range s.Network.Guests {
 		if s.Network.Warm(g) {
 			guests = append(guests, g)
 		}
@@ -215,8 +215,8 @@ func (s *State) warmWants(now time.Time) []WarmWant {
 	if len(guests) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(guests, func(a, b GuestID) int {
-		return cmp.Compare(s.Network.Guests[a].Priority, s.Network.Guests[b].Priority)
+	slices.SortFunc(guests, func(a, b GuestID) int {
+		return cmp.Or(cmp.Compare(s.Network.Guests[a].Priority, s.Network.Guests[b].Priority), cmp.Compare(a, b))
 	})
 	k.apart = s.keepApart()
 	k.lookAround()

@@ -21,8 +21,11 @@ func Runnable(s *State, site SiteID, now time.Time) []Token {
 		}
 		for _, g := range op.workOrder() {
 			run := op.Guests[g]
+			if !op.mayRun(run) { // most of a long operation, in the end
+				continue
+			}
 			step, _, ok := run.Current()
-			if run.site(step.ID) != site || !op.mayRun(run) {
+			if run.site(step.ID) != site {
 				continue
 			}
 			if !ok || step.Status == StatusFailed || step.Status == StatusPending && now.Before(step.NotBefore) {
@@ -123,8 +126,10 @@ func (s *State) turnAt(site SiteID, now time.Time) turn {
 			if run.Assignment.Target != site {
 				continue
 			}
-			if st, _ := run.starting(); every > 0 && st.Attempt > 0 && now.Sub(st.Begun.At) < every {
-				out.start = false
+			if every > 0 {
+				if st, _ := run.starting(); st.Attempt > 0 && now.Sub(st.Begun.At) < every {
+					out.start = false
+				}
 			}
 			if op.mayRun(run) && run.restoring() {
 				out.restores--
