@@ -186,6 +186,9 @@ func (c *checker) byItself(prev *failover.State, cmd failover.BeginOp) {
 		if rule == nil || !rule.Window.Open(c.w.loop.Now()) {
 			c.fail("S10", "%s comes home by itself at %s", a.Guest, c.w.loop.Now())
 		}
+		if c.forks[home] {
+			continue // a person has made that copy a guest of its own: it stays, whatever was written to it
+		}
 		for _, wr := range c.ledger.written[a.Guest] {
 			if wr.site == home.Site && wr.host == home.Host && wr.vmid == home.VMID && wr.at.After(p.Owned) {
 				c.fail("S7", "%s comes home by itself, and %s was written to its copy there at %s", a.Guest, wr.note, wr.at.Sub(Epoch))
