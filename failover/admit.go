@@ -46,17 +46,19 @@ func (s *State) mayCommit(op Operation, c CommitOp, at time.Time) error {
 			return reject(CodeCountdown, append(name, "guest", string(g), "in", (s.Network.CommitDelay(g)-silence).String())...)
 		}
 	}
-	if op.Phase == OpPreparing && s.automaticOps() >= s.Network.Policy.MaxDomains {
+	if (op.Phase == OpPreparing || op.Again.Index != 0) && s.automaticOps() >= s.Network.Policy.MaxDomains {
 		return reject(CodeTooMany, name...)
 	}
 	return nil
 }
 
-// automaticOps counts the domains that automation is failing over.
+// automaticOps counts the domains that automation is failing over. An operation that had ended and
+// that a person has opened again is none of them: what it does now is the person's word, and it
+// holds nobody else up, no more than it did when it had ended.
 func (s *State) automaticOps() int {
 	n := 0
 	for _, op := range s.Ops {
-		if op.Phase == OpCommitted && len(op.Votes) > 0 {
+		if op.Phase == OpCommitted && len(op.Votes) > 0 && op.Again.Index == 0 {
 			n++
 		}
 	}

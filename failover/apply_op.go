@@ -282,6 +282,7 @@ func (c CommitOp) apply(s *State, st Stamp) error {
 		op.Phase, op.Committed, op.Votes = OpCommitted, st, c.Votes
 		s.Blocks[op.Domain] = Block{Until: st.At.Add(s.Network.Policy.Block.D()), Op: op.ID}
 	}
+	op.Again = Stamp{} // from here on it goes on by itself
 	s.Ops[op.ID] = op
 	s.event(st, because(CodeOpCommitted, "op", string(op.ID), "guests", fmt.Sprint(len(c.Guests)), "votes", fmt.Sprint(darkVotes(c.Votes))),
 		Event{Op: op.ID, Site: op.Plan.Loss.Site})

@@ -331,6 +331,8 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 			op.Phase = OpReleasing
 		case op.Committed.Index == 0:
 			op.Phase = OpPreparing
+		default:
+			op.Again = st
 		}
 	}
 	s.Ops[op.ID] = op

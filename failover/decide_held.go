@@ -163,7 +163,7 @@ func (d *decider) brake(v Verdict) Reason {
 		return because(CodeBlocked, append(name, "op", string(b.Op), "until", clockText(b.Until))...)
 	}
 	most := d.s.Network.Policy.MaxDomains
-	switch silent, running := d.troubled(); {
+	switch silent, running := d.troubled(v.Domain); {
 	case silent+running <= most:
 	case running >= most:
 		return because(CodeTooMany, name...)
@@ -185,20 +185,34 @@ func (d *decider) ownBlock(b Block) bool {
 // (S6). A site that was failed over, or
 // that had nothing to fail over and is dark for longer than the block period,
 // does not count for ever: it is one known loss, not another one at once.
-func (d *decider) troubled() (silent, running int) {
+//
+// An operation that had ended and that a person has opened again counts for its own domain alone:
+// otherwise somebody who retries a stuck guest through the night keeps the failover of another
+// site, truly dead, from being committed. What it answers to was answered within the limit, and
+// between two retries nobody waits for it, either. A new loss of the same domain counts, and so does
+// the operation for what of it may still be admitted by itself.
+func (d *decider) troubled(of DomainID) (silent, running int) {
 	for _, id := range d.domains() {
 		v := d.verdicts[id]
 		op, open := d.s.OpFor(v.Domain)
 		kind, _ := splitDomain(id)
+		again := open && op.Again.Index != 0
 		switch {
-		case open && op.Phase == OpCommitted && !op.Forced:
+		case open && op.Phase == OpCommitted && !op.Forced && (!again || id == of):
 			running++
+		case again && d.s.answers(op):
 		case kind == "host" && !open && (v.Level < LevelSuspect || len(d.automatic(v).Assignments) == 0):
 		case v.Level >= LevelSuspect && !d.dealtWith(v.Domain) && v.Silence < d.s.Network.Policy.Block.D():
 			silent++
 		}
 	}
 	return silent, running
+}
+
+// answers says whether an operation began after the loss of its domain that is on record.
+func (s *State) answers(op Operation) bool {
+	lost := s.Domains[op.Domain].Lost.Index
+	return lost != 0 && op.Begun.Index > lost
 }
 
 // dealtWith says whether the lost domain's failover has ended already.
@@ -210,10 +224,9 @@ func (d *decider) dealtWith(id DomainID) bool {
 // endedFor returns the newest operation that answered to the loss of a domain
 // and has ended.
 func (d *decider) endedFor(id DomainID) (Operation, bool) {
-	lost := d.s.Domains[id].Lost.Index
 	var newest Operation
 	for _, op := range d.s.Ops {
-		if op.Domain == id && (op.Phase == OpDone || op.Phase == OpStuck) && lost != 0 && op.Begun.Index > max(lost, newest.Begun.Index) {
+		if op.Domain == id && (op.Phase == OpDone || op.Phase == OpStuck) && d.s.answers(op) && op.Begun.Index > newest.Begun.Index {
 			newest = op
 		}
 	}

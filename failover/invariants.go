@@ -165,14 +165,15 @@ func committedNow(op Operation, next *State) bool {
 	return op.Phase == OpCommitted && op.Committed.Index == next.Index && len(op.Votes) > 0
 }
 
-// checkBlast: S6, at most K domains are failed over automatically at once.
-func checkBlast(_, next *State) error {
+// checkBlast: S6, at most K domains are failed over automatically at once. What a person has opened
+// again is theirs, until more of it is admitted by itself.
+func checkBlast(prev, next *State) error {
 	n, now := 0, false
 	for _, id := range next.opOrder() {
 		op := next.Ops[id]
-		if op.Phase == OpCommitted && !op.Forced && len(op.Votes) > 0 {
+		if op.Phase == OpCommitted && !op.Forced && len(op.Votes) > 0 && op.Again.Index == 0 {
 			n++
-			now = now || committedNow(op, next)
+			now = now || committedNow(op, next) || prev.Ops[id].Again.Index != 0
 		}
 	}
 	if now && n > next.Network.Policy.MaxDomains {

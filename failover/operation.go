@@ -199,6 +199,7 @@ type Operation struct {
 	Ended     Stamp                `json:"ended,omitzero"`
 	Votes     []Vote               `json:"votes,omitempty"`
 	Cancelled Reason               `json:"cancelled,omitzero"`
+	Again     Stamp                `json:"again,omitzero"`      // a person opened it again after it had ended; nothing was admitted by itself since
 	HostOff   Stamp                `json:"host_off,omitzero"`   // rescue: a person said that the dead host is off
 	ReleaseAt time.Time            `json:"release_at,omitzero"` // cleanup not before
 }
