@@ -285,7 +285,7 @@ type Guest struct {
 	After     []GuestID   `json:"after,omitempty"`
 	Standby   string      `json:"standby"` // cold | warm
 	MaxLoss   Duration    `json:"max_loss,omitempty"`
-	Exposure  string      `json:"exposure"` // web | none | mail …: only web fails over
+	Exposure  string      `json:"exposure"` // web | none | mail …: what is neither web nor none moves to no other site
 	Prefer    []SiteID    `json:"prefer,omitempty"`
 	ApartFrom []GuestID   `json:"apart_from,omitempty"` // not beside these when it is away, if another target can take it
 	Names     []string    `json:"names,omitempty"`      // public names, FQDN without the final dot
