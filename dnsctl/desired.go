@@ -121,13 +121,18 @@ func (b *builder) guests() {
 			if b.spec.ZoneOf(name) != b.zone {
 				continue
 			}
-			site := b.s.Guests[g].Serving
-			if h, held := b.s.Holds[name]; held {
-				site = h.Site
-			}
-			b.public(name, site)
+			b.public(name, b.place(g, name))
 		}
 	}
+}
+
+// place is where a guest's name leads: where the guest is served, or where a person holds the name.
+func (b *builder) place(g network.GuestID, name string) network.SiteID {
+	site := b.s.Guests[g].Serving
+	if h, held := b.s.Holds[name]; held {
+		site = h.Site
+	}
+	return site
 }
 
 // fixed adds the declared records that never move.

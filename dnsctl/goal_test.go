@@ -1,6 +1,7 @@
 package dnsctl_test
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
@@ -99,6 +100,39 @@ func TestTheLocalViewDiffersInTheSitesOwnAddressOnly(t *testing.T) {
 	// A guest that is away is reached through the internet, from its home LAN, too (T7).
 	if got := lookup(dnsctl.DesiredAt(serve(s, "quai", "cloud", "front"), "moulin")[0], "assos.example.", "A"); !slices.Equal(got, []string{"203.0.113.2"}) {
 		t.Errorf("away: got %v", got)
+	}
+}
+
+// TestLeadsAreTheLocalView: of guests, in zones of every back end, where they are served or held.
+func TestLeadsAreTheLocalView(t *testing.T) {
+	s := serve(withZone(t, func(spec *network.Spec, _ *network.Zone) {
+		m := spec.Sites["moulin"]
+		m.LAN = network.LAN{Prefixes: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Entry: netip.MustParseAddr("10.10.10.5")}
+		spec.Sites["moulin"] = m
+	}), "quai", "front")
+	held := s.Clone()
+	held.Holds["cloud.moulin.assos.example"] = failover.NameHold{Site: "quai"}
+	foreign := "203.0.113.1 2001:db8::1"
+	for _, tt := range []struct {
+		name string
+		s    *failover.State
+		site network.SiteID
+		want []string // name, site and addresses
+	}{
+		{"in the LAN", s, "moulin", []string{"cloud.moulin.assos.example moulin [10.10.10.5]", "assos.example quai [203.0.113.2]"}},
+		{"in another, without an entry", s, "quai", []string{"cloud.moulin.assos.example moulin [203.0.113.1 2001:db8::1]", "assos.example quai [203.0.113.2]"}},
+		{"held", held, "moulin", []string{"cloud.moulin.assos.example quai [203.0.113.2]", "assos.example quai [203.0.113.2]"}},
+		{"served nowhere", serve(s, "", "front", "cloud"), "moulin", nil},
+		{"of other servers", foreignState(t, "192.0.2.53:53"), "quai", []string{"cloud.failover.test moulin [" + foreign + "]", "www.failover.test moulin [" + foreign + "]", "failover.test moulin [" + foreign + "]"}},
+		{"nothing is declared", failover.NewState(), "quai", nil},
+	} {
+		var got []string
+		for _, l := range dnsctl.LeadsAt(tt.s, tt.site) {
+			got = append(got, fmt.Sprint(l.Name, " ", l.Site, " ", l.Addresses))
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
 	}
 }
 

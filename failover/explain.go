@@ -350,6 +350,7 @@ func (e explainer) notices(st Status) []Reason {
 		out = append(out, e.s.Readiness[id].Ready.Problems...)
 	}
 	out = append(out, e.channels()...)
+	out = append(out, e.local.Names...)
 	out = append(out, e.unreached()...)
 	out = append(out, e.certificates()...)
 	out = append(out, e.awayReminder()...)

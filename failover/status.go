@@ -56,6 +56,7 @@ type LocalView struct {
 	Reachable   []SiteID      `json:"reachable,omitempty"` // voters whose agents answer this one
 	House       *House        `json:"house,omitempty"`     // of an agent that is cut off
 	Channels    []ChannelView `json:"channels,omitempty"`  // by which it tells people
+	Names       []Reason      `json:"names,omitempty"`     // what is wrong with what the site's router answers its members
 	Returning   int           `json:"returning,omitempty"` // copies at its site that are not to start, or not looked at yet
 }
 

@@ -3,6 +3,7 @@ package failover_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -74,6 +75,22 @@ func TestToldIsBounded(t *testing.T) {
 	}
 	if _, kept := s.Told["op:4"]; len(s.Told) != failover.MaxTold || kept {
 		t.Errorf("%d are remembered, the fifth among them: %v; want %d without it", len(s.Told), kept, failover.MaxTold)
+	}
+}
+
+// TestStatusTellsWhatTheRouterAnswers: what is wrong there stands on the screen of its site, cut off or not.
+func TestStatusTellsWhatTheRouterAnswers(t *testing.T) {
+	l := newLog(t)
+	spec := fiveSites()
+	l.boot(spec.WithDefaults())
+	wrong := failover.Reason{Code: "WWW-2173", Args: map[string]string{"names": "nuage.example"}}
+	for _, local := range []failover.LocalView{
+		{Site: "quai", HasLeader: true, Names: []failover.Reason{wrong}}, {Site: "quai", LastContact: time.Hour, Names: []failover.Reason{wrong}},
+	} {
+		st := failover.Explain(l.s, local, l.now)
+		if !slices.ContainsFunc(st.Notices, func(r failover.Reason) bool { return r.Code == wrong.Code && r.Args["names"] == "nuage.example" }) {
+			t.Errorf("%s: notices %+v", st.Headline, st.Notices)
+		}
 	}
 }
 

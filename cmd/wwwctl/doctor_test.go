@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
@@ -16,7 +17,8 @@ import (
 // patient is an agent that read its machines six minutes ago.
 type patient struct{ facts *doctor.Facts }
 
-func (p patient) Facts() *doctor.Facts { return p.facts }
+func (p patient) Facts() *doctor.Facts                { return p.facts }
+func (p patient) Leads(*failover.State) []doctor.Lead { return nil }
 func (p patient) Refresh(context.Context) error {
 	p.facts.Ended = p.facts.Ended.Add(6 * time.Minute)
 	return nil

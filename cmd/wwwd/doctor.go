@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"os"
+	"sync/atomic"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/dnsctl"
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/agent"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
@@ -16,9 +19,17 @@ import (
 type siteDoctor struct {
 	reader *agent.Doctor
 	wake   chan struct{}
+	named  atomic.Pointer[routerNames]
 }
 
 var _ api.Examiner = (*siteDoctor)(nil)
+
+// routerNames is what was wrong with the router's entries at one state, by one round's facts.
+type routerNames struct {
+	index   uint64
+	facts   *doctor.Facts
+	reasons []failover.Reason
+}
 
 func newSiteDoctor(h *siteHands) *siteDoctor {
 	d := h.d
@@ -26,6 +37,12 @@ func newSiteDoctor(h *siteHands) *siteDoctor {
 		wake: make(chan struct{}, 1),
 		reader: &agent.Doctor{
 			Site: d.conf.Site, Log: d.node, Clock: d.clock, Every: agent.DoctorEvery, Logger: d.log.With("component", "doctor"),
+			Router: func() agent.RouterReader {
+				if r := d.probes.tunnels.router; r != nil {
+					return r
+				}
+				return nil
+			},
 			Helper: roothelper.Client{Path: d.conf.HelperSocket},
 			Disk:   func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
 			Machines: func() agent.Machines {
@@ -69,6 +86,29 @@ func (s *siteDoctor) again() {
 
 // Facts implements api.Examiner.
 func (s *siteDoctor) Facts() *doctor.Facts { return s.reader.Facts() }
+
+// Leads implements api.Examiner: what the embedded server tells the clients of this site's LAN.
+func (s *siteDoctor) Leads(st *failover.State) (out []doctor.Lead) {
+	for _, l := range dnsctl.LeadsAt(st, s.reader.Site) {
+		out = append(out, doctor.Lead(l))
+	}
+	return out
+}
+
+// names is what is wrong with what the site's router answers its members.
+func (s *siteDoctor) names(st *failover.State) []failover.Reason {
+	f := s.Facts()
+	if f == nil || f.Router == nil {
+		return nil
+	}
+	if n := s.named.Load(); n != nil && n.index == st.Index && n.facts == f {
+		return n.reasons // every request asks
+	}
+	n := &routerNames{index: st.Index, facts: f}
+	n.reasons = doctor.RouterReasons(doctor.Input{State: st, Local: failover.LocalView{Site: s.reader.Site}, Facts: f, Leads: s.Leads(st)})
+	s.named.Store(n)
+	return n.reasons
+}
 
 // Refresh implements api.Examiner.
 func (s *siteDoctor) Refresh(ctx context.Context) error {

@@ -57,6 +57,7 @@ func (b backend) Local() failover.LocalView {
 	v := failover.LocalView{Site: d.conf.Site, Version: version, IsLeader: leads, LastContact: age, HasLeader: d.hasLeader()}
 	v.Unwell, v.Reachable = d.probes.local()
 	v.Channels = d.tell.views()
+	v.Names = d.site.doctor.names(d.node.State())
 	if house := d.site.house.Load(); house != nil && !v.HasLeader {
 		v.House = house.View()
 	}

@@ -31,6 +31,7 @@ import (
 type tunnels struct {
 	d        *daemon
 	watchers map[string]*mesh.Watcher
+	router   *mesh.RouterOS // nil: the site's router is not read
 }
 
 func (d *daemon) openTunnels() (*tunnels, error) {
@@ -50,6 +51,7 @@ func (d *daemon) openTunnels() (*tunnels, error) {
 	case err != nil:
 		return nil, err
 	}
+	t.router = r
 	t.watchers["router"] = &mesh.Watcher{Start: d.start, Reader: r}
 	return t, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
+	"github.com/raoull/worldwidewelsh/internal/mesh"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
 )
@@ -30,6 +31,11 @@ type HelperProbe interface {
 	Probe(ctx context.Context, id int) error
 }
 
+// RouterReader is the site's router as far as its static DNS entries go.
+type RouterReader interface {
+	StaticNames(ctx context.Context) ([]mesh.StaticName, error)
+}
+
 // Other is a further PVE of the site, of which only the guests are listed.
 type Other struct {
 	Host network.HostID
@@ -44,9 +50,10 @@ type Doctor struct {
 	Site     failover.SiteID
 	Log      failover.Log
 	Clock    *LogClock
-	Machines func() Machines    // those of the next round
-	Disk     func() doctor.Disk // where the agent's data lies
-	Helper   HelperProbe        // nil: not asked
+	Machines func() Machines     // those of the next round
+	Disk     func() doctor.Disk  // where the agent's data lies
+	Helper   HelperProbe         // nil: not asked
+	Router   func() RouterReader // of the next round; nil, or of nil: this agent has no way to the site's router
 	Every    time.Duration
 	Logger   *slog.Logger
 
@@ -145,6 +152,7 @@ func (d *Doctor) begin(s *failover.State, now time.Time) {
 	}
 	r.Machines = d.Machines()
 	r.planOthers()
+	d.planRouter(r)
 	if r.id, r.host, ok = s.Network.Target(d.Site); !ok {
 		return
 	}

@@ -150,6 +150,28 @@ func (r *doctorRound) planOthers() {
 	}
 }
 
+// planRouter plans to read what the site's router answers its members by itself.
+func (d *Doctor) planRouter(r *doctorRound) {
+	if d.Router == nil || r.spec.Sites[d.Site].Router.Type != "routeros" {
+		return
+	}
+	router := d.Router()
+	if router == nil {
+		return
+	}
+	r.plan(doctor.DNS, func(ctx context.Context) error {
+		r.facts.Router = &doctor.RouterNames{}
+		list, err := router.StaticNames(ctx)
+		if err != nil {
+			r.facts.Router.Why = clip(err.Error()) // told with its own remedy; not a failure of this site's Proxmox
+		}
+		for _, e := range list {
+			r.facts.Router.Entries = append(r.facts.Router.Entries, doctor.RouterName(e))
+		}
+		return nil
+	})
+}
+
 func residents(kind proxmox.Kind, list []proxmox.Guest) []doctor.Resident {
 	rows := make([]doctor.Resident, 0, len(list))
 	for _, g := range list {

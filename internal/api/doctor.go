@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
 )
 
@@ -19,6 +20,8 @@ type Examiner interface {
 	// Facts returns what the last round read, nil before the first has ended.
 	// They are shared: the handlers never change them.
 	Facts() *doctor.Facts
+	// Leads are the local view of the agent's site by names.
+	Leads(s *failover.State) []doctor.Lead
 	// Refresh begins a round and waits for its end, or for ctx.
 	Refresh(ctx context.Context) error
 }
@@ -59,6 +62,7 @@ func (h *handler) doctor(r *http.Request) (any, error) {
 	}
 	out := Doctor{}
 	var facts *doctor.Facts
+	var leads []doctor.Lead
 	if h.Doctor != nil {
 		if fresh {
 			ctx, cancel := context.WithTimeout(r.Context(), DoctorWait)
@@ -70,7 +74,10 @@ func (h *handler) doctor(r *http.Request) (any, error) {
 	files := h.askFiles(r.Context())
 	s := h.Backend.State()
 	out.Meta = h.meta(s)
-	out.Report = doctor.Examine(doctor.Input{State: s, Local: h.Backend.Local(), Facts: facts, Now: out.At, Files: files})
+	if h.Doctor != nil {
+		leads = h.Doctor.Leads(s)
+	}
+	out.Report = doctor.Examine(doctor.Input{State: s, Local: h.Backend.Local(), Facts: facts, Now: out.At, Files: files, Leads: leads})
 	if category != "" {
 		out.Items = slices.DeleteFunc(out.Items, func(f doctor.Finding) bool { return f.Category != category })
 	}

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/doctor"
 )
@@ -20,6 +21,10 @@ type examiner struct {
 }
 
 func (e *examiner) Facts() *doctor.Facts { return e.facts }
+
+func (e *examiner) Leads(*failover.State) []doctor.Lead {
+	return []doctor.Lead{{Name: "nuage.moulin.assos.example", Zone: "assos.example", Site: "moulin"}}
+}
 
 func (e *examiner) Refresh(ctx context.Context) error { return e.refresh(ctx) }
 

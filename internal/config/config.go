@@ -145,8 +145,8 @@ type WireGuard struct {
 }
 
 // Router is how the agent identifies itself to the REST API of this site's
-// router (RouterOS 7). It only reads: the user's group needs the policies read
-// and rest-api.
+// router (RouterOS 7), for the counters of WireGuard and the static DNS entries.
+// It only reads: the user's group needs the policies read and rest-api.
 type Router struct {
 	URL          string `json:"url,omitempty"` // https://ADDRESS, service www-ssl
 	User         string `json:"user,omitempty"`

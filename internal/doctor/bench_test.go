@@ -17,6 +17,7 @@ type bench struct {
 	local failover.LocalView
 	now   time.Time
 	files map[failover.SiteID]doctor.Told
+	leads []doctor.Lead
 }
 
 func brique(host network.HostID, first int, sources ...network.SiteID) network.Site {

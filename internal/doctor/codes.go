@@ -98,6 +98,12 @@ const (
 	CodeServerOut = "WWW-2171"
 	CodeZoneNever = "WWW-2172"
 
+	CodeRouterMisleads = "WWW-2173" // a static entry of the router leads to where the guest is not
+	CodeRouterLacks    = "WWW-2174" // names without one, beside others that have one
+	CodeRouterForwards = "WWW-2175" // it asks another site's agent for a zone
+	CodeRouterNoAAAA   = "WWW-2176" // an AAAA question goes to the internet
+	CodeRouterUnread   = "WWW-2177"
+
 	CodeDiskPlain   = "WWW-2401"
 	CodeDiskUnknown = "WWW-2403"
 	CodeClockOff    = "WWW-2404"

@@ -22,7 +22,7 @@ const (
 var now = time.Date(2026, 11, 22, 3, 0, 0, 0, time.UTC)
 
 func (b *bench) examine() doctor.Report {
-	return doctor.Examine(doctor.Input{State: b.state, Local: b.local, Facts: b.facts, Now: b.now, Files: b.files})
+	return doctor.Examine(doctor.Input{State: b.state, Local: b.local, Facts: b.facts, Now: b.now, Files: b.files, Leads: b.leads})
 }
 
 // told returns "SEVERITY CODE subject" of all findings that are not OK, and of

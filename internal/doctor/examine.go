@@ -14,6 +14,7 @@ type Input struct {
 	Local failover.LocalView
 	Facts *Facts // nil: the agent has not read its machines yet
 	Now   time.Time
+	Leads []Lead                   // where the names of guests lead for the members in this site's LAN
 	Files map[failover.SiteID]Told // what the agents tell of their own files; nil: nobody was asked
 }
 

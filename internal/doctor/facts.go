@@ -35,6 +35,7 @@ type Facts struct {
 	Jobs        []SyncJob
 	Prunes      []PruneJob
 	BackupJobs  []BackupJob
+	Router      *RouterNames // nil: the agent has no way to this site's router
 }
 
 // Machine is a PVE or PBS of the site that cannot be used.

@@ -22,7 +22,7 @@ func (in Input) quorum() result {
 	return r
 }
 
-// dns checks TTLs and the servers.
+// dns checks TTLs, the servers, and what this site's router answers by itself.
 func (in Input) dns() result {
 	var r result
 	if in.State.Network == nil {
@@ -46,6 +46,7 @@ func (in Input) dns() result {
 			}
 		}
 	}
+	in.routerNames(&r)
 	return r
 }
 

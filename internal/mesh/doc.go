@@ -3,6 +3,7 @@
 // what that proves.
 //
 //	Local, RouterOS   Peers(ctx) → []Peer               one reading
+//	RouterOS          StaticNames(ctx) → []StaticName   what a router answers its members by itself
 //	Judge             Watch, Peer, at → Watch, Judgement  what readings over time tell (pure)
 //	Watcher           Step(ctx, now) → next             reads every Every, keeps the judgements
 //

@@ -64,7 +64,7 @@ func (e *RouterError) Error() string {
 // Unwrap returns what kind of error it is, if that is known.
 func (e *RouterError) Unwrap() error { return e.kind }
 
-// RouterOS reads the WireGuard peers of a MikroTik router over REST, with GET
+// RouterOS reads the WireGuard peers and the static DNS entries of a MikroTik router over REST, with GET
 // only; PutOff alone changes something. Safe for concurrent use; requests are made one at a time,
 // since a router has few threads for them.
 type RouterOS struct {

@@ -54,7 +54,7 @@ func (r *router) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if r.fail != nil && r.fail(w) {
 		return
 	}
-	if req.Method != http.MethodGet || req.URL.Path != "/rest/interface/wireguard/peers" {
+	if menus := []string{"/rest/interface/wireguard/peers", "/rest/ip/dns/static"}; req.Method != http.MethodGet || !slices.Contains(menus, req.URL.Path) {
 		answer(w, 400, `{"detail":"no such command or directory","error":400,"message":"Bad Request"}`)
 		return
 	}
