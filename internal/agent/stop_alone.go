@@ -28,6 +28,7 @@ type StopAlone struct {
 	since   time.Time // alone since; zero: in contact
 	known   bool      // it was in contact, or alone, before this step
 	touched map[failover.GuestID]bool
+	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
 	queue   []failover.Copy // still to be looked at
 	looked  bool            // the first of them was, and the call that follows is its next
 	due     time.Time
@@ -114,26 +115,22 @@ func ownShutdown(tasks []proxmox.TaskStatus, token string) (proxmox.TaskStatus, 
 }
 
 // inContact has the guests started again, once after each isolation and each start of the
-// agent, of which the last thing that happened to them is that this agent shut them down.
+// agent, of which the last thing that happened to them is that this agent shut them down. Who
+// is held by an operation then has its turn when that lets it go.
 func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	if !a.since.IsZero() || !a.known {
-		a.since, a.known, a.queue, a.looked, a.due = time.Time{}, true, nil, false, now.Add(idle)
+		a.since, a.known, a.owing, a.queue, a.looked, a.due = time.Time{}, true, nil, nil, false, now.Add(idle)
 		return a.due // State may still be what it was when the line was cut
 	}
-	if len(a.queue) == 0 && !a.due.IsZero() {
+	if len(a.queue) == 0 {
 		if now.Before(a.due) {
 			return a.due
 		}
-		for _, g := range network.SortedKeys(s.Guests) {
-			p := s.Guests[g]
-			if p.Owner == a.Site && a.Hosts[p.Host] != nil && s.MayStartAgain(g, p.Epoch) == nil {
-				a.queue = append(a.queue, failover.Copy{Guest: g, Place: p.Now()})
-			}
-		}
-		a.due = time.Time{}
+		a.due = now.Add(idle)
+		a.owed(s)
 	}
 	if len(a.queue) == 0 {
-		return now.Add(idle)
+		return a.due
 	}
 	c := a.queue[0]
 	next, err := a.startAgain(ctx, c)
@@ -147,13 +144,39 @@ func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.T
 	return now
 }
 
+// owed queues the guests that may be started now of those at which nobody has looked since
+// the site is in contact.
+func (a *StopAlone) owed(s *failover.State) {
+	if a.owing == nil {
+		a.owing = map[failover.GuestID]bool{}
+		for g, p := range s.Guests {
+			if s.Network.Structures[s.Network.Guests[g].Structure].OnIsolation == "stop" && p.Owner == a.Site {
+				a.owing[g] = true
+			}
+		}
+	}
+	for _, g := range network.SortedKeys(a.owing) {
+		p := s.Guests[g]
+		if p.Owner != a.Site || a.Hosts[p.Host] == nil {
+			delete(a.owing, g)
+			continue
+		}
+		if s.MayStartAgain(g, p.Epoch) == nil {
+			a.queue = append(a.queue, failover.Copy{Guest: g, Place: p.Now()})
+		}
+	}
+}
+
 // startAgain looks whether the last that happened to a guest is that this agent shut it down,
 // and if so has it started with the next call.
 func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool, err error) {
 	if a.looked {
 		_, err := a.Log.Propose(ctx, failover.StartAgain{Guest: c.Guest, Epoch: c.Epoch})
 		if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
-			err = nil // somebody else's by now
+			return false, nil // an operation has been quicker: it is looked at again
+		}
+		if err == nil {
+			delete(a.owing, c.Guest)
 		}
 		return false, err
 	}
@@ -161,5 +184,8 @@ func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool,
 	tasks, err := pve.Tasks(ctx, proxmox.TaskFilter{VMID: c.VMID})
 	mine, ours := ownShutdown(tasks, pve.TokenID())
 	last, _ := newestOf(tasks, "shutdown", "stop", "start", "reboot")
-	return ours && last.UPID == mine.UPID, err
+	if next = ours && last.UPID == mine.UPID; err == nil && !next {
+		delete(a.owing, c.Guest)
+	}
+	return next, err
 }

@@ -119,6 +119,32 @@ func TestStopAloneIsUndone(t *testing.T) {
 	}
 }
 
+// TestStopAloneIsUndoneLate: what an operation holds when the site is in contact again, one that
+// is given up just then, say, is started again as soon as it is let go.
+func TestStopAloneIsUndoneLate(t *testing.T) {
+	a := newAloneRig(t, "stop")
+	if a.pass(20 * time.Minute); a.runs() {
+		t.Fatal("not stopped")
+	}
+	p := a.log.state.Guests[guest]
+	p.Op = "op-1"
+	a.log.state.Guests[guest] = p
+	a.alone = false
+	made := len(a.log.made)
+	if a.pass(5 * time.Minute); len(a.log.made) != made {
+		t.Fatalf("proposed %T of a guest that an operation holds", a.log.made[made])
+	}
+	p.Op = ""
+	a.log.state.Guests[guest] = p
+	a.pass(time.Minute)
+	if op := a.op(); op.Kind != failover.KindWake {
+		t.Fatalf("operation %+v, want one that starts it", op)
+	}
+	if op := a.ended(); op.Phase != failover.OpDone || !a.runs() {
+		t.Errorf("ended %s, runs %t: %s", op.Phase, a.runs(), a.note())
+	}
+}
+
 // TestStaysUpAlone: nobody else's guests are stopped, and none during a pause.
 func TestStaysUpAlone(t *testing.T) {
 	a := newAloneRig(t, "keep-local")
