@@ -62,6 +62,11 @@ func (s *State) TokenCurrent(t Token) error {
 	if t.Step == StepLeave && op.ranAtHome(run) {
 		return reject(CodeHomeRan, "guest", string(t.Guest), "structure", string(run.Assignment.Structure), "site", string(run.Left.Site))
 	}
+	if t.Step == StepReplace {
+		if err := s.mayMakeRoom(op, run); err != nil {
+			return err
+		}
+	}
 	if t.Step == StepFork {
 		if err := s.mayFork(run); err != nil {
 			return err
@@ -373,6 +378,9 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 		return nil
 	}
 	run.Assignment.Automatic = false // it is admitted, or a person admits it
+	if run.isDone(StepReplace) {
+		run.Assignment.Replace = 0 // that copy is gone
+	}
 	return s.checkAssignment(op.Kind, run.Assignment)
 }
 

@@ -135,6 +135,8 @@ const (
 	CodeOldCopy     = "WWW-1814"
 	CodeThirdCopy   = "WWW-1840"
 	CodeNoPair      = "WWW-1841"
+	CodeReplaced    = "WWW-1842"
+	CodeNotSealed   = "WWW-1843"
 
 	CodeHookRan    = "WWW-2200"
 	CodeHookFailed = "WWW-2201"

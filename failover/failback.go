@@ -34,8 +34,10 @@ var awaySteps = []StepID{
 }
 
 // failbackSteps is the way of one guest.
-func failbackSteps(keep Keep, left bool) []StepID {
+func failbackSteps(keep Keep, left, replace bool) []StepID {
 	switch {
+	case keep == KeepAway && left && replace:
+		return slices.Insert(failbackSteps(keep, left, false), len(sealSteps)+2, StepReplace)
 	case keep == KeepHome:
 		steps := append([]StepID{StepShutdown}, sealSteps...)
 		return append(steps, StepUnpark, StepStill, StepOwn, StepStart, StepCheck, StepServe, StepSettle)
@@ -61,7 +63,7 @@ func (r GuestRun) loser() Source {
 // that which was left before.
 func (r GuestRun) Leaves(step StepID) Source {
 	switch step {
-	case StepLeave, StepPark, StepRejoin:
+	case StepLeave, StepPark, StepReplace, StepRejoin:
 		return r.Left
 	case StepSeal, StepSealVerify:
 		return r.loser()
@@ -121,7 +123,7 @@ func (s *State) placed(run *GuestRun) {
 		run.Left = Source{Site: at.Site, Host: at.Host, VMID: at.VMID, Epoch: at.Epoch}
 		run.Left.OnBoot = s.Guests[a.Guest].OnBoot
 	}
-	run.Steps = pendingSteps(failbackSteps(a.Keep, run.Left.Site != "")...)
+	run.Steps = pendingSteps(failbackSteps(a.Keep, run.Left.Site != "", a.Replace != 0)...)
 }
 
 // homeID is the id of the copy that a failback gives the guest to: that of the copy which
@@ -165,6 +167,8 @@ func (s *State) checkFailback(a Assignment) error {
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared %d", a.VLAN, a.Guest, s.Network.Structures[g.Structure].VLAN))
 	case a.Warm != "":
 		return reject(CodeInvalid, "what", "a failback with a warm copy")
+	case a.Replace != 0 && !s.replaceable(a):
+		return reject(CodeNothing, "what", fmt.Sprintf("copy %d on %s that it has left", a.Replace, a.Host), "guest", string(a.Guest))
 	}
 	if r := s.sealable(a); !r.IsZero() {
 		return &RejectedError{Reason: r}
@@ -181,6 +185,8 @@ func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 		return reject(CodeInvalid, "what", "a failback without a person")
 	case !c.Forced && (a.Keep != KeepAway || !slices.Contains(c.wholeStructure(s, a), a.Guest)):
 		return reject(CodeInvalid, "what", "a failback without a person, of a part of a structure")
+	case !c.Forced && a.Replace != 0:
+		return reject(CodeInvalid, "what", "a copy given up without a person")
 	case !c.Forced && s.comesHome(a.Guest, s.Clock) != nil:
 		return s.comesHome(a.Guest, s.Clock)
 	case a.Keep != c.Plan.Loss.Keep || s.Network.Home(a.Guest) != c.Plan.Loss.Site:
@@ -258,7 +264,12 @@ func (s *State) settled(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 		if !run.has(StepRelease) {
 			run.State = RunDone
 		}
+	case StepReplace:
+		s.event(st, because(CodeReplaced, append(args, "sealed", joined(run.Sealed))...), where)
 	case StepRejoin:
+		if c.Found != nil && c.Found.Gone {
+			return // its people have removed it: what it held stays sealed
+		}
 		at := Place{Site: run.Left.Site, Host: run.Left.Host, VMID: run.Left.VMID}
 		s.unseal(g, at)
 		s.event(st, because(CodeRejoined, "guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID)),

@@ -21,7 +21,7 @@ func planFailback(s *State, loss Loss) Plan {
 	}
 	order := planner{s: s, loss: loss}
 	for _, g := range order.order(away) {
-		a, r := s.wayHome(g, loss.Keep)
+		a, r := s.wayHome(g, loss.Keep, slices.Contains(loss.Replace, g))
 		if !r.IsZero() {
 			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
 			continue
@@ -33,7 +33,7 @@ func planFailback(s *State, loss Loss) Plan {
 }
 
 // wayHome is one guest's place in a failback, or why it has none now.
-func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
+func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason) {
 	guest, p := s.Network.Guests[g], s.Guests[g]
 	home := s.Network.Home(g)
 	a := Assignment{
@@ -65,6 +65,9 @@ func (s *State) wayHome(g GuestID, keep Keep) (Assignment, Reason) {
 	}
 	if keep == KeepHome || left {
 		a.Vault = s.vaultFor(home, s.losing(a), p.Owner)
+	}
+	if at, _ := s.HomeBranch(g); replace && left && keep == KeepAway {
+		a.Replace = at.VMID
 	}
 	if keep == KeepAway {
 		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}

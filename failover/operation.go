@@ -75,6 +75,7 @@ const (
 	StepSealVerify StepID = "seal-verify" // loser: read it whole, protect it
 	StepSealCopy   StepID = "seal-copy"   // second site: fetch it, read it whole, protect it
 	StepPark       StepID = "park"        // home: keep the copy that was left under its id: off, cables out, protected
+	StepReplace    StepID = "replace"     // home: give the parked copy up, so that there is room for the one that comes
 	StepUnpark     StepID = "unpark"      // home: undo that
 	StepSettle     StepID = "settle"      // home: it starts with its host again, as it used to
 	StepRejoin     StepID = "rejoin"      // home: start the copy that was left again, when the failback is given up
@@ -89,7 +90,7 @@ const (
 // Irreversible says whether an effect of the step cannot be taken back, so
 // that the leader must confirm the token first.
 func (s StepID) Irreversible() bool {
-	return s.called() || s.removes() || s == StepFork || s == StepStart || s == StepLive || s == StepCleanup || s == StepFence ||
+	return s.called() || s.removes() || s == StepFork || s == StepReplace || s == StepStart || s == StepLive || s == StepCleanup || s == StepFence ||
 		s == StepShutdown || s == StepRevive || s == StepLeave || s == StepRejoin
 }
 
@@ -257,7 +258,10 @@ type Loss struct {
 	Keep Keep `json:"keep,omitempty"`
 	// HardStop are guests of a switchover that may be switched off if they do not shut down.
 	HardStop []GuestID `json:"hard_stop,omitempty"`
-	ByHand   bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
+	// Replace are guests of a failback whose copies at home are given up for those that come,
+	// once they are sealed: there is no room for both.
+	Replace []GuestID `json:"replace,omitempty"`
+	ByHand  bool      `json:"by_hand,omitempty"` // a person asks: manual guests move too, max_loss is theirs to judge
 }
 
 // Assignment is one guest's place in a plan.
@@ -272,11 +276,12 @@ type Assignment struct {
 	Loss      time.Duration `json:"loss"`               // age of the restore point when planned
 	Estimate  time.Duration `json:"estimate,omitempty"` // until it is restored, by the measured rate; 0 = not measured
 	Memory    int64         `json:"memory,omitempty"`
-	Automatic bool          `json:"automatic"`       // mode auto: commits without a person
-	Warm      OpID          `json:"warm,omitempty"`  // the warm copy that is used: the operation that restored it
-	Live      bool          `json:"live,omitempty"`  // it starts before its disks are there
-	Keep      Keep          `json:"keep,omitempty"`  // failback: the copy that goes on
-	Vault     SiteID        `json:"vault,omitempty"` // failback: the second site of the branch that is sealed
+	Automatic bool          `json:"automatic"`         // mode auto: commits without a person
+	Warm      OpID          `json:"warm,omitempty"`    // the warm copy that is used: the operation that restored it
+	Live      bool          `json:"live,omitempty"`    // it starts before its disks are there
+	Keep      Keep          `json:"keep,omitempty"`    // failback: the copy that goes on
+	Vault     SiteID        `json:"vault,omitempty"`   // failback: the second site of the branch that is sealed
+	Replace   int           `json:"replace,omitempty"` // failback: the id of the copy at home that is given up for this one
 	Why       []Reason      `json:"why,omitempty"`
 }
 

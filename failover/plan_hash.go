@@ -83,6 +83,9 @@ func (p Plan) hash(bound string) string {
 		if a.Vault != "" {
 			line += " sealed at " + string(a.Vault)
 		}
+		if a.Replace != 0 {
+			line += fmt.Sprintf(" in place of %d", a.Replace)
+		}
 		lines = append(lines, line)
 	}
 	for _, l := range p.LeftOut {

@@ -291,13 +291,19 @@ func (r GuestRun) isDone(id StepID) bool {
 func (s StepID) removes() bool { return s == StepRemove || s == StepUnseal || s == StepUnsealCopy }
 
 // MayDestroy says whether the copy of a token's run may be deleted: it never counted, or it
-// is sealed and a person has said that nothing of it is missed.
+// is sealed and a person has said that nothing of it is missed, or has named it to be replaced.
 func (s *State) MayDestroy(t Token) error {
-	if op := s.Ops[t.Op]; t.Step == StepRemove {
+	switch op := s.Ops[t.Op]; t.Step {
+	case StepRemove:
 		if err := s.TokenCurrent(t); err != nil {
 			return err
 		}
 		return s.mayRemove(op, op.Guests[t.Guest], t.Step)
+	case StepReplace:
+		if err := s.TokenCurrent(t); err != nil {
+			return err
+		}
+		return s.mayDeleteReplaced(op.Guests[t.Guest])
 	}
 	return s.NeverCounted(t)
 }

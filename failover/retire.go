@@ -63,8 +63,8 @@ func (s *State) Retired(site SiteID) (*network.Spec, []RetiredGuest, error) {
 			return nil, nil, reject(CodeTwoHomes, "structure", string(guest.Structure), "one", string(first), "other", string(p.Owner))
 		}
 		homes[guest.Structure] = p.Owner
-		id, known := s.lineageAt(g, s.HomePlace(g))
-		all = append(all, RetiredGuest{Guest: g, Now: p.Now(), Was: s.HomePlace(g), From: s.leftHomeWith(g, site), Whole: known && s.Lineages[id].Moved})
+		from, whole := s.leftHomeWith(g, site)
+		all = append(all, RetiredGuest{Guest: g, Now: p.Now(), Was: s.HomePlace(g), From: from, Whole: whole})
 		guest.Host, guest.ID = p.Host, p.VMID
 		guest.Prefer = slices.DeleteFunc(slices.Clone(guest.Prefer), func(t SiteID) bool { return t == p.Owner })
 		spec.Guests[g] = guest
@@ -84,20 +84,30 @@ func (s *State) Retired(site SiteID) (*network.Spec, []RetiredGuest, error) {
 }
 
 // leftHomeWith is the backup with which the copy of a guest that counts, or one that it was made
-// from, left a site: what was written there later is in neither.
-func (s *State) leftHomeWith(g GuestID, site SiteID) RestorePoint {
+// from, left a site: what was written there later is in neither. A guest may have left it more
+// than once, by a rescue and then a failover, say: what counts is the first time that something
+// stayed behind which is not sealed elsewhere. whole: nothing did.
+func (s *State) leftHomeWith(g GuestID, site SiteID) (from RestorePoint, whole bool) {
+	from, whole = s.Guests[g].Point, true
 	l, ok := s.LineageNow(g)
+	left := false
 	for range len(s.Lineages) {
 		before, known := s.Lineages[l.Of]
 		if !ok || !known {
 			break
 		}
-		if before.Site == site {
-			return l.Base
+		stays := before.Site == site && l.Resumes != before.ID() && !before.Moved && !before.Sealed.elsewhere(site)
+		if stays || before.Site == site && !left {
+			from, left, whole = l.Base, true, whole && !stays
 		}
 		l = before
 	}
-	return s.Guests[g].Point
+	return from, whole && left
+}
+
+// elsewhere says whether a sealed branch lies at another site as well; a seal may be nil.
+func (l *Seal) elsewhere(site SiteID) bool {
+	return l != nil && slices.ContainsFunc(l.Copies, func(c SealCopy) bool { return c.Site != site })
 }
 
 func (c RetireSite) apply(s *State, st Stamp) error {

@@ -63,6 +63,45 @@ func TestSiteIsRetired(t *testing.T) {
 	}
 }
 
+// TestRetiringTellsTheFirstLoss: a guest was rescued beside its home and failed over from there.
+// With the site go the writes since the backup of the rescue, not only those since the last one.
+func TestRetiringTellsTheFirstLoss(t *testing.T) {
+	sealed := func(site failover.SiteID) *failover.Seal {
+		return &failover.Seal{Copies: []failover.SealCopy{{Site: "moulin"}, {Site: site}}}
+	}
+	for name, tt := range map[string]struct {
+		edit func(home, rescued *failover.Lineage)
+		last bool // told is the backup of the failover
+		all  bool
+	}{
+		"both stay behind":         {func(_, _ *failover.Lineage) {}, false, false},
+		"the first is sealed":      {func(home, _ *failover.Lineage) { home.Sealed = sealed("quai") }, true, false},
+		"sealed at the site alone": {func(home, _ *failover.Lineage) { home.Sealed = sealed("moulin") }, false, false},
+		"then moved by plan":       {func(_, rescued *failover.Lineage) { rescued.Moved = true }, false, false},
+		"all moved by plan":        {func(home, rescued *failover.Lineage) { home.Moved, rescued.Moved = true, true }, true, true},
+	} {
+		p := gonePlay(t)
+		now, _ := p.s.LineageNow(kept1)
+		home := p.s.Lineages[now.Of]
+		rescued := failover.Lineage{
+			Guest: kept1, Home: "moulin", Epoch: failover.Epoch{Generation: 1, Index: now.Epoch.Index - 1}, Site: "moulin", Host: "raoull-moulin", VMID: 9101,
+			Of: now.Of, Base: failover.RestorePoint{Volid: "rescue", Time: now.Base.Time.Add(-time.Hour)},
+		}
+		tt.edit(&home, &rescued)
+		now.Of = rescued.ID()
+		for _, l := range []failover.Lineage{now, home, rescued} {
+			p.s.Lineages[l.ID()] = l
+		}
+		_, told, err := p.s.Retired("moulin")
+		if err != nil || told[1].Guest != kept1 {
+			t.Fatalf("%s: %+v, %v", name, told, err)
+		}
+		if got := told[1]; (got.From.Volid == now.Base.Volid) != tt.last || got.Whole != tt.all {
+			t.Errorf("%s: told that it has all until %q, whole %t; want the last backup %t, whole %t", name, got.From.Volid, got.Whole, tt.last, tt.all)
+		}
+	}
+}
+
 // TestSiteIsNotRetired: while it lives, or while something of it lives nowhere else.
 func TestSiteIsNotRetired(t *testing.T) {
 	p := apartPlay(t)

@@ -61,6 +61,8 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		return !s.unprepared(op, run)
 	case StepVerify, StepBackup, StepPull, StepSeal, StepSealVerify, StepSealCopy, StepPark:
 		return true
+	case StepReplace:
+		return s.mayMakeRoom(op, run) == nil
 	case StepUnpark:
 		return !s.standingDown(run.Assignment.Guest)
 	case StepReady, StepLeave:

@@ -49,6 +49,7 @@ type Source struct {
 type Found struct {
 	OnBoot  bool `json:"onboot,omitempty"`  // it starts with its host
 	Running bool `json:"running,omitempty"` // it runs
+	Gone    bool `json:"gone,omitempty"`    // it was to be started again, and is not there any more
 }
 
 // ScheduleLate is how long a switchover that was asked for a time waits for a home and a

@@ -18,6 +18,7 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 	at := fs.String("at", "", "not before this `time`: 03:00, \"2026-03-02 03:00\", RFC 3339, or 2h from now (run)")
 	only := fs.String("only", "", "only these `guests`, separated by commas")
 	stop := fs.String("stop", "", "switch these `guests` off if they do not shut down, separated by commas (run)")
+	replace := fs.String("replace", "", "give these `copies` at home up for those that come, once they are sealed: HOST/ID, separated by commas (plan, run)")
 	plan := fs.String("plan", "", "only if this is still the `plan` (run)")
 	reason := fs.String("reason", "", "`why`, for the agent's log")
 	copied := fs.String("copy", "", "only this `copy`: HOST/ID (diff, remove, give-up, fork)")
@@ -33,6 +34,7 @@ func failbackCommand(a *app, fs *flag.FlagSet) runner {
 		}
 		req := api.FailoverRequest{
 			Failback: rest[0], Keep: failover.Keep(*keep), Only: guestList(*only), Stop: guestList(*stop), Plan: *plan, Reason: *reason,
+			Replace: commaList(*replace),
 		}
 		switch verb {
 		case "plan":
@@ -75,7 +77,7 @@ func (a *app) failbackPlan(ctx context.Context, req api.FailoverRequest) error {
 			p.raw(a.planScreen(plan, req))
 			p.line("Nothing was done. To keep the copy that serves: wwwctl %s", spell(req))
 			other := req
-			other.Keep = failover.KeepHome
+			other.Keep, other.Replace = failover.KeepHome, nil
 			p.line("To keep the copy at home instead:              wwwctl %s", spell(other))
 			return p.b.String()
 		}}, err
@@ -125,6 +127,11 @@ func (a *app) branchLines(p *page, plan api.Plan) {
 	} else {
 		p.line("  the copies that serve move to %s; those that were left there are sealed and parked first", home)
 	}
+	for _, as := range plan.Assignments {
+		if as.Replace != 0 {
+			p.line("  %s/%d is GIVEN UP for the one that comes, once it is sealed: its disks go, at a structure's host by its people", as.Host, as.Replace)
+		}
+	}
 	p.line("  sealed means: backed up whole, read back, kept at two sites until somebody says wwwctl failback ack")
 	if runs > 0 {
 		p.line("  %s at %s: ask the people there which copy they have used", runningCopies(runs), home)
@@ -164,6 +171,9 @@ func spellFailback(req api.FailoverRequest) string {
 	}
 	if len(req.Stop) > 0 {
 		text += " --stop " + strings.Join(names(req.Stop), ",")
+	}
+	if len(req.Replace) > 0 {
+		text += " --replace " + strings.Join(req.Replace, ",")
 	}
 	return text
 }

@@ -76,7 +76,7 @@ var stepWords = map[failover.StepID]string{
 	failover.StepCleanup: "clean up", failover.StepReady: "try the way", failover.StepShutdown: "shut down", failover.StepBackup: "back up",
 	failover.StepPull: "pull", failover.StepVerify: "verify", failover.StepStill: "look home", failover.StepRevive: "start home",
 	failover.StepLeave: "stop at home", failover.StepSeal: "seal", failover.StepSealVerify: "verify seal", failover.StepSealCopy: "copy seal",
-	failover.StepPark: "park", failover.StepUnpark: "unpark", failover.StepSettle: "settle", failover.StepRejoin: "start home",
+	failover.StepPark: "park", failover.StepReplace: "make room", failover.StepUnpark: "unpark", failover.StepSettle: "settle", failover.StepRejoin: "start home",
 	failover.StepRemove: "remove", failover.StepFork: "fork", failover.StepUnseal: "give up", failover.StepUnsealCopy: "give up",
 }
 

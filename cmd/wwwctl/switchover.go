@@ -51,9 +51,18 @@ func (a *app) later(ctx context.Context, text string) (time.Time, error) {
 
 func guestList(text string) []failover.GuestID {
 	var out []failover.GuestID
-	for g := range strings.SplitSeq(text, ",") {
-		if g = strings.TrimSpace(g); g != "" {
-			out = append(out, failover.GuestID(g))
+	for _, g := range commaList(text) {
+		out = append(out, failover.GuestID(g))
+	}
+	return out
+}
+
+// commaList reads names separated by commas.
+func commaList(text string) []string {
+	var out []string
+	for name := range strings.SplitSeq(text, ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			out = append(out, name)
 		}
 	}
 	return out

@@ -96,6 +96,7 @@ type outcome struct {
 	failure failover.Failure // "" = done
 	note    string
 	goOn    bool // the step is done, for all that
+	gone    bool // what it was to start is not there any more, as was agreed
 }
 
 // Worker brings the steps of one guest in one operation to their end.
@@ -138,8 +139,11 @@ type memory struct {
 	restarted bool                // the copy, under its check
 	leaving   leaving             // of a switchover
 	sealing   string              // of a failback: where the sealing of the branch stands
+	key       string              // with which this site reads sealed backups
 	config    proxmox.GuestConfig // of a copy at home, as it was read
 	unparked  bool
+	absent    bool // that copy is not there any more
+	noted     bool // people were told that their act is waited for
 
 	silent   time.Time // since when the machines cannot be reached; zero = they can
 	silentIn string    // phase in which that began
@@ -217,6 +221,8 @@ func (w *Worker) report(ctx context.Context, now time.Time, t failover.Token, st
 	m := failover.StepMoved{Token: t, Attempt: step.Attempt, To: failover.StatusDone, Note: w.ended.note}
 	if m.Failure = w.ended.failure; m.Failure != "" && !w.ended.goOn {
 		m.To = failover.StatusFailed
+	} else if w.ended.gone {
+		m.Found = &failover.Found{Gone: true}
 	} else if p := w.mem.leaving.point; !p.IsZero() {
 		m.Point = p
 	} else if t.Step == failover.StepRestore || t.Step == failover.StepWhole {
@@ -359,6 +365,8 @@ func (j *job) switched(ctx context.Context) (time.Time, *outcome) {
 		return j.seal(ctx)
 	case failover.StepPark:
 		return j.park(ctx)
+	case failover.StepReplace:
+		return j.replace(ctx)
 	case failover.StepUnpark:
 		return j.unpark(ctx)
 	case failover.StepSettle:

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -54,6 +55,12 @@ func backSpec() *network.Spec {
 
 func newBackRig(t *testing.T) *backRig {
 	t.Helper()
+	return newKeyedBackRig(t, nil)
+}
+
+// newKeyedBackRig is one in which the entries of the nodes for sealed branches have these keys.
+func newKeyedBackRig(t *testing.T, keys map[string]*lab.Key) *backRig {
+	t.Helper()
 	b := &backRig{moveRig: newMoveRig(t)}
 	clock := func() time.Time { return b.now }
 	chunks := lab.NewMemStore()
@@ -87,17 +94,20 @@ func newBackRig(t *testing.T) *backRig {
 		return p
 	}
 	b.homePBS, b.pbs = store("pbs-moulin"), store("pbs-quai")
-	entries := func() []lab.StorageConfig {
+	entries := func(node string) []lab.StorageConfig {
 		out := []lab.StorageConfig{{ID: "local-zfs", Type: "zfspool", Size: 1 << 30}}
 		for id, ns := range map[string]string{"pbs-moulin": "moulin", entryAway: nsAway, entrySealed: nsSealed} {
 			out = append(out, lab.StorageConfig{ID: id, Type: "pbs", Server: "10.30.1.20", Datastore: "backups", Namespace: ns, Username: token, Password: pass})
+			if id == entrySealed {
+				out[len(out)-1].Key = keys[node]
+			}
 		}
 		return out
 	}
 	host := func(site failover.SiteID, node string, pbs **lab.PBS, acl map[string]map[string][]string) *lab.PVE {
 		p, err := lab.NewPVE(lab.PVEConfig{
 			Site: string(site), Node: node, Version: "9.2.1", Clock: clock, RestoreRate: 64 << 10, Tokens: map[string]string{token: pass}, WriteEvery: time.Second,
-			Storages: entries(), Bridges: []lab.BridgeConfig{{Name: "vmbr0", Ports: "eno1", VLANAware: true}}, DialPBS: func(string) *lab.PBS { return *pbs }, ACL: acl,
+			Storages: entries(node), Bridges: []lab.BridgeConfig{{Name: "vmbr0", Ports: "eno1", VLANAware: true}}, DialPBS: func(string) *lab.PBS { return *pbs }, ACL: acl,
 		})
 		must(err)
 		p.Advance(b.now)
@@ -279,6 +289,34 @@ func TestFailbackKeepsTheHomeCopyGoing(t *testing.T) {
 		t.Error("the copy at quai runs")
 	}
 	b.sealedAt(awayID)
+}
+
+// TestSealThatNobodyElseCanReadIsNone: a PBS verifies what it has no key for. A branch that was
+// backed up with a key which the second site does not have stays where it is, and serves on.
+func TestSealThatNobodyElseCanReadIsNone(t *testing.T) {
+	ours, other := lab.NewKey(rand.New(rand.NewPCG(1, 1))), lab.NewKey(rand.New(rand.NewPCG(2, 2)))
+	for name, keys := range map[string]map[string]*lab.Key{
+		"other key": {"pve-moulin": ours, "raoull-moulin": ours, "pve-quai": other},
+		"no key":    {"pve-quai": other},
+	} {
+		b := newKeyedBackRig(t, keys)
+		b.failback(failover.KeepHome)
+		op := b.ended()
+		if op.Phase != failover.OpCancelled || !strings.Contains(b.run().Back.Args["note"], "cannot be read at moulin") {
+			t.Fatalf("%s: ended %s, back %v, want it taken back", name, op.Phase, b.run().Back)
+		}
+		if g, _ := b.pve.Guest(awayID); !g.Running {
+			t.Errorf("%s: the copy that serves is off", name)
+		}
+		if seal := b.log.state.SealOf(guest, failover.Place{Site: away, Host: "pve-quai", VMID: awayID}); seal != nil {
+			t.Errorf("%s: the log has it sealed: %+v", name, seal)
+		}
+	}
+	b := newKeyedBackRig(t, map[string]*lab.Key{"pve-moulin": ours, "raoull-moulin": ours, "pve-quai": ours})
+	b.failback(failover.KeepHome)
+	if op := b.ended(); op.Phase != failover.OpDone {
+		t.Fatalf("with one key: ended %s: %s; back %v", op.Phase, b.note(), b.run().Back)
+	}
 }
 
 // TestFailbackTakenBackAnywhere: a cancel after any number of steps before ownership leaves

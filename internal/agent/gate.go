@@ -34,7 +34,7 @@ func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
 	p := m.proof
 	m.proof = proof{}
 	switch age := j.now.Sub(p.at); {
-	case p.token != j.w.token || p.attempt != j.w.attempt || p.id != j.run.VMID || age < 0 || age > confirmAge:
+	case p.token != j.w.token || p.attempt != j.w.attempt || p.id != j.doomed() || age < 0 || age > confirmAge:
 		return proxmox.UPID{}, errUnproven
 	case j.now.Sub(m.confirmed) > confirmAge:
 		return proxmox.UPID{}, errUnproven
@@ -43,7 +43,7 @@ func (j *job) destroy(ctx context.Context, what string) (proxmox.UPID, error) {
 		return proxmox.UPID{}, err
 	}
 	j.call(what)
-	return j.pve().Destroy(ctx, j.kind(), j.run.VMID)
+	return j.pve().Destroy(ctx, j.kind(), j.doomed())
 }
 
 // giveUp lifts the protection of this site's sealed backup of the run's branch.
@@ -65,7 +65,7 @@ func (j *job) refused(err error, prove string) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	if r, ok := errors.AsType[*failover.RejectedError](err); ok {
-		return j.fatally("copy %d is not deleted: %s", j.run.VMID, r)
+		return j.fatally("copy %d is not deleted: %s", j.doomed(), r)
 	}
 	return j.trouble(err)
 }

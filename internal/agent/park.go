@@ -60,6 +60,7 @@ func (j *job) homeCopy(ctx context.Context, h Hand, id int) (proxmox.GuestConfig
 	c, err := h.PVE.GuestConfig(ctx, j.kind(), id)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
+		j.w.mem.absent = true
 		next, done := j.fatally("guest %d is not on %s any more", id, j.run.Assignment.Host)
 		return c, next, done
 	case err != nil:
@@ -130,6 +131,9 @@ func (j *job) rejoin(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	if !m.unparked {
 		next, done := j.amend(ctx, j.from().VMID, func(c proxmox.GuestConfig) (map[string]string, []string) { return c.Unpark() })
+		if m.absent && j.run.Assignment.Replace != 0 {
+			return j.now, &outcome{gone: true, note: fmt.Sprintf("copy %d is not on %s any more", j.from().VMID, j.from().Host)}
+		}
 		if done == nil || done.failure != "" {
 			return next, done
 		}

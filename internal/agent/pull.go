@@ -16,21 +16,40 @@ const (
 	pullRun  = "run"
 	pullPoll = "poll"
 	pullSeen = "seen"
+
+	readyRoom = "room" // is there room for the guest?
 )
 
 // ready pulls what there is of a guest's backups while it still runs: it proves the way
 // on which the last one will come, and leaves little for that.
 func (j *job) ready(ctx context.Context) (time.Time, *outcome) {
-	switch m := &j.w.mem; {
+	m := &j.w.mem
+	switch {
 	case j.w.e.PBS == nil:
 		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
+	case m.phase == readyRoom:
+		return j.room(ctx)
 	case j.run.Source.Site == j.run.Assignment.Target: // one PBS for both
-		return j.now, &outcome{}
+		return j.pulled()
 	case m.phase == pullSeen && m.failing == nil && j.morePulls():
 		m.phase = pullJobs
 		return j.now, nil
 	}
-	return j.pullOn(ctx)
+	next, done := j.pullOn(ctx)
+	if done != nil && done.failure == "" {
+		return j.pulled()
+	}
+	return next, done
+}
+
+// pulled is what follows when all that there is lies here: at home there is a second copy,
+// and perhaps no room for it.
+func (j *job) pulled() (time.Time, *outcome) {
+	if j.op.Kind != failover.KindFailback || j.run.Assignment.Replace != 0 {
+		return j.now, &outcome{}
+	}
+	j.w.mem.phase = readyRoom
+	return j.now, nil
 }
 
 // morePulls says whether other jobs may have to be run, too: into the namespaces of later
@@ -79,10 +98,8 @@ type wanted struct {
 // wanted is the backup that the step fetches.
 func (j *job) wanted() wanted {
 	if j.step.ID == failover.StepSealCopy {
-		home := j.s.Network.Home(j.run.Assignment.Guest)
-		_, host, _ := j.s.Network.Target(j.w.e.Site)
 		return wanted{
-			pve: j.w.e.PVE, storage: host.Lineages[home].Sealed, ns: failover.SealedNamespace(home),
+			pve: j.w.e.PVE, storage: j.sealedEntry(), ns: failover.SealedNamespace(j.s.Network.Home(j.run.Assignment.Guest)),
 			id: j.loser().VMID, at: j.run.Sealed[0].Point.Time,
 		}
 	}

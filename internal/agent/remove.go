@@ -22,6 +22,14 @@ const (
 	removePoll    = "poll"
 )
 
+// doomed is the id of the copy that the step deletes.
+func (j *job) doomed() int {
+	if j.step.ID == failover.StepReplace {
+		return j.run.Left.VMID
+	}
+	return j.run.VMID
+}
+
 // remove deletes a copy that its guest has left, which is sealed: both sites of the seal
 // have just read it, in this operation. What is not that copy any more, runs, was started
 // since it was sealed, or is protected by a person is left alone.
@@ -37,7 +45,7 @@ func (j *job) remove(ctx context.Context) (time.Time, *outcome) {
 			m.phase = removeConfirm
 			return j.now, nil
 		}
-		return j.change(ctx, j.pve(), j.run.VMID, "lift protection of parked copy", map[string]string{"protection": "0"}, nil)
+		return j.change(ctx, j.pve(), j.doomed(), "lift protection of parked copy", map[string]string{"protection": "0"}, nil)
 	case removeConfirm:
 		return j.confirm(ctx, removeSealed)
 	case removeSealed:
@@ -55,7 +63,7 @@ func (j *job) remove(ctx context.Context) (time.Time, *outcome) {
 func (j *job) removeLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at copy that was left")
-	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
+	c, err := j.pve().GuestConfig(ctx, j.kind(), j.doomed())
 	mark, marked := c.Marker()
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
@@ -63,9 +71,9 @@ func (j *job) removeLook(ctx context.Context) (time.Time, *outcome) {
 	case err != nil:
 		return j.trouble(err)
 	case !c.WasParked() && !(marked && mark.Network == j.s.Network.Network && mark.Guest == string(j.run.Assignment.Guest)):
-		return j.fatally("guest %d on %s carries neither our marker for %s nor that of a parked copy: left alone", j.run.VMID, j.run.Assignment.Host, j.run.Assignment.Guest)
+		return j.fatally("guest %d on %s carries neither our marker for %s nor that of a parked copy: left alone", j.doomed(), j.run.Assignment.Host, j.run.Assignment.Guest)
 	case c.Values["protection"] == "1" && !c.Parked():
-		return j.fatally("guest %d on %s is protected by a person: left alone", j.run.VMID, j.run.Assignment.Host)
+		return j.fatally("guest %d on %s is protected by a person: left alone", j.doomed(), j.run.Assignment.Host)
 	}
 	m.config, m.phase = c, removeStatus
 	return j.now, nil
@@ -86,7 +94,7 @@ func (j *job) removeSealed(ctx context.Context) (time.Time, *outcome) {
 	if !slices.ContainsFunc(snaps, func(s proxmox.Snapshot) bool {
 		return s.Time.Equal(want.Time) && s.Protected && s.Verification.State == "ok"
 	}) {
-		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", want, j.run.VMID)
+		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", want, j.doomed())
 	}
 	j.w.mem.phase = removeTasks
 	return j.now, nil
@@ -101,10 +109,10 @@ func (j *job) neverSince(ctx context.Context, next string) (time.Time, *outcome)
 	}
 	sealed := j.run.Sealed[0].Point.Time
 	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(sealed) {
-		return j.fatally("copy %d was started at %s by %s, after it was sealed: left alone", j.run.VMID, t.UPID.Start.UTC().Format(time.RFC3339), t.UPID.Auth)
+		return j.fatally("copy %d was started at %s by %s, after it was sealed: left alone", j.doomed(), t.UPID.Start.UTC().Format(time.RFC3339), t.UPID.Auth)
 	}
 	m := &j.w.mem
-	m.phase, m.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.run.VMID, at: j.now}
+	m.phase, m.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.doomed(), at: j.now}
 	return j.now, nil
 }
 

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -13,6 +15,8 @@ import (
 const (
 	sealFetch   = "fetch"
 	sealVerify  = "verify"
+	sealEntry   = "entry"
+	sealKey     = "key"
 	sealProtect = "protect"
 )
 
@@ -52,10 +56,14 @@ func (j *job) seal(ctx context.Context) (time.Time, *outcome) {
 	case sealVerify:
 		next, done := j.verify(ctx, j.sealed())
 		if done != nil && done.failure == "" {
-			m.sealing = sealProtect
+			m.sealing = sealEntry
 			return j.now, nil
 		}
 		return next, done
+	case sealEntry:
+		return j.sealEntry(ctx)
+	case sealKey:
+		return j.sealKey(ctx)
 	case sealProtect:
 		j.call("protect sealed backup")
 		if err := j.w.e.PBS.Protect(ctx, j.sealed()); err != nil {
@@ -69,6 +77,67 @@ func (j *job) seal(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	}
 	return next, done
+}
+
+// sealEntry reads with which key this site would read the sealed backup. A PBS verifies what
+// it cannot decrypt: a branch that was backed up with a key that nobody else has is verified
+// at two sites, and lost. Where a failback has just written it, that key is the one in use.
+func (j *job) sealEntry(ctx context.Context) (time.Time, *outcome) {
+	m := &j.w.mem
+	if j.step.ID != failover.StepSealCopy && j.op.Kind != failover.KindRemoval {
+		m.sealing = sealProtect
+		return j.now, nil
+	}
+	j.call("read key of entry for sealed backups")
+	list, err := j.w.e.PVE.Storages(ctx)
+	if err != nil {
+		return j.trouble(err)
+	}
+	name := j.sealedEntry()
+	i := slices.IndexFunc(list, func(e proxmox.StorageEntry) bool { return e.ID == name })
+	if i < 0 {
+		return j.now, &outcome{failure: failover.FailTarget, note: fmt.Sprintf("storage entry %q is not seen at %s: nobody can say whether the sealed backup can be read there", name, j.w.e.Site)}
+	}
+	m.key, m.sealing = list[i].Key, sealKey
+	return j.now, nil
+}
+
+// sealKey makes sure that this site's key opens the sealed backup.
+func (j *job) sealKey(ctx context.Context) (time.Time, *outcome) {
+	want := j.sealed()
+	j.call("read key of sealed backup")
+	snaps, err := j.w.e.PBS.Snapshots(ctx, want.NS, want.Kind, want.ID)
+	if err != nil {
+		return j.trouble(err)
+	}
+	i := slices.IndexFunc(snaps, func(s proxmox.Snapshot) bool { return s.Time.Equal(want.Time) })
+	if i < 0 {
+		return j.now, &outcome{failure: failover.FailPoint, note: fmt.Sprintf("the sealed backup %s is not here", want)}
+	}
+	if ok, why := proxmox.Usable(snaps[i], j.w.mem.key); !ok {
+		return j.now, &outcome{failure: failover.FailPoint, note: clip(fmt.Sprintf(
+			"the sealed backup %s cannot be read at %s (%s): it has key %s, storage entry %s has %s; wwwctl doctor compares the entries",
+			want, j.w.e.Site, why, keyName(snaps[i].Fingerprint), j.sealedEntry(), keyName(j.w.mem.key)))}
+	}
+	j.w.mem.sealing = sealProtect
+	return j.now, nil
+}
+
+// keyName is the beginning of a key's fingerprint, enough to tell two apart.
+func keyName(fingerprint string) string {
+	switch {
+	case fingerprint == "":
+		return "none"
+	case len(fingerprint) > 23:
+		return fingerprint[:23]
+	}
+	return fingerprint
+}
+
+// sealedEntry is this site's storage entry for sealed branches of the guest's home.
+func (j *job) sealedEntry() string {
+	_, host, _ := j.s.Network.Target(j.w.e.Site)
+	return host.Lineages[j.s.Network.Home(j.run.Assignment.Guest)].Sealed
 }
 
 // sealed names the last backup of the branch at this site's PBS.

@@ -29,8 +29,8 @@ type StopAlone struct {
 	known   bool      // it was in contact, or alone, before this step
 	touched map[failover.GuestID]bool
 	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
-	queue   []failover.Copy // still to be looked at
-	looked  bool            // the first of them was, and the call that follows is its next
+	queue   []failover.Copy           // still to be looked at
+	looked  bool                      // the first of them was, and the call that follows is its next
 	due     time.Time
 }
 

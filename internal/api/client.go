@@ -117,6 +117,9 @@ func planQuery(req FailoverRequest) url.Values {
 	for _, g := range req.Stop {
 		q.Add("stop", string(g))
 	}
+	for _, c := range req.Replace {
+		q.Add("replace", c)
+	}
 	if req.Rescue {
 		q.Set("rescue", "true")
 	}

@@ -42,7 +42,27 @@ func failbackCase(s *failover.State, req FailoverRequest) (failoverCase, error) 
 		}
 	}
 	c.loss.Planned, c.loss.Keep, c.loss.HardStop = true, req.Keep, slices.Compact(slices.Sorted(slices.Values(req.Stop)))
-	return c, nil
+	c.loss.Replace, err = replaced(s, c.loss, req)
+	return c, err
+}
+
+// replaced finds the guests whose copies at home a person has named to be given up.
+func replaced(s *failover.State, loss failover.Loss, req FailoverRequest) ([]failover.GuestID, error) {
+	var out []failover.GuestID
+	for _, name := range req.Replace {
+		if req.Keep != failover.KeepAway {
+			return nil, malformedf("replace: with keep away only; with keep home the copy at home is the one that goes on")
+		}
+		i := slices.IndexFunc(loss.Guests, func(g failover.GuestID) bool {
+			at, left := s.HomeBranch(g)
+			return left && name == fmt.Sprintf("%s/%d", at.Host, at.VMID)
+		})
+		if i < 0 {
+			return nil, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("what", "copy "+name+" left at home", "domain", req.Failback)})
+		}
+		out = append(out, loss.Guests[i])
+	}
+	return slices.Compact(slices.Sorted(slices.Values(out))), nil
 }
 
 // returning finds the guests that a name stands for and that live elsewhere.

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -44,12 +45,19 @@ func TestFailback(t *testing.T) {
 		{Failback: "nuage", Keep: failover.KeepAway, At: b.Now().Add(-time.Hour)},
 		{Failback: "nuage", Keep: failover.KeepAway, Stop: []failover.GuestID{"nobody"}},
 		{Failback: "site:moulin", Keep: failover.KeepAway, Only: []failover.GuestID{"wiki"}},
+		{Failback: "nuage", Keep: failover.KeepAway, Replace: []string{"pve-moulin/1102"}},
+		{Failback: "nuage", Keep: failover.KeepHome, Replace: []string{"pve-moulin/1101"}},
 		{Failback: "nuage", Undo: true},
 		{Failback: "nobody", Undo: true},
 	} {
 		if _, err := c.Failover(t.Context(), bad); err == nil {
 			t.Errorf("Failover(%+v): accepted", bad)
 		}
+	}
+	copied := b.State().HomePlace("nuage")
+	named := api.FailoverRequest{Failback: "nuage", Keep: failover.KeepAway, Replace: []string{fmt.Sprintf("%s/%d", copied.Host, copied.VMID)}}
+	if plan, err := c.PlanByHand(t.Context(), named); err != nil || plan.Assignments[0].Replace != 1101 {
+		t.Errorf("PlanByHand(%+v): got %+v, %v, want it in place of 1101", named, plan.Assignments, err)
 	}
 	if _, err := c.AckSeal(t.Context(), "nuage"); err == nil {
 		t.Error("AckSeal of a guest that is away: accepted")

@@ -101,6 +101,7 @@ func planParams() []param {
 		{"undo", "true: the plan that takes the failback of a guest back"},
 		guestsOnly,
 		{"stop", "guests that may be switched off when they do not shut down; may be repeated"},
+		{"replace", "HOST/ID: a copy at home that is given up for the one that comes, once it is sealed; may be repeated"},
 		{"by_hand", "true: as a person would begin it"},
 		{"rescue", "true: beside its dead host"},
 	}

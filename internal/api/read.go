@@ -192,6 +192,7 @@ func (h *handler) plan(r *http.Request) (any, error) {
 	for _, g := range q["stop"] {
 		req.Stop = append(req.Stop, failover.GuestID(g))
 	}
+	req.Replace = q["replace"]
 	byHand, err := boolParam(q, "by_hand")
 	if err != nil {
 		return nil, err

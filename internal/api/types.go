@@ -229,9 +229,12 @@ type FailoverRequest struct {
 	Failback string        `json:"failback,omitempty"`
 	Keep     failover.Keep `json:"keep,omitempty"`
 	Undo     bool          `json:"undo,omitempty"`
-	Plan     string        `json:"plan,omitempty"`    // refused when the plan would be another one now
-	Confirm  string        `json:"confirm,omitempty"` // see Plan.Confirm
-	Reason   string        `json:"reason,omitempty"`
+	// Replace are copies at home, HOST/ID, that are given up for those that come, once they are
+	// sealed: there is no room for both.
+	Replace []string `json:"replace,omitempty"`
+	Plan    string   `json:"plan,omitempty"`    // refused when the plan would be another one now
+	Confirm string   `json:"confirm,omitempty"` // see Plan.Confirm
+	Reason  string   `json:"reason,omitempty"`
 }
 
 // ActionRequest is the body of POST /v1/ops/{op}/{action}; all of it is optional.

@@ -114,6 +114,16 @@ var homeward = map[string]Message{
 		Meaning: "Files are compared where both backups can be read.", Impact: "Nothing was compared.", Look: "wwwctl guests {guest}",
 		Do: "Wait for the next backup, or its replica, at one of these sites, and ask again. Single files can be fetched from the sealed backup meanwhile: docs/return.md.",
 	},
+	"WWW-1842": {
+		Severity: Warning, Word: "replaced", Title: "a copy was given up for room", Text: "{guest}: copy {id} on {host} at {site} is gone, to make room for the one that comes home; what it held is sealed at {sealed}",
+		Meaning: "A person has named it with --replace. The sealed backups are kept until somebody says wwwctl failback ack, and 30 days longer.", Impact: "None.",
+		Look: "wwwctl guests GUEST", Do: "Nothing. Is a file missed? wwwctl failback diff {guest}",
+	},
+	"WWW-1843": {
+		Severity: Error, Title: "the copy is not sealed", Text: "{guest}: copy {id} on {host} at {site} is not sealed at two sites by this operation",
+		Meaning: "A copy is given up for another only when both sites have just read its sealed backup.", Impact: "Nothing was removed.",
+		Look: "wwwctl guests GUEST", Do: "Take the operation back (wwwctl op cancel OP) and plan again.",
+	},
 	"WWW-1822": {
 		Severity: Warning, Word: "forked", Title: "a copy is a guest of its own", Text: "{guest}: copy {id} on {host} at {site} is a copy of it no more, but a guest of its own",
 		Meaning: "Both lines of data live on. The forked guest has new network cards with their cables out, and nothing of this program looks after it until it is declared.",
