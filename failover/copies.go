@@ -232,13 +232,17 @@ func branchReason(code string, g GuestID, at Place) Reason {
 	return because(code, "guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID))
 }
 
-// branchCode says what became of a superseded copy.
+// branchCode says what became of a superseded copy. What was seen to run without having just
+// started with its host stays so until it is seen off: times are told by the log's clock, and
+// where that has leapt forward, with a leader whose own was ahead, an old start looks new.
 func (s *State) branchCode(seen Copy, b Branch, p Placement) string {
 	switch {
 	case !seen.Running && b.Stopped.Index != 0:
 		return CodeBranchStopped
 	case !seen.Running:
 		return CodeBranchOff
+	case b.Reason.Code == CodeBranchRan: // and was not seen off since: it has users
+		return CodeBranchRan
 	case b.Stopped.Index == 0 && s.bootedSince(seen, p):
 		return CodeBranchBooted
 	}

@@ -203,6 +203,11 @@ func TestReturnOfWhatStartedMeanwhile(t *testing.T) {
 		t.Errorf("a person has started it: branch %+v, returning %t", b, returning(l))
 	}
 	l.seen("moulin", l.booted)
+	if b := l.s.Guests[movedGuest].Branch; b.Reason.Code != failover.CodeBranchRan || returning(l) {
+		t.Errorf("it ran when it was last seen, and times may have leapt: branch %+v, returning %t; want it left to its users", b, returning(l))
+	}
+	l.seen("moulin", func(*failover.Copy) {})
+	l.seen("moulin", l.booted)
 	if b := l.s.Guests[movedGuest].Branch; b.Reason.Code != failover.CodeBranchBooted || !returning(l) {
 		t.Errorf("its host has started it: branch %+v, returning %t", b, returning(l))
 	}

@@ -26,6 +26,7 @@ type StopAlone struct {
 	Logger *slog.Logger
 
 	since   time.Time // alone since; zero: in contact
+	heard   uint64    // index of State then
 	known   bool      // it was in contact, or alone, before this step
 	touched map[failover.GuestID]bool
 	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
@@ -45,12 +46,13 @@ func (a *StopAlone) Step(ctx context.Context, now time.Time) time.Time {
 	if !a.Alone() {
 		return a.inContact(ctx, s, now)
 	}
-	if a.since.IsZero() {
+	if a.since.IsZero() || s.Index != a.heard { // what has come since was told by the others: a contact too short to be seen
+		a.heard = s.Index
 		a.since, a.known, a.touched, a.queue, a.looked, a.due = now, true, map[failover.GuestID]bool{}, nil, false, time.Time{}
 	}
 	if len(a.queue) == 0 {
 		if now.Before(a.due) {
-			return a.due
+			return now.Add(min(idle, a.due.Sub(now))) // is it still alone?
 		}
 		a.due = now.Add(stopEvery)
 		for _, c := range s.StopsAlone(a.Site, now.Sub(a.since), a.Clock.Now(s, now)) {
@@ -59,7 +61,7 @@ func (a *StopAlone) Step(ctx context.Context, now time.Time) time.Time {
 			}
 		}
 		if len(a.queue) == 0 {
-			return a.due
+			return now.Add(idle)
 		}
 	}
 	if a.looked || !a.mayStop(ctx, s, a.queue[0]) {

@@ -119,6 +119,19 @@ func TestStopAloneIsUndone(t *testing.T) {
 	}
 }
 
+// TestStopAloneCountsFromTheLastWord: a contact between two looks begins the delay anew.
+func TestStopAloneCountsFromTheLastWord(t *testing.T) {
+	a := newAloneRig(t, "stop")
+	a.pass(14 * time.Minute)
+	a.log.state.Index++ // an entry, whatever it says
+	if a.pass(14 * time.Minute); !a.runs() {
+		t.Fatal("stopped 14 minutes after the others were heard")
+	}
+	if a.pass(2 * time.Minute); a.runs() {
+		t.Error("not stopped")
+	}
+}
+
 // TestStopAloneIsUndoneLate: what an operation holds when the site is in contact again, one that
 // is given up just then, say, is started again as soon as it is let go.
 func TestStopAloneIsUndoneLate(t *testing.T) {

@@ -70,6 +70,9 @@ func (l *life) openStopper(log failover.Log, home, pve *proxmox.PVE) {
 	l.act("alone", func(now time.Time) time.Time { return stopper.Step(background(), now) })
 }
 
+// contactSeen is how long a contact lasts that an agent sees in any case: it looks every five seconds.
+const contactSeen = 6 * time.Second
+
 // lonely follows since when the sites are cut off from whoever leads.
 func (c *checker) lonely() {
 	if !c.w.opts.Alone {
@@ -79,12 +82,22 @@ func (c *checker) lonely() {
 	for _, id := range c.w.ids {
 		switch since, alone := c.alone[id]; {
 		case c.w.log.Quorum(id):
-			if alone {
-				c.together[id] = now
+			if !alone {
+				break
 			}
-			delete(c.alone, id)
+			if c.contact[id].IsZero() {
+				c.contact[id] = now
+			}
+			// An agent does not see a contact that is shorter than its look, unless it was told something.
+			if now.Sub(c.contact[id]) >= contactSeen || c.w.log.Node(id).State().Index != c.aloneAt[id] {
+				c.together[id] = now
+				delete(c.alone, id)
+				delete(c.contact, id)
+			}
 		case !alone && since.IsZero():
-			c.alone[id] = now
+			c.alone[id], c.aloneAt[id] = now, c.w.log.Node(id).State().Index
+		default:
+			delete(c.contact, id)
 		}
 	}
 }

@@ -52,6 +52,9 @@ func (w *World) comeHome(home failover.SiteID, pick int, keep failover.Keep) {
 	if pick%3 == 0 {
 		loss.Guests = loss.Guests[pick%len(loss.Guests):][:1]
 	}
+	if replacesAll(pick, keep) {
+		loss.Replace = named(s, loss.Guests)
+	}
 	plan := failover.PlanFor(s, loss, w.loop.Now())
 	w.tell("operator: failback of %v, keep %s: %d guests, left out %v", loss.Guests, keep, len(plan.Assignments), plan.LeftOut)
 	if len(plan.Assignments) > 0 {
@@ -153,6 +156,8 @@ func (c *checker) homeward(next *failover.State, m failover.StepMoved) {
 	switch {
 	case m.Token.Step == failover.StepLeave && run.Left.Found.Index != 0:
 		c.left[placeOf(run.Left)] = true
+	case m.Token.Step == failover.StepReplace:
+		c.waitsForRoom(next, m)
 	case m.Token.Step == failover.StepRejoin && m.To == failover.StatusDone:
 		delete(c.left, placeOf(run.Left))
 	case m.Token.Step == failover.StepStart && m.To == failover.StatusDone:

@@ -37,6 +37,10 @@ type checker struct {
 	calls     map[string]int                // of programs, by their token
 	foreign   map[string]bool               // site/vmid of guests that a person made, or took into their own hands
 	byHand    map[string]bool               // site/vmid of home guests that a person stopped
+	contact   map[failover.SiteID]time.Time // sites that count as cut off, in contact since
+	aloneAt   map[failover.SiteID]uint64    // the entry that a site knew when it was cut off
+	replaced  map[failover.Place]bool       // copies that people have deleted for want of room
+	asked     map[string]bool               // operation and guest of which people were asked to
 	left      map[failover.Place]bool       // copies that failbacks have left, and may have shut down
 	parked    map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
 	stood     map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
@@ -57,6 +61,7 @@ func newChecker(w *World) *checker {
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
 		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[failover.GuestID]bool{},
+		contact: map[failover.SiteID]time.Time{}, aloneAt: map[failover.SiteID]uint64{}, replaced: map[failover.Place]bool{}, asked: map[string]bool{},
 		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{},
 		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
 		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
@@ -377,6 +382,9 @@ func (c *checker) homes(s *Site) {
 // home: the same for one copy.
 func (c *checker) home(s *Site, of failover.GuestID, id int) {
 	g, ok := s.structure.Guest(id)
+	if !ok && c.replaced[onStructure(s.name, id)] {
+		return
+	}
 	if !ok {
 		c.fail("S7", "the home copy %d of %s is gone", id, of)
 		return
