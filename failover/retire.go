@@ -83,26 +83,70 @@ func (s *State) Retired(site SiteID) (*network.Spec, []RetiredGuest, error) {
 	return &spec, all, nil
 }
 
-// leftHomeWith is the backup with which the copy of a guest that counts, or one that it was made
-// from, left a site: what was written there later is in neither. A guest may have left it more
-// than once, by a rescue and then a failover, say: what counts is the first time that something
-// stayed behind which is not sealed elsewhere. whole: nothing did.
+// leftHomeWith is the backup until which all that a guest's copies at a site held is in the copy
+// that counts, or sealed elsewhere; whole: all of it is. A guest may have left copies there more
+// than once, by a rescue and then a failover, say, and may have gone on from the backup of an
+// older one: the first moment counts after which something stayed behind.
 func (s *State) leftHomeWith(g GuestID, site SiteID) (from RestorePoint, whole bool) {
+	now, ok := s.LineageNow(g)
+	if !ok {
+		return s.Guests[g].Point, false
+	}
+	line := s.lineTo(now)
 	from, whole = s.Guests[g].Point, true
-	l, ok := s.LineageNow(g)
-	left := false
-	for range len(s.Lineages) {
+	newest := Epoch{}
+	for _, id := range sortedKeys(line) {
+		if l := s.Lineages[id]; l.Site == site && !l.Epoch.Less(newest) {
+			from, newest = line[id].Base, l.Epoch
+		}
+	}
+	for _, l := range s.LineagesOf(g) {
+		if l.Site != site || l.ID() == now.ID() || l.Sealed.elsewhere(site) {
+			continue
+		}
+		last, all := s.wentOn(l, line)
+		switch {
+		case all:
+			continue
+		case whole || last.Time.Before(from.Time):
+			from = last
+		}
+		whole = false
+	}
+	return from, whole
+}
+
+// lineTo is what a lineage was made from, and what that was made from, and so on: of each the
+// lineage that began with it.
+func (s *State) lineTo(l Lineage) map[LineageID]Lineage {
+	line := map[LineageID]Lineage{}
+	for {
 		before, known := s.Lineages[l.Of]
-		if !ok || !known {
-			break
+		if _, twice := line[l.Of]; twice || !known {
+			return line
 		}
-		stays := before.Site == site && l.Resumes != before.ID() && !before.Moved && !before.Sealed.elsewhere(site)
-		if stays || before.Site == site && !left {
-			from, left, whole = l.Base, true, whole && !stays
-		}
+		line[l.Of] = l
 		l = before
 	}
-	return from, whole && left
+}
+
+// wentOn says until which backup a line has what a lineage held, or that it has all of it.
+func (s *State) wentOn(l Lineage, line map[LineageID]Lineage) (last RestorePoint, all bool) {
+	up := l // the newest of those that it was made from, itself included, that the line has
+	for range len(s.Lineages) {
+		next, has := line[up.ID()]
+		before, known := s.Lineages[up.Of]
+		switch {
+		case has && up.ID() == l.ID():
+			return next.Base, next.Resumes == l.ID() || l.Moved && next.From.Index == l.To.Index
+		case has:
+			return next.Base, false
+		case !known:
+			return l.Base, false
+		}
+		up = before
+	}
+	return l.Base, false
 }
 
 // elsewhere says whether a sealed branch lies at another site as well; a seal may be nil.

@@ -63,6 +63,29 @@ func TestSiteIsRetired(t *testing.T) {
 	}
 }
 
+// TestRetiringTellsWhatWasNotTakenAlong: a guest came home and was failed over from a backup that
+// is older than its coming home: what it wrote at home since is lost with the site.
+func TestRetiringTellsWhatWasNotTakenAlong(t *testing.T) {
+	p := gonePlay(t)
+	now, _ := p.s.LineageNow(kept1)
+	away := failover.Lineage{
+		Guest: kept1, Home: "moulin", Epoch: failover.Epoch{Generation: 1, Index: now.Epoch.Index - 2}, Site: "fabrique", Host: "raoull-fabrique", VMID: 9201, Of: now.Of, Moved: true,
+	}
+	home := p.s.Lineages[now.Of]
+	home.Moved, home.To = true, away.From // by plan, all of it
+	back := failover.Lineage{
+		Guest: kept1, Home: "moulin", Epoch: failover.Epoch{Generation: 1, Index: now.Epoch.Index - 1}, Site: "moulin", Host: "pve-moulin", VMID: 1500, Of: away.ID(), Base: now.Base,
+	}
+	now.Of = away.ID() // not from a backup of the copy that was at home
+	for _, l := range []failover.Lineage{now, home, away, back} {
+		p.s.Lineages[l.ID()] = l
+	}
+	_, told, err := p.s.Retired("moulin")
+	if err != nil || told[1].Whole || told[1].From.Volid != now.Base.Volid {
+		t.Errorf("told %+v, %v; want that it has all until its backup, and no more", told, err)
+	}
+}
+
 // TestRetiringTellsTheFirstLoss: a guest was rescued beside its home and failed over from there.
 // With the site go the writes since the backup of the rescue, not only those since the last one.
 func TestRetiringTellsTheFirstLoss(t *testing.T) {
@@ -85,7 +108,7 @@ func TestRetiringTellsTheFirstLoss(t *testing.T) {
 		home := p.s.Lineages[now.Of]
 		rescued := failover.Lineage{
 			Guest: kept1, Home: "moulin", Epoch: failover.Epoch{Generation: 1, Index: now.Epoch.Index - 1}, Site: "moulin", Host: "raoull-moulin", VMID: 9101,
-			Of: now.Of, Base: failover.RestorePoint{Volid: "rescue", Time: now.Base.Time.Add(-time.Hour)},
+			Of: now.Of, Base: failover.RestorePoint{Volid: "rescue", Time: now.Base.Time.Add(-time.Hour)}, From: home.To, To: now.From,
 		}
 		tt.edit(&home, &rescued)
 		now.Of = rescued.ID()
