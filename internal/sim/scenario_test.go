@@ -75,6 +75,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"stale target":              sim.StaleTarget,
 		"frozen target":             sim.FrozenTarget,
 		"second loss":               sim.SecondLoss,
+		"retried beside a loss":     sim.RetriedBesideLoss,
 		"second failover":           sim.SecondFailover,
 		"moved and back, keep away": func() sim.Scenario { return sim.MovedAndBack(failover.KeepAway) },
 		"moved and back, keep home": func() sim.Scenario { return sim.MovedAndBack(failover.KeepHome) },

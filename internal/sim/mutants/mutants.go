@@ -109,6 +109,12 @@ func judging() []Mutant {
 			"S6: at most K domains at once",
 		),
 		one(
+			"retries-hold-others-up", "failover/decide_held.go",
+			"!op.Forced && (!again || id == of):",
+			"!op.Forced:",
+			"L1, S6: what a person has opened again is no domain that automation is failing over",
+		),
+		one(
 			"diverged-is-not-told", "failover/decide.go",
 			"\t\tif p.Phase != PhaseAway || p.Op != \"\" || p.Parked {",
 			"\t\tif p.Phase != PhaseHome || p.Op != \"\" || p.Parked {",
