@@ -73,8 +73,8 @@ func leavings() []Mutant {
 		),
 		one(
 			"retiring-tells-of-the-newest-move", "failover/retire.go",
-			"\t\tif before.Site == site {\n\t\t\treturn l.Base",
-			"\t\tif before.Site == site {\n\t\t\treturn s.Guests[g].Point",
+			"\treturn from, whole\n",
+			"\treturn s.Guests[g].Point, whole\n",
 			"S7: who retires a site is told what is lost with it",
 		),
 	}
