@@ -265,6 +265,7 @@ func (s *State) settled(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 			run.State = RunDone
 		}
 	case StepReplace:
+		s.notThere(g, Place{Site: loser.Site, Host: loser.Host, VMID: loser.VMID})
 		s.event(st, because(CodeReplaced, append(args, "sealed", joined(run.Sealed))...), where)
 	case StepRejoin:
 		if c.Found != nil && c.Found.Gone {

@@ -340,6 +340,7 @@ func (s *State) removed(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 	case StepFork:
 		s.fork(*run, op, st)
 	case StepRemove:
+		s.notThere(g, Place{Site: at.Site, Host: at.Host, VMID: at.VMID})
 		s.event(st, because(CodeRemoved, append(name, "sealed", joined(run.Sealed))...), where)
 	case StepUnsealCopy:
 		l := s.Lineages[id]
@@ -350,6 +351,18 @@ func (s *State) removed(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 	if _, _, left := run.Current(); !left {
 		run.State = RunDone
 	}
+}
+
+// notThere takes a copy out of what its site was last seen to have, when its agent has told
+// that it is gone: nobody needs to wait for the next look to know it.
+func (s *State) notThere(g GuestID, at Place) {
+	seen, looked := s.Copies[at.Site]
+	if !looked {
+		return
+	}
+	seen.Copies.Copies = slices.DeleteFunc(slices.Clone(seen.Copies.Copies), func(c Copy) bool { return c.Guest == g && c.same(at) })
+	seen.Copies.AsOf = max(seen.Copies.AsOf, s.Guests[g].Epoch.Index)
+	s.Copies[at.Site] = seen
 }
 
 func joined(copies []SealCopy) string {

@@ -56,6 +56,7 @@ func TestCopyIsRemovedAfterItsSeal(t *testing.T) {
 		t.Fatalf("before it is acknowledged: %v, want %s", err, failover.CodeNotAcked)
 	}
 	p.must(failover.AckSeal{Guest: kept1})
+	p.seen()
 	p.must(removal(left))
 	op := p.newest()
 	if got, want := p.steps(op.ID, kept1), []failover.StepID{failover.StepSealVerify, failover.StepSealCopy, failover.StepRemove}; !slices.Equal(got, want) {
@@ -93,6 +94,9 @@ func TestCopyIsRemovedAfterItsSeal(t *testing.T) {
 	p.must(failover.EndOp{Op: op.ID})
 	if got := p.s.Ops[op.ID].Phase; got != failover.OpDone {
 		t.Fatalf("the removal ended %s", got)
+	}
+	if err := p.apply(removal(left)); rejection(err) != failover.CodeNothing {
+		t.Errorf("typed twice: %v, want %s", err, failover.CodeNothing)
 	}
 
 	line := lineageOf(t, p, left)

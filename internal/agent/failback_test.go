@@ -289,6 +289,11 @@ func TestFailbackKeepsTheHomeCopyGoing(t *testing.T) {
 		t.Error("the copy at quai runs")
 	}
 	b.sealedAt(awayID)
+	for _, c := range b.log.state.SealOf(guest, failover.Place{Site: away, Host: "pve-quai", VMID: awayID}).Copies {
+		if c.Point.Namespace != nsSealed {
+			t.Errorf("the sealed backup at %s is said to lie in %q", c.Site, c.Point.Namespace)
+		}
+	}
 }
 
 // TestSealThatNobodyElseCanReadIsNone: a PBS verifies what it has no key for. A branch that was

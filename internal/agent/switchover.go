@@ -415,6 +415,9 @@ func (j *job) dumpList(ctx context.Context, h Hand) (time.Time, *outcome) {
 	for _, b := range rows {
 		if b.Size > 0 && b.Kind == j.kind() && !b.Time.Before(m.leaving.dump.Start) && b.Time.After(m.leaving.point.Time) {
 			m.leaving.point = failover.RestorePoint{Storage: h.Backup, Volid: b.Volid, Time: b.Time, Size: b.Size}
+			if j.step.ID == failover.StepSeal {
+				m.leaving.point.Namespace = failover.SealedNamespace(j.s.Network.Home(j.run.Assignment.Guest))
+			}
 		}
 	}
 	if m.leaving.point.IsZero() && m.leaving.adopts { // it went somewhere else
