@@ -132,6 +132,7 @@ func (a *app) opScreen(op api.Op) string {
 		p.line("  %s %3d%%  %s of %s  %s", s.bar(v.Bytes, v.Total, 20), percent(v), message.Bytes(v.Bytes), message.Bytes(v.Total), remaining(v))
 	}
 	p.raw(a.opTable(v.Guests).lines(s, a.g.noHeaders)...)
+	waitsForPeople(p, v.Guests)
 	for _, l := range v.LeftOut {
 		p.line("left out: %s", s.text(a.leftOut([]failover.LeftOut{l})))
 	}

@@ -29,6 +29,7 @@ func (a *app) opLines(op failover.OpView, st failover.Status, room int) []string
 	t := a.opTable(guests)
 	t.indent = "  "
 	p.raw(t.lines(s, false)...)
+	waitsForPeople(p, guests)
 	if hidden > 0 {
 		p.line("  and %s more: wwwctl op show %s", plural(hidden, "guest"), op.ID)
 	}
@@ -66,6 +67,20 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 			c(spanOrDash(g.Loss)), c(spanOrDash(g.Took)), c(fmt.Sprint(g.VMID)), c(fmt.Sprint(g.Attempt)))
 	}
 	return t
+}
+
+// waitsForPeople says what an operation waits for that only people do, whole: it has what they
+// are to type.
+func waitsForPeople(p *page, guests []failover.OpGuestView) {
+	for _, g := range guests {
+		if asksPeople(g) {
+			p.wrap(fmt.Sprintf("  %s: ", g.Guest), "    ", p.s.text(g.Note))
+		}
+	}
+}
+
+func asksPeople(g failover.OpGuestView) bool {
+	return g.Step == failover.StepReplace && g.Note != "" && g.State == failover.RunActive
 }
 
 // stepWords are what a step is called while it is under way.
@@ -113,6 +128,8 @@ func (a *app) progress(g failover.OpGuestView) string {
 		return message.Text(a.lang(), g.Waits.Code, g.Waits.Args)
 	case (g.Step == failover.StepRestore || g.Step == failover.StepWhole) && g.Total > 0:
 		return fmt.Sprintf("%s %s/%s%s", a.show.bar(g.Bytes, g.Total, 8), message.Bytes(g.Bytes), message.Bytes(g.Total), retry)
+	case asksPeople(g):
+		return "waits for people"
 	case g.Note != "":
 		return g.Note + retry
 	}

@@ -56,7 +56,7 @@ func commands() []command {
 		{"cut", "SITE [--path mesh|public|both] [--one-way]", "cut its lines; one-way: only what it sends is lost", cut},
 		{"heal", "SITE", "mend its lines", heal},
 		{"fault", "{add|list|clear} SITE ... | effects", "faults of its Proxmox hosts", fault},
-		{"guest", "{start|stop} SITE GUEST", "act on a guest behind everybody's back", guest},
+		{"guest", "{start|stop|delete} SITE GUEST", "act on a guest behind everybody's back", guest},
 		{"logs", "SITE [--site]", "the log of its agent, or of its hosts", logs},
 		{"down", "", "end the network and remove its directory", down},
 		{"demo", "[--scenario NAME] [--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},
