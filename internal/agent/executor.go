@@ -143,7 +143,6 @@ type memory struct {
 	config    proxmox.GuestConfig // of a copy at home, as it was read
 	unparked  bool
 	absent    bool // that copy is not there any more
-	noted     bool // people were told that their act is waited for
 
 	silent   time.Time // since when the machines cannot be reached; zero = they can
 	silentIn string    // phase in which that began

@@ -41,7 +41,7 @@ func (j *job) awaitRemoval(ctx context.Context) (time.Time, *outcome) {
 	}
 	m, from := &j.w.mem, j.from()
 	if m.phase == awaitTell {
-		m.phase, m.noted = awaitLook, true
+		m.phase = awaitLook
 		return j.tell(ctx, failover.StepMoved{Note: clip(fmt.Sprintf(
 			"waits until people have removed copy %d, which is sealed at %s and %s; on %s, as root: %[5]s config %[1]d (it must say www-park), %[5]s set %[1]d --protection 0, %[5]s destroy %[1]d",
 			from.VMID, j.run.Sealed[0].Site, j.run.Sealed[1].Site, from.Host, j.tool()))})
@@ -53,7 +53,7 @@ func (j *job) awaitRemoval(ctx context.Context) (time.Time, *outcome) {
 		return j.now, &outcome{}
 	case err != nil:
 		return j.trouble(err)
-	case !m.noted:
+	case j.step.Note == "": // people are asked until the log has it
 		m.phase = awaitTell
 		return j.now, nil
 	}
