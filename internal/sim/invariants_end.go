@@ -12,6 +12,7 @@ func (c *checker) end() {
 	c.compared = time.Time{}
 	c.world()
 	c.ledger.check()
+	c.ledger.readable()
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
 		op := state.Ops[id]

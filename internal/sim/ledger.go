@@ -108,6 +108,27 @@ func (l *ledger) check() {
 	}
 }
 
+// readable: S7, at the end, when nothing is broken any more, both sites have the key of every
+// sealed branch. (That a backup is corrupt is seen when it is read once more, and keeps its copy.)
+func (l *ledger) readable() {
+	state := l.w.log.Last()
+	for _, id := range sortedKeys(state.Lineages) {
+		line := state.Lineages[id]
+		if line.Sealed == nil {
+			continue
+		}
+		for _, c := range line.Sealed.Copies {
+			s := l.w.sites[c.Site]
+			if s.burnt || l.read[string(c.Site)+" "+c.Point.Volid].lines != nil {
+				continue
+			}
+			if _, err := s.raoull.SavedData(c.Point.Volid); err != nil && strings.Contains(err.Error(), "key") {
+				l.w.check.fail("S7", "the branch %s of %s is sealed, and cannot be read at %s: %v", id, line.Guest, c.Site, err)
+			}
+		}
+	}
+}
+
 // kept says whether a write is in the copy that took it, in one that owns the guest or was
 // made since, or in a sealed branch at two sites, or was given up by a person's word.
 func (l *ledger) kept(state *failover.State, g failover.GuestID, wr write, known map[failover.Place]held) bool {

@@ -77,5 +77,11 @@ func leavings() []Mutant {
 			"\treturn s.Guests[g].Point, whole\n",
 			"S7: who retires a site is told what is lost with it",
 		),
+		one(
+			"a-seal-needs-no-key", "internal/agent/seal.go",
+			"\t\t\tm.sealing = sealEntry",
+			"\t\t\tm.sealing = sealProtect",
+			"S7: a branch is sealed where its backup can be read, not only verified",
+		),
 	}
 }
