@@ -80,6 +80,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"moved and back, keep away": func() sim.Scenario { return sim.MovedAndBack(failover.KeepAway) },
 		"moved and back, keep home": func() sim.Scenario { return sim.MovedAndBack(failover.KeepHome) },
 		"lost beside home":          sim.LostBesideHome,
+		"sealed with another key":   sim.SealedWithAnotherKey,
 		"away, power cut":           sim.AwayPowerCut,
 		"agent gone":                sim.AgentOnly,
 		"isolated":                  sim.Isolated,
