@@ -56,6 +56,7 @@ test-built:
 test-plain:
 	$(GO) test -shuffle=on -timeout 800s ./internal/sim ./internal/detectbench
 	$(GO) test -shuffle=on -timeout 400s ./cluster -run 'TestWholeAgents|Linearizable'
+	$(GO) test -timeout 400s ./failover -run Makespan
 
 netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in every way (root)
 	WWW_BIN=$(CURDIR)/$(BIN) $(RACE) -count=1 -timeout 500s ./internal/lab/netns

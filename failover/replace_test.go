@@ -3,6 +3,7 @@ package failover_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/network"
@@ -132,5 +133,23 @@ func TestGivenUpWhileItsCopyGoes(t *testing.T) {
 		if sealed := p.s.SealOf(kept1, was) != nil; sealed != gone {
 			t.Errorf("gone %t: sealed %t", gone, sealed)
 		}
+	}
+}
+
+// TestWaitForRoomYieldsToALoss: people may take days to make room. When the site that serves is
+// lost meanwhile the failback is taken back, so that the guest can be failed over.
+func TestWaitForRoomYieldsToALoss(t *testing.T) {
+	p := apartPlay(t)
+	op := p.replacing(kept1)
+	p.done(kept1, failover.StepReplace)
+	p.must(failover.StepMoved{Token: p.s.Ops[op].TokenOf(kept1), Attempt: 1, To: failover.StatusRunning, Note: "waits"})
+	p.settle()
+	if run := p.s.Ops[op].Guests[kept1]; run.State != failover.RunActive {
+		t.Fatalf("the run is %s while all is well", run.State)
+	}
+	p.dark(2*time.Minute, "quai")
+	p.settle()
+	if run := p.s.Ops[op].Guests[kept1]; run.State != failover.RunCancelled || p.s.Guests[kept1].Op == op {
+		t.Errorf("the run is %s, the guest held by %q; want it let go", run.State, p.s.Guests[kept1].Op)
 	}
 }

@@ -25,9 +25,10 @@ func (s StepID) atSource() bool {
 	return s == StepShutdown || s == StepBackup || s == StepStill || s == StepRevive
 }
 
-// needsSource says whether a step cannot be done when the site that the guest leaves is silent.
+// needsSource says whether a step cannot be done when the site that the guest leaves is silent, or
+// should not hold its guest then: people may take days to make room.
 func (s StepID) needsSource() bool {
-	return s == StepReady || s == StepShutdown || s == StepBackup || s == StepPull
+	return s == StepReady || s == StepReplace || s == StepShutdown || s == StepBackup || s == StepPull
 }
 
 // Source is the copy that a switchover leaves, as it was when the operation began.

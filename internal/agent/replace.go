@@ -14,6 +14,10 @@ import (
 // removalLook is how often an agent looks whether people have removed a copy.
 const removalLook = 15 * time.Second
 
+// roomWait is how long people may take to make room. Their guest is not backed up where it
+// lives meanwhile, and neither is what lives at its home: an operation of theirs is under way.
+const roomWait = 2 * time.Hour
+
 // Where the wait for a removal by people stands.
 const (
 	awaitLook = ""
@@ -32,8 +36,8 @@ func (j *job) replace(ctx context.Context) (time.Time, *outcome) {
 	return j.remove(ctx)
 }
 
-// awaitRemoval waits until a structure's people have removed the copy, for as long as they
-// like: the guest serves where it lives.
+// awaitRemoval waits until a structure's people have removed the copy, while the guest serves
+// where it lives.
 func (j *job) awaitRemoval(ctx context.Context) (time.Time, *outcome) {
 	h, bad := j.hand()
 	if bad != nil {
@@ -53,6 +57,9 @@ func (j *job) awaitRemoval(ctx context.Context) (time.Time, *outcome) {
 		return j.now, &outcome{}
 	case err != nil:
 		return j.trouble(err)
+	case j.at.Sub(j.step.Begun.At) > roomWait:
+		return j.now, &outcome{failure: failover.FailTarget, note: fmt.Sprintf(
+			"copy %d still stands on %s, %s after its people were asked to remove it: try again when somebody is there", from.VMID, from.Host, roomWait)}
 	case j.step.Note == "": // people are asked until the log has it
 		m.phase = awaitTell
 		return j.now, nil

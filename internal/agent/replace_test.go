@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
@@ -63,6 +65,25 @@ func TestCopyOnAStructuresHostIsItsPeoplesToRemove(t *testing.T) {
 		t.Errorf("at home: there %t, running %t", ok, back.Running)
 	}
 	b.sealedAt(homeID)
+}
+
+// TestNobodyMakesRoom: people who do not come within two hours find all as it was.
+func TestNobodyMakesRoom(t *testing.T) {
+	b := replacing(t)
+	for range 20 {
+		b.step()
+	}
+	b.now = b.now.Add(2*time.Hour + time.Minute)
+	if op := b.ended(); op.Phase != failover.OpCancelled || !strings.Contains(b.run().Back.Args["note"], "still stands") {
+		t.Fatalf("ended %s at %s: back %v", op.Phase, b.status(), b.run().Back)
+	}
+	for name, g := range map[string]func() (lab.GuestView, bool){
+		"home": func() (lab.GuestView, bool) { return b.homePVE.Guest(homeID) }, "quai": func() (lab.GuestView, bool) { return b.pve.Guest(awayID) },
+	} {
+		if v, ok := g(); !ok || !v.Running {
+			t.Errorf("the copy at %s: there %t, runs %t", name, ok, v.Running)
+		}
+	}
 }
 
 // TestCopyIsGivenUpOnARaoullHost: its agent deletes it, once, whatever restarts meanwhile;
