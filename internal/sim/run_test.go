@@ -105,6 +105,9 @@ func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
 						violations[i]++
 						t.Error(r.Error())
 					}
+					if ran := seed - *from + 1; *count > 0 && ran/1000 != (ran+uint64(len(parts)))/1000 {
+						t.Logf("%s: about %d seeds, %d violations in half of them", time.Since(began).Round(time.Second), ran, violations[i])
+					}
 				}
 			})
 		}
