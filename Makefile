@@ -15,7 +15,8 @@ TRIM ?= -trimpath
 # The agents are built without cgo, and so is what tests and lint look at: everything is compiled once. The race
 # detector alone wants cgo.
 export CGO_ENABLED := 0
-RACE := CGO_ENABLED=1 $(GO) test -race
+# lint vets everything; tests without tables for a debugger link in two thirds of the time.
+RACE := CGO_ENABLED=1 $(GO) test -race -vet=off -ldflags=-w
 GOVULNCHECK ?= v1.9.0
 
 .DEFAULT_GOAL := help

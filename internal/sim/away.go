@@ -58,7 +58,8 @@ func (w *World) pullAway() {
 			if o.pbs == nil || other == l.Site || !o.power || !o.host || !w.net.mesh(l.Site, other) {
 				continue
 			}
-			if _, _, err := o.pbs.Sync(from.pbs, pullOfAway(l.Home, l.Site), now); err != nil {
+			job, _ := w.opts.Jobs.job(other, pullOfAway(l.Home, l.Site))
+			if _, _, err := o.pbs.Sync(from.pbs, job, now); err != nil {
 				w.tell("sync of guests away from %s, %s to %s: %v", l.Home, l.Site, other, err)
 			}
 		}

@@ -38,6 +38,9 @@ func Campaign() Scenario {
 			if home := NewStreams(o.Seed).Stream("campaign window"); o.Homeward && chance(home, 0.4) {
 				o.Window = []network.Window{{From: 0, To: 24*60 - 1}, {From: 4 * 60, To: 4*60 + 30}}[home.IntN(2)]
 			}
+			if bad := NewStreams(o.Seed).Stream("campaign jobs"); o.Homeward && chance(bad, 0.2) {
+				o.Jobs = drawJobs(bad)
+			}
 			if chance(r, 0.2) {
 				o.HostMemory = reserved + (2+r.Int64N(7))*guestMemory/2 // room for a few only
 			}

@@ -47,10 +47,13 @@ func (w *World) laterJobs(at network.SiteID, home place) []lab.SyncJob {
 	for _, ns := range w.laterSpaces(home) {
 		for _, from := range w.places {
 			if from.kind == network.Brique && from.name != at {
-				out = append(out, lab.SyncJob{
+				job := lab.SyncJob{
 					ID: strings.ReplaceAll(ns, "/", "-") + "-" + string(from.name), Remote: string(from.name), RemoteStore: datastore,
 					FromNS: ns, NS: ns, Owner: pbsToken,
-				})
+				}
+				if job, has := w.opts.Jobs.job(at, job); has {
+					out = append(out, job)
+				}
 			}
 		}
 	}

@@ -38,6 +38,7 @@ type Options struct {
 	RestoreRate int64          // bytes/s at each target; default restoreRate
 	Homeward    bool           // guests can come home (see WayHome)
 	Alone       bool           // one structure's guests are stopped while their site is cut off
+	Jobs        BadJobs        // sync jobs of a site that are configured badly; zero: none
 	Window      network.Window // in which guests of some structures come home by themselves; zero: never
 }
 
