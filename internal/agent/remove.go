@@ -170,6 +170,10 @@ func (j *job) fork(ctx context.Context) (time.Time, *outcome) {
 		if c.Forked() {
 			return j.now, &outcome{}
 		}
+		if c.Lock() == "create" { // nothing takes that away but a person
+			return j.fatally("copy %d on %s is locked by a restore that ended badly: look into it, then there, as root: %s unlock %d, and wwwctl op retry %s",
+				j.run.VMID, j.run.Assignment.Host, j.tool(), j.run.VMID, j.op.ID)
+		}
 		m.config, m.phase = c, forkStatus
 		return j.now, nil
 	case forkStatus:

@@ -184,3 +184,19 @@ func TestForkChangesTheCopysIdentity(t *testing.T) {
 		}
 	}
 }
+
+// TestLockedCopyIsNotForked: the lock of a restore that ended badly goes by a person's hand only.
+func TestLockedCopyIsNotForked(t *testing.T) {
+	b := newBackRig(t)
+	b.failback(failover.KeepAway)
+	b.ended()
+	b.lab(b.homePVE.SetOption(homeID, "lock", "create"))
+	before := b.count("PUT", "qemu/1101/config")
+	b.must(failover.ForkCopy{Guest: guest, Host: "pve-moulin", VMID: homeID})
+	if op := b.ended(); op.Phase != failover.OpStuck || !strings.Contains(b.note(), "qm unlock 1101") {
+		t.Fatalf("ended %s: %s; want a person called", op.Phase, b.note())
+	}
+	if n := b.count("PUT", "qemu/1101/config"); n > before {
+		t.Errorf("its configuration was written %d times", n-before)
+	}
+}

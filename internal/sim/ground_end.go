@@ -65,7 +65,8 @@ func tidiesLost(op failover.Operation, lost map[failover.SiteID]bool) bool {
 			return false
 		}
 	}
-	return op.Kind == failover.KindTidy || op.Kind == failover.KindReturn || op.Kind == failover.KindWake || op.Kind == failover.KindRemoval
+	return op.Kind == failover.KindTidy || op.Kind == failover.KindReturn || op.Kind == failover.KindWake || op.Kind == failover.KindRemoval ||
+		op.Kind == failover.KindWarm && op.Phase == failover.OpReleasing
 }
 
 // notRescued is the priority of guests that nobody restores by himself.

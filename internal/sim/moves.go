@@ -97,9 +97,8 @@ func (w *World) standingDown(g failover.GuestID) (failover.Operation, bool) {
 // alone, and so is a copy whose structure does not want it stopped; S3, another one serves.
 func (c *checker) stoodDown(s *Site, op failover.Operation, g failover.GuestID, off bool) {
 	p := c.w.log.Last().Guests[g]
-	if off { // and it stays off, wherever its guest moves later
-		c.stood[at(s.name, c.w.log.Last().Network.Guests[g].ID)] = false
-	}
+	// It stays off, wherever its guest moves later; or does not start with its host any more.
+	c.stood[at(s.name, c.w.log.Last().Network.Guests[g].ID)] = false
 	switch {
 	case s.onReturn != "stop":
 		c.fail("S9", "the copy of %s at %s is touched at its return, and its structure keeps its hand", g, s.name)
