@@ -296,6 +296,23 @@ func TestFailbackKeepsTheHomeCopyGoing(t *testing.T) {
 	}
 }
 
+// TestPullWhoseAnswerIsLostIsPulledOnce: who has asked for a pull and got no answer finds it in
+// the list of jobs, and goes on to the next one; he does not read that list for ever.
+func TestPullWhoseAnswerIsLostIsPulledOnce(t *testing.T) {
+	b := newBackRig(t)
+	b.lab(b.faults.Add(lab.Fault{Where: "pbs:moulin", Match: lab.Match{Method: "POST", Path: "*/sync/*/run"}, Effect: lab.EffectDropReply, Times: 2}))
+	b.failback(failover.KeepAway)
+	for range 4000 {
+		b.step()
+	}
+	if op := b.op(); op.Phase != failover.OpDone {
+		t.Fatalf("%s at %s: %s, after %d looks at the jobs", op.Phase, b.status(), b.note(), b.count("GET", "pbs:moulin/admin/sync"))
+	}
+	if n := b.count("GET", "pbs:moulin/admin/sync"); n > 60 {
+		t.Errorf("%d looks at the jobs", n)
+	}
+}
+
 // TestSealThatNobodyElseCanReadIsNone: a PBS verifies what it has no key for. A branch that was
 // backed up with a key which the second site does not have stays where it is, and serves on.
 func TestSealThatNobodyElseCanReadIsNone(t *testing.T) {

@@ -161,6 +161,7 @@ func (j *job) pullJobs(ctx context.Context) (time.Time, *outcome) {
 				}
 				return j.now.Add(2 * time.Second), nil
 			}
+			l.asked = false // seen: looking for it again would find it again
 			if m.phase = pullSeen; job.LastState != "OK" {
 				m.failing = &outcome{failure: failover.FailTransient, note: clip("pull job " + job.ID + ": " + job.LastState)}
 			}

@@ -62,6 +62,12 @@ func (l *life) wakeAll() {
 	}
 }
 
+// waits says whether an actor waits for a call that takes long, or has hardly looked around since.
+func (a *Agent) waits(name string) bool {
+	actor := a.life.actors[name]
+	return actor != nil && actor.late.After(a.w.loop.Now())
+}
+
 // lives says whether it runs and does not stand still.
 func (a *Agent) lives() bool { return a.up && !a.frozen }
 

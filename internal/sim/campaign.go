@@ -220,6 +220,8 @@ func (s *Site) unrest(entries int) string {
 		return "sees " + a.life.eyes.restless()
 	case len(a.life.workers) > 0:
 		return "work"
+	case a.waits("alone"):
+		return "an answer that does not come"
 	}
 	return ""
 }

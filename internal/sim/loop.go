@@ -167,11 +167,15 @@ type Actor struct {
 
 	event event
 	free  time.Time     // when the last step's calls have ended
+	late  time.Time     // until when it may have to catch up with what happened during a long call
 	cost  time.Duration // of the step that runs
 	inRun bool
 	woken bool
 	dead  bool
 }
+
+// longCall is one whose end things may have changed by.
+const longCall = 5 * time.Second
 
 // NewActor returns an actor that takes its first step at the given time.
 func NewActor(l *Loop, name string, first time.Time, step func(time.Time) time.Time) *Actor {
@@ -194,6 +198,9 @@ func (a *Actor) run() {
 		return
 	}
 	a.free = a.loop.now.Add(a.cost)
+	if a.cost > longCall {
+		a.late = a.free.Add(2 * longCall)
+	}
 	if a.woken {
 		next = a.loop.now
 	}
