@@ -49,6 +49,9 @@ func (w *World) keptOff(s *Site) {
 		if p := w.log.Last().Guests[g]; p.Host == "" || p.Host == structureHost(s.name) {
 			continue
 		}
+		if _, there := s.structure.Guest(w.declared(s, n)); !there {
+			continue // given up for room
+		}
 		w.check.parked[g] = true
 		if err := s.structure.SetOption(w.declared(s, n), "onboot", "0"); err != nil {
 			w.check.violated(err)

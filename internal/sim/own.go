@@ -74,6 +74,9 @@ func (w *World) unplugged(s *Site) {
 	}
 	for n, m := range s.guests {
 		id := w.declared(s, n)
+		if _, there := s.structure.Guest(id); !there {
+			continue // given up for room
+		}
 		if p := now.Guests[guestID(s.place, m)]; s.plug && rescuedAt(p, s.name) && p.Host != structureHost(s.name) {
 			w.check.parked[guestID(s.place, m)] = true
 			if err := s.structure.SetOption(id, "onboot", "0"); err != nil {

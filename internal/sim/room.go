@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -32,18 +33,18 @@ func (c *checker) waitsForRoom(next *failover.State, m failover.StepMoved) {
 			return
 		}
 		if !act {
-			w.tell("operator: there is no hurry, cancels %s", m.Token.Op)
-			w.propose(failover.CancelOp{Op: m.Token.Op, Reason: failover.Reason{Code: "WWW-1409"}})
+			w.tell("operator: there is no hurry")
+			w.cancelled(m.Token.Op)
 			return
 		}
-		w.giveUpHome(m.Token.Guest, placeOf(run.Left))
+		w.giveUpHome(m.Token.Op, m.Token.Guest, placeOf(run.Left))
 	})
 }
 
 // giveUpHome has the structure's people delete the copy that a failback waits to be gone, if
 // it is off and says that it is parked; S7: all that its users were told is written lies sealed
 // at two sites.
-func (w *World) giveUpHome(g failover.GuestID, where failover.Place) {
+func (w *World) giveUpHome(op failover.OpID, g failover.GuestID, where failover.Place) {
 	c, s := w.check, w.sites[where.Site]
 	there, ok := w.guestAt(where)
 	if !s.own || !ok || there.Running {
@@ -53,6 +54,13 @@ func (w *World) giveUpHome(g failover.GuestID, where failover.Place) {
 	if seal == nil {
 		c.fail("S7", "people are asked to delete %s of %s, which is not sealed", at(where.Site, where.VMID), g)
 		return
+	}
+	for _, at := range seal.Copies {
+		if _, err := w.sites[at.Site].raoull.SavedData(at.Point.Volid); err != nil && !strings.Contains(err.Error(), "wrong key") {
+			w.tell("people of %s look into what is sealed first, and delete nothing: %v", s.name, err) // out of reach just now, or corrupt since
+			w.cancelled(op)
+			return
+		}
 	}
 	for _, wr := range c.ledger.written[g] {
 		if wr.place() == where && c.ledger.sealed(*seal, wr) < c.ledger.sealsLeft(*seal) {
@@ -68,6 +76,11 @@ func (w *World) giveUpHome(g failover.GuestID, where failover.Place) {
 	if err := s.structure.RemoveGuest(where.VMID, w.loop.Now()); err != nil {
 		c.violated(fmt.Errorf("people delete %s: %w", at(where.Site, where.VMID), err))
 	}
+}
+
+// cancelled has a person cancel an operation.
+func (w *World) cancelled(op failover.OpID) {
+	w.propose(failover.CancelOp{Op: op, Reason: failover.Reason{Code: "WWW-1409"}})
 }
 
 // named lists the guests of which a person gives the copy at home up.
