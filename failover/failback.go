@@ -215,7 +215,7 @@ func (s *State) unwell(site SiteID, host HostID) bool {
 func (s *State) mayRejoin(run GuestRun) bool {
 	p := s.Guests[run.Assignment.Guest]
 	now := p.Now()
-	return p.Op == "" && p.Epoch == run.Source.Epoch && !now.same(Place{Site: run.Left.Site, Host: run.Left.Host, VMID: run.Left.VMID})
+	return p.Op == "" && p.Epoch == run.Source.Epoch && !now.same(run.Left.place())
 }
 
 // cameHome makes the copy that a failback gives the guest to its declared one, in the
@@ -265,13 +265,13 @@ func (s *State) settled(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 			run.State = RunDone
 		}
 	case StepReplace:
-		s.notThere(g, Place{Site: loser.Site, Host: loser.Host, VMID: loser.VMID})
+		s.notThere(g, loser.place())
 		s.event(st, because(CodeReplaced, append(args, "sealed", joined(run.Sealed))...), where)
 	case StepRejoin:
 		if c.Found != nil && c.Found.Gone {
 			return // its people have removed it: what it held stays sealed
 		}
-		at := Place{Site: run.Left.Site, Host: run.Left.Host, VMID: run.Left.VMID}
+		at := run.Left.place()
 		s.unseal(g, at)
 		s.event(st, because(CodeRejoined, "guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID)),
 			Event{Op: op.ID, Guest: g, Site: at.Site})

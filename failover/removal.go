@@ -293,19 +293,17 @@ func (s StepID) removes() bool { return s == StepRemove || s == StepUnseal || s 
 // MayDestroy says whether the copy of a token's run may be deleted: it never counted, or it
 // is sealed and a person has said that nothing of it is missed, or has named it to be replaced.
 func (s *State) MayDestroy(t Token) error {
-	switch op := s.Ops[t.Op]; t.Step {
-	case StepRemove:
-		if err := s.TokenCurrent(t); err != nil {
-			return err
-		}
-		return s.mayRemove(op, op.Guests[t.Guest], t.Step)
-	case StepReplace:
-		if err := s.TokenCurrent(t); err != nil {
-			return err
-		}
+	if t.Step != StepRemove && t.Step != StepReplace {
+		return s.NeverCounted(t)
+	}
+	if err := s.TokenCurrent(t); err != nil {
+		return err
+	}
+	op := s.Ops[t.Op]
+	if t.Step == StepReplace {
 		return s.mayDeleteReplaced(op.Guests[t.Guest])
 	}
-	return s.NeverCounted(t)
+	return s.mayRemove(op, op.Guests[t.Guest], t.Step)
 }
 
 // MayUnseal says whether the protection of a sealed branch may be lifted.
@@ -324,7 +322,7 @@ func (s *State) removed(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 	g, at := c.Token.Guest, run.Source
 	name := []string{"guest", string(g), "site", string(at.Site), "host", string(at.Host), "id", fmt.Sprint(at.VMID)}
 	where := Event{Op: op.ID, Guest: g, Site: at.Site}
-	id, _ := s.lineageAt(g, Place{Site: at.Site, Host: at.Host, VMID: at.VMID})
+	id, _ := s.lineageAt(g, at.place())
 	switch c.Token.Step {
 	case StepSealCopy:
 		if s.Lineages[id].Sealed == nil {
@@ -340,7 +338,7 @@ func (s *State) removed(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 	case StepFork:
 		s.fork(*run, op, st)
 	case StepRemove:
-		s.notThere(g, Place{Site: at.Site, Host: at.Host, VMID: at.VMID})
+		s.notThere(g, at.place())
 		s.event(st, because(CodeRemoved, append(name, "sealed", joined(run.Sealed))...), where)
 	case StepUnsealCopy:
 		l := s.Lineages[id]

@@ -23,7 +23,7 @@ func (s *State) replaceable(a Assignment) bool {
 // mayMakeRoom says whether the copy that a run names may go: it is sealed at two sites by this
 // operation, which has read both backups whole, and it does not count.
 func (s *State) mayMakeRoom(op Operation, run GuestRun) error {
-	g, at := run.Assignment.Guest, Place{Site: run.Left.Site, Host: run.Left.Host, VMID: run.Left.VMID}
+	g, at := run.Assignment.Guest, run.Left.place()
 	seal := s.SealOf(g, at)
 	switch {
 	case op.Kind != KindFailback || !op.Forced || run.Assignment.Replace == 0 || run.Assignment.Replace != at.VMID:
@@ -62,7 +62,7 @@ func checkReplaced(prev, next *State) error {
 			if !left || step.ID != StepReplace || step.Status != StatusRunning || before.ID == step.ID && before.Status == StatusRunning {
 				continue
 			}
-			at := Place{Site: run.Left.Site, Host: run.Left.Host, VMID: run.Left.VMID}
+			at := run.Left.place()
 			switch seal := next.SealOf(g, at); {
 			case seal == nil || len(seal.Sites()) < 2:
 				return violated("S7", "copy %d of %s is given up for another and is sealed as %+v", at.VMID, g, seal)

@@ -136,7 +136,7 @@ func TestGivenUpWhileItsCopyGoes(t *testing.T) {
 	}
 }
 
-// TestWaitForRoomYieldsToALoss: people may take days to make room. When the site that serves is
+// TestWaitForRoomYieldsToALoss: people may take hours to make room. When the site that serves is
 // lost meanwhile the failback is taken back, so that the guest can be failed over.
 func TestWaitForRoomYieldsToALoss(t *testing.T) {
 	p := apartPlay(t)

@@ -26,7 +26,7 @@ func (s StepID) atSource() bool {
 }
 
 // needsSource says whether a step cannot be done when the site that the guest leaves is silent, or
-// should not hold its guest then: people may take days to make room.
+// should not hold its guest then: people may take hours to make room.
 func (s StepID) needsSource() bool {
 	return s == StepReady || s == StepReplace || s == StepShutdown || s == StepBackup || s == StepPull
 }
@@ -45,6 +45,9 @@ type Source struct {
 	Off    bool      `json:"off,omitempty"`  // return: it was off when the operation began
 	Final  time.Time `json:"final,omitzero"` // of its last backup
 }
+
+// place is where the copy stands.
+func (c Source) place() Place { return Place{Site: c.Site, Host: c.Host, VMID: c.VMID} }
 
 // Found is what an agent tells of a guest before it shuts it down.
 type Found struct {

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -85,16 +84,12 @@ func (j *job) removeSealed(ctx context.Context) (time.Time, *outcome) {
 	if j.w.e.PBS == nil {
 		return j.now, &outcome{failure: failover.FailFatal, note: "no PBS is configured for this site"}
 	}
-	want := j.sealed()
-	j.call("look at sealed backup")
-	snaps, err := j.w.e.PBS.Snapshots(ctx, want.NS, want.Kind, want.ID)
-	if err != nil {
+	snap, here, err := j.sealedHere(ctx, "look at sealed backup")
+	switch {
+	case err != nil:
 		return j.trouble(err)
-	}
-	if !slices.ContainsFunc(snaps, func(s proxmox.Snapshot) bool {
-		return s.Time.Equal(want.Time) && s.Protected && s.Verification.State == "ok"
-	}) {
-		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", want, j.doomed())
+	case !here || !snap.Protected || snap.Verification.State != "ok":
+		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", j.sealed(), j.doomed())
 	}
 	j.w.mem.phase = removeTasks
 	return j.now, nil

@@ -105,22 +105,32 @@ func (j *job) sealEntry(ctx context.Context) (time.Time, *outcome) {
 // sealKey makes sure that this site's key opens the sealed backup.
 func (j *job) sealKey(ctx context.Context) (time.Time, *outcome) {
 	want := j.sealed()
-	j.call("read key of sealed backup")
-	snaps, err := j.w.e.PBS.Snapshots(ctx, want.NS, want.Kind, want.ID)
-	if err != nil {
+	snap, here, err := j.sealedHere(ctx, "read key of sealed backup")
+	switch {
+	case err != nil:
 		return j.trouble(err)
-	}
-	i := slices.IndexFunc(snaps, func(s proxmox.Snapshot) bool { return s.Time.Equal(want.Time) })
-	if i < 0 {
+	case !here:
 		return j.now, &outcome{failure: failover.FailPoint, note: fmt.Sprintf("the sealed backup %s is not here", want)}
 	}
-	if ok, why := proxmox.Usable(snaps[i], j.w.mem.key); !ok {
+	if ok, why := proxmox.Usable(snap, j.w.mem.key); !ok {
 		return j.now, &outcome{failure: failover.FailPoint, note: clip(fmt.Sprintf(
 			"the sealed backup %s cannot be read at %s (%s): it has key %s, storage entry %s has %s; wwwctl doctor compares the entries",
-			want, j.w.e.Site, why, keyName(snaps[i].Fingerprint), j.sealedEntry(), keyName(j.w.mem.key)))}
+			want, j.w.e.Site, why, keyName(snap.Fingerprint), j.sealedEntry(), keyName(j.w.mem.key)))}
 	}
 	j.w.mem.sealing = sealProtect
 	return j.now, nil
+}
+
+// sealedHere looks for the sealed backup at this site's PBS. why is told as the call's name.
+func (j *job) sealedHere(ctx context.Context, why string) (snap proxmox.Snapshot, here bool, err error) {
+	want := j.sealed()
+	j.call(why)
+	snaps, err := j.w.e.PBS.Snapshots(ctx, want.NS, want.Kind, want.ID)
+	i := slices.IndexFunc(snaps, func(s proxmox.Snapshot) bool { return s.Time.Equal(want.Time) })
+	if err != nil || i < 0 {
+		return proxmox.Snapshot{}, false, err
+	}
+	return snaps[i], true, nil
 }
 
 // keyName is the beginning of a key's fingerprint, enough to tell two apart.
