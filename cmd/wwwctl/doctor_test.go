@@ -62,7 +62,7 @@ func ill(f *doctor.Facts) {
 		Warnings: []doctor.Obstacle{{What: doctor.BindMount, Key: "mp0", Text: "mounts /srv of the source host: only root can restore it"}},
 	}}
 	f.Residents["vm"] = []doctor.Resident{{Kind: "vm", ID: 777, Name: "forgotten"}}
-	f.Jobs = []doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", LastState: "connection refused", LastEnd: f.Ended}}
+	f.Jobs = []doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", LastState: "connection refused", LastEnd: f.Ended, Scheduled: true}}
 	f.Disk = doctor.Disk{Dir: "/var/lib/www", Device: "rpool/data", Encrypted: doctor.EncryptedUnknown, Why: "ZFS: ask it"}
 }
 

@@ -30,7 +30,7 @@ func TestGenLineages(t *testing.T) {
 		case strings.HasPrefix(line, "proxmox-backup-manager sync-job create "):
 			jobs++
 			ns := namespace.FindStringSubmatch(line)[1]
-			if !made[ns] || !strings.Contains(line, " --remote-ns "+ns+" ") || !strings.Contains(line, " --remove-vanished false ") || len(f[3]) > 32 {
+			if !made[ns] || !strings.Contains(line, " --remote-ns "+ns+" ") || !strings.Contains(line, " --remove-vanished false ") || !strings.Contains(line, " --schedule hourly") || len(f[3]) > 32 {
 				t.Errorf("job %s", line)
 			}
 		case strings.HasPrefix(line, "proxmox-backup-manager prune-job create "):

@@ -44,7 +44,11 @@ func newSiteDoctor(h *siteHands) *siteDoctor {
 				return nil
 			},
 			Helper: roothelper.Client{Path: d.conf.HelperSocket},
-			Disk:   func() doctor.Disk { return doctor.Encryption(os.DirFS("/"), d.conf.DataDir) },
+			Disk: func() doctor.Disk {
+				disk := doctor.Encryption(os.DirFS("/"), d.conf.DataDir)
+				disk.Worthless = d.conf.Lab.PlainDisk
+				return disk
+			},
 			Machines: func() agent.Machines {
 				m := agent.Machines{}
 				if own := h.machines.Load(); own != nil {

@@ -116,6 +116,7 @@ func (d *Doctor) Step(ctx context.Context, now time.Time) time.Time {
 	}
 	if d.round == nil {
 		if due := d.begun.Add(d.Every); !d.begun.IsZero() && now.Before(due) && s.NetworkVersion == d.version && !d.Asked() {
+			d.lookAtClock(s, now)
 			return due
 		}
 		d.begin(s, now)
@@ -197,12 +198,7 @@ func (r *doctorRound) plan(about doctor.Category, call func(context.Context) err
 func (d *Doctor) finish(s *failover.State, now time.Time) {
 	r := d.round
 	d.round = nil
-	r.facts.Ended = now
-	// Until an entry came since this agent's start, the log's time is that of
-	// the last one before, which may be old.
-	if s.Index > d.first {
-		r.facts.ClockOff = now.Round(0).Sub(d.Clock.Now(s, now))
-	}
+	r.facts.Ended, r.facts.ClockOff = now, d.clockOff(s, now)
 	seen := map[string]bool{}
 	for _, a := range r.facts.Archives {
 		seen[a.Volid] = true
@@ -215,6 +211,32 @@ func (d *Doctor) finish(s *failover.State, now time.Time) {
 	d.mu.Unlock()
 	for _, done := range r.waiting {
 		close(done)
+	}
+}
+
+// clockOff is how far this machine's clock is ahead of the log's. Until an entry came since
+// this agent's start, the log's time is that of the last one before, which may be old.
+func (d *Doctor) clockOff(s *failover.State, now time.Time) time.Duration {
+	if s.Index <= d.first {
+		return 0
+	}
+	return now.Round(0).Sub(d.Clock.Now(s, now))
+}
+
+// lookAtClock corrects what was read of the clock when the last round ended: an entry that
+// took long to get here, as to an agent that was still catching up, lets a right clock look
+// wrong.
+func (d *Doctor) lookAtClock(s *failover.State, now time.Time) {
+	f := d.Facts()
+	if f == nil || f.ClockOff == 0 {
+		return
+	}
+	if off := d.clockOff(s, now); off.Abs()+time.Second < f.ClockOff.Abs() {
+		better := *f
+		better.ClockOff = off
+		d.mu.Lock()
+		d.facts = &better
+		d.mu.Unlock()
 	}
 }
 

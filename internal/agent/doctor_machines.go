@@ -65,7 +65,7 @@ func (r *doctorRound) readJobs(ctx context.Context) error {
 		r.facts.Jobs = append(r.facts.Jobs, doctor.SyncJob{
 			ID: j.ID, Remote: j.Remote, RemoteStore: j.RemoteStore, RemoteNS: j.RemoteNS, NS: j.NS, Pull: j.Direction == "pull",
 			LastState: j.LastState, LastEnd: j.LastEnd, RemoveVanished: j.RemoveVanished, VerifiedOnly: j.VerifiedOnly,
-			TransferLast: j.TransferLast, MaxDepth: j.MaxDepth, GroupFilter: j.GroupFilter,
+			TransferLast: j.TransferLast, MaxDepth: j.MaxDepth, GroupFilter: j.GroupFilter, Scheduled: j.Schedule != "" || j.OnMount,
 		})
 	}
 	return nil

@@ -344,3 +344,36 @@ func TestDoctorKnowsTheClientsWarnings(t *testing.T) {
 		}
 	}
 }
+
+// TestDoctorForgetsALateEntry: the first entry that an agent applies may have been on its way for a while, as its clock then
+// seems to be ahead by that; a later one tells that it is right. One that is wrong stays wrong.
+func TestDoctorForgetsALateEntry(t *testing.T) {
+	for name, tt := range map[string]struct {
+		later, want time.Duration
+	}{
+		"an entry that was late": {0, 0},
+		"a clock that is wrong":  {6 * time.Second, 6 * time.Second},
+	} {
+		c := newClinic(t, "9.2.1")
+		tell := func(late time.Duration) {
+			c.log.now = c.now.Add(-late)
+			if _, err := c.log.Propose(t.Context(), failover.SetPause{Reason: "test"}); err != nil { // calls for no other round
+				t.Fatal(err)
+			}
+		}
+		c.now = c.now.Add(6 * time.Second)
+		c.doctor.Step(t.Context(), c.now)
+		tell(6 * time.Second)
+		c.round()
+		if off := c.doctor.Facts().ClockOff; off < 6*time.Second { // and what the round took
+			t.Fatalf("%s: the clock is off by %s after an entry that was 6 s old, want as much at least", name, off)
+		}
+		ended := c.doctor.Facts().Ended
+		c.now = c.now.Add(time.Second)
+		tell(tt.later)
+		c.doctor.Step(t.Context(), c.now)
+		if f := c.doctor.Facts(); (f.ClockOff-tt.want).Abs() > time.Second || f.Ended != ended {
+			t.Errorf("%s: the clock is off by %s in the round of %s, want %s and still %s", name, f.ClockOff, f.Ended, tt.want, ended)
+		}
+	}
+}

@@ -204,6 +204,7 @@ type Log struct {
 // agent listens on loopback addresses only.
 type Lab struct {
 	StartupGrace network.Duration `json:"startup_grace,omitempty"` // observers do not count before; unset: the observer's own
+	PlainDisk    bool             `json:"plain_disk,omitempty"`    // doctor does not complain that the data lies on an unencrypted device
 }
 
 // WithDefaults returns a copy in which every unset field that has a default

@@ -163,9 +163,10 @@ func (in Input) syncJobs(r *result) {
 	for _, j := range in.Facts.Jobs {
 		r.checked++
 		subject := "sync job " + j.ID
-		switch j.LastState {
-		case "OK":
-		case "":
+		idle := in.unscheduled(r, j)
+		switch {
+		case j.LastState == "OK", j.LastState == "" && idle: // the schedule comes first
+		case j.LastState == "":
 			r.add(found(Backups, CodeSyncNever, site, subject, "job", j.ID, "remote", j.Remote))
 		default:
 			r.add(found(Backups, CodeSyncFailed, site, subject, "job", j.ID, "remote", j.Remote, "why", j.LastState, "time", j.LastEnd.UTC().Format("2006-01-02 15:04")))

@@ -19,9 +19,9 @@ func (in Input) base() result {
 	}
 	f := in.Facts
 	r.checked += 2
-	switch f.Disk.Encrypted {
-	case EncryptedYes:
-	case EncryptedNo:
+	switch {
+	case f.Disk.Encrypted == EncryptedYes, f.Disk.Worthless:
+	case f.Disk.Encrypted == EncryptedNo:
 		r.add(found(Base, CodeDiskPlain, in.Local.Site, f.Disk.Dir, "device", f.Disk.Device))
 	default:
 		r.add(found(Base, CodeDiskUnknown, in.Local.Site, f.Disk.Dir, "device", f.Disk.Device, "why", f.Disk.Why))

@@ -81,7 +81,7 @@ func newBench() *bench {
 // laterPulls are the jobs that `wwwctl gen lineages quai` prints.
 func laterPulls() (out []doctor.SyncJob) {
 	for _, ns := range []string{"away/moulin", "sealed/moulin"} {
-		out = append(out, doctor.SyncJob{ID: "halle-" + ns, Remote: "halle", RemoteStore: "backups", RemoteNS: ns, NS: ns, LastState: "OK", Pull: true})
+		out = append(out, doctor.SyncJob{ID: "halle-" + ns, Remote: "halle", RemoteStore: "backups", RemoteNS: ns, NS: ns, LastState: "OK", Pull: true, Scheduled: true})
 	}
 	return out
 }
@@ -97,7 +97,7 @@ func goodFacts(spec *network.Spec) *doctor.Facts {
 			"pbs-moulin":        {ID: "pbs-moulin", Type: "pbs", Datastore: "backups", Namespace: "moulin", Key: key},
 		},
 		Residents: map[doctor.Kind][]doctor.Resident{"vm": {{Kind: "vm", ID: 1201, Name: "quais"}}, "ct": {}},
-		Jobs:      append([]doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", RemoteStore: "backups", NS: "moulin", LastState: "OK", Pull: true}}, laterPulls()...),
+		Jobs:      append([]doctor.SyncJob{{ID: "pull-moulin", Remote: "moulin", RemoteStore: "backups", NS: "moulin", LastState: "OK", Pull: true, Scheduled: true}}, laterPulls()...),
 		Prunes:    []doctor.PruneJob{{ID: "all", MaxDepth: doctor.AllDepths, Keep: doctor.Keep{Daily: 7, Weekly: 4}}},
 		HA:        []string{},
 		Bridges:   map[string]doctor.Bridge{"vmbr0": {Active: true, VLANAware: true, Ports: []string{"eno1"}}},

@@ -54,21 +54,22 @@ const (
 	CodeHA           = "WWW-2149"
 	CodeFirewall     = "WWW-2186"
 
-	CodeNoLineage      = "WWW-2187" // no entries for the backups of a home's guests that run here
-	CodeLineageNS      = "WWW-2188" // an entry of another namespace
-	CodeLineageMixed   = "WWW-2189" // a job brings one line of backups into another
-	CodeLineageDropped = "WWW-2196" // a job deletes sealed branches
-	CodeLineageFilter  = "WWW-2620" // a job leaves groups of later lineages out
-	CodeLineageKey     = "WWW-2621" // an entry has another key than the home's backups
-	CodeLineagePruned  = "WWW-2622" // a prune job leaves too little of them
-	CodeLineageGrows   = "WWW-2623" // nothing prunes a namespace of them
-	CodeLineageAlone   = "WWW-2624" // no job brings a namespace to another site
-	CodeLineageDepth   = "WWW-2625" // a job stops above a namespace
-	CodeLineageHoles   = "WWW-2626" // a job leaves snapshots out
-	CodeLineageNoPull  = "WWW-2627" // no job of just a namespace here
-	CodeEntryPrunes    = "WWW-2628" // backups through an entry prune
-	CodeLineageWriter  = "WWW-2629" // a backup job writes into an entry
-	CodeLineageIDs     = "WWW-2197" // the same id may be used twice in a namespace
+	CodeNoLineage       = "WWW-2187" // no entries for the backups of a home's guests that run here
+	CodeLineageNS       = "WWW-2188" // an entry of another namespace
+	CodeLineageMixed    = "WWW-2189" // a job brings one line of backups into another
+	CodeLineageDropped  = "WWW-2196" // a job deletes sealed branches
+	CodeLineageFilter   = "WWW-2620" // a job leaves groups of later lineages out
+	CodeLineageKey      = "WWW-2621" // an entry has another key than the home's backups
+	CodeLineagePruned   = "WWW-2622" // a prune job leaves too little of them
+	CodeLineageGrows    = "WWW-2623" // nothing prunes a namespace of them
+	CodeLineageAlone    = "WWW-2624" // no job brings a namespace to another site
+	CodeLineageDepth    = "WWW-2625" // a job stops above a namespace
+	CodeLineageHoles    = "WWW-2626" // a job leaves snapshots out
+	CodeLineageNoPull   = "WWW-2627" // no job of just a namespace here
+	CodeEntryPrunes     = "WWW-2628" // backups through an entry prune
+	CodeLineageWriter   = "WWW-2629" // a backup job writes into an entry
+	CodeSyncUnscheduled = "WWW-2630" // a sync job never runs by itself
+	CodeLineageIDs      = "WWW-2197" // the same id may be used twice in a namespace
 
 	CodeUndeclared       = "WWW-2150"
 	CodeAbsent           = "WWW-2151"

@@ -283,6 +283,7 @@ func TestChecks(t *testing.T) {
 		}, []string{"ERROR WWW-2110 token wwwd@pve!agent", "WARNING WWW-2154 token wwwd@pve!agent"}},
 		// The machine.
 		{"plain disk", func(b *bench) { b.facts.Disk.Encrypted = doctor.EncryptedNo }, []string{"ERROR WWW-2401 /var/lib/www"}},
+		{"plain disk of a lab", func(b *bench) { b.facts.Disk.Encrypted, b.facts.Disk.Worthless = doctor.EncryptedNo, true }, nil},
 		{"disk not known", func(b *bench) { b.facts.Disk.Encrypted, b.facts.Disk.Why = doctor.EncryptedUnknown, "ZFS" }, []string{"INFO WWW-2403 /var/lib/www"}},
 		{"clock", func(b *bench) { b.facts.ClockOff = -7 * time.Second }, []string{"WARNING WWW-2404 clock"}},
 		{"unwell", func(b *bench) { b.local.Unwell = []string{"uplink"} }, []string{"WARNING WWW-2406 agent of quai"}},

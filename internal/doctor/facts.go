@@ -194,6 +194,7 @@ type SyncJob struct {
 	ID, Remote, RemoteStore, RemoteNS, NS, LastState string
 	LastEnd                                          time.Time
 	RemoveVanished, VerifiedOnly, Pull               bool
+	Scheduled                                        bool     // it runs by itself, by the clock or when its disk is mounted
 	TransferLast                                     int      // of each group only so many of the newest; 0 = all
 	MaxDepth                                         int      // namespaces below NS that it takes, in levels; AllDepths
 	GroupFilter                                      []string // as PBS spells it; none: all groups
@@ -212,6 +213,7 @@ type Disk struct {
 	Dir       string
 	Device    string // "/dev/mapper/…" or the dataset
 	Encrypted Encrypted
+	Worthless bool   // what lies there is of a made-up network: its keys open nothing
 	Why       string // that it cannot be told
 }
 

@@ -12,7 +12,7 @@ import (
 
 // job adds a pull job of everything, and prune changes the one prune job.
 func (b *bench) job(j doctor.SyncJob) {
-	j.ID, j.LastState, j.Pull = "x", "OK", true
+	j.ID, j.LastState, j.Pull, j.Scheduled = "x", "OK", true, true
 	b.facts.Jobs = append(b.facts.Jobs, j)
 }
 
@@ -36,24 +36,24 @@ func TestLineageChecks(t *testing.T) {
 			b.facts.Jobs[0].NS, b.facts.Jobs[0].RemoteNS = "away/moulin", "away/moulin"
 		}, []string{"ERROR WWW-2188 storage pbs-moulin"}},
 		{"later lines are pulled", func(b *bench) {
-			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", RemoteNS: "away/moulin", LastState: "OK", Pull: true})
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", RemoteNS: "away/moulin", LastState: "OK", Pull: true, Scheduled: true})
 		}, nil},
 		{"home's backups are pulled among later ones", func(b *bench) {
-			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", LastState: "OK", Pull: true})
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "pull-away", NS: "away/moulin", LastState: "OK", Pull: true, Scheduled: true})
 		}, []string{"ERROR WWW-2189 sync job pull-away"}},
 		{"later ones among home's", func(b *bench) { b.facts.Jobs[0].RemoteNS = "sealed/moulin" }, []string{"ERROR WWW-2189 sync job pull-moulin"}},
 		{"sync deletes sealed branches", func(b *bench) {
-			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, RemoveVanished: true})
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, Scheduled: true, RemoveVanished: true})
 		}, []string{"ERROR WWW-2196 sync job x"}},
 		{"sync of named groups leaves sealed branches out", func(b *bench) {
-			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, GroupFilter: []string{"group:vm/1101"}})
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", NS: "sealed/moulin", RemoteNS: "sealed/moulin", LastState: "OK", Pull: true, Scheduled: true, GroupFilter: []string{"group:vm/1101"}})
 		}, []string{"ERROR WWW-2620 sync job x"}},
 		{"sync of named groups of home's backups", func(b *bench) { b.facts.Jobs[0].GroupFilter = []string{"type:vm"} }, nil},
 		{"another key for sealed branches", func(b *bench) {
 			b.entry("pbs-sealed-moulin", func(e *doctor.Entry) { e.Key = "00:" + key[3:] })
 		}, []string{"ERROR WWW-2621 storage pbs-sealed-moulin"}},
 		{"sync of everything deletes", func(b *bench) {
-			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", LastState: "OK", Pull: true, MaxDepth: doctor.AllDepths, RemoveVanished: true})
+			b.facts.Jobs = append(b.facts.Jobs, doctor.SyncJob{ID: "x", LastState: "OK", Pull: true, Scheduled: true, MaxDepth: doctor.AllDepths, RemoveVanished: true})
 		}, []string{"ERROR WWW-2196 sync job x"}},
 		{"ids of another site", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.Last = 92000 }) }, []string{"ERROR WWW-2197 ids 91000-92000"}},
 		{"ids of home's guests", func(b *bench) { b.declare(func(h *network.Host) { h.Restore.IDs.First = 1102 }) }, []string{"ERROR WWW-2197 ids 1102-91099"}},
@@ -106,6 +106,20 @@ func TestLineageChecks(t *testing.T) {
 		{"sync stops above them", func(b *bench) {
 			b.facts.Jobs[1].NS, b.facts.Jobs[1].RemoteNS = "away", "away"
 		}, []string{"WARNING WWW-2625 sync job halle-away/moulin"}},
+		{"sync without a schedule", func(b *bench) { b.facts.Jobs[1].Scheduled = false }, []string{"WARNING WWW-2630 sync job halle-away/moulin"}},
+		{"sync without a schedule, beside one of everything that has one", func(b *bench) {
+			b.facts.Jobs[1].Scheduled = false
+			b.job(doctor.SyncJob{Remote: "halle", RemoteStore: "backups", MaxDepth: doctor.AllDepths})
+		}, nil},
+		{"sync without a schedule, beside one from elsewhere", func(b *bench) {
+			b.facts.Jobs[1].Scheduled = false
+			b.job(doctor.SyncJob{Remote: "moulin", RemoteStore: "backups", MaxDepth: doctor.AllDepths})
+		}, []string{"WARNING WWW-2630 sync job halle-away/moulin"}},
+		{"sync without a schedule, beside one that pushes", func(b *bench) {
+			b.facts.Jobs[1].Scheduled = false
+			b.job(doctor.SyncJob{Remote: "halle", RemoteStore: "backups", MaxDepth: doctor.AllDepths})
+			b.facts.Jobs[3].Pull = false
+		}, []string{"WARNING WWW-2630 sync job halle-away/moulin"}},
 		{"no job of one", func(b *bench) { b.facts.Jobs = b.facts.Jobs[:2] }, []string{"WARNING WWW-2627 namespace sealed/moulin"}},
 		{"a job of all in place of those of each", func(b *bench) {
 			b.facts.Jobs = b.facts.Jobs[:1]
@@ -164,5 +178,32 @@ func TestCopiesOfSyncJobs(t *testing.T) {
 	b.facts.Store.JobsRead = false
 	if got, ok := doctor.Copies(b.state.Network, "quai", b.facts); ok {
 		t.Errorf("of jobs that were not read: %v", got)
+	}
+}
+
+// TestUnscheduledSyncSaysWhatAges: at which site what grows old, and what to type, in one finding.
+func TestUnscheduledSyncSaysWhatAges(t *testing.T) {
+	for name, tt := range map[string]struct {
+		job  doctor.SyncJob
+		want string
+	}{
+		"replicas":       {doctor.SyncJob{ID: "x", Remote: "moulin", NS: "moulin", Pull: true}, "it has no schedule (from moulin): what it brings to quai ages (backups that the home makes, of moulin)"},
+		"away":           {doctor.SyncJob{ID: "x", Remote: "halle", NS: "away/moulin", Pull: true}, "it has no schedule (from halle): what it brings to quai ages (backups of guests that live away, of moulin)"},
+		"sealed":         {doctor.SyncJob{ID: "x", Remote: "halle", NS: "sealed/moulin", Pull: true}, "it has no schedule (from halle): what it brings to quai ages (sealed branches of guests of moulin)"},
+		"everything":     {doctor.SyncJob{ID: "x", Remote: "halle", MaxDepth: doctor.AllDepths, Pull: true}, "it has no schedule (from halle): what it brings to quai ages (backups of guests that live away, of moulin; backups that the home makes, of moulin; sealed branches of guests of moulin)"},
+		"pushed":         {doctor.SyncJob{ID: "x", Remote: "halle", NS: "away/moulin"}, "it has no schedule: what it brings to halle ages (backups of guests that live away, of moulin)"},
+		"something else": {doctor.SyncJob{ID: "x", Remote: "halle", NS: "photos", Pull: true}, "it has no schedule (from halle): what it brings to quai ages (backups in namespace 'photos')"},
+	} {
+		b := newBench()
+		b.facts.Jobs = []doctor.SyncJob{tt.job}
+		var got []doctor.Finding
+		for _, f := range doctor.Examine(doctor.Input{State: b.state, Local: b.local, Facts: b.facts, Now: b.now}).Items {
+			if f.Code == doctor.CodeSyncUnscheduled || f.Code == doctor.CodeSyncNever {
+				got = append(got, f)
+			}
+		}
+		if len(got) != 1 || got[0].Text != tt.want || got[0].Site != "quai" || got[0].Remedy != "proxmox-backup-manager sync-job update x --schedule hourly" {
+			t.Errorf("%s: got %+v, want %q", name, got, tt.want)
+		}
 	}
 }

@@ -42,7 +42,8 @@ type SyncJob struct {
 	RemoteStore    string
 	RemoteNS       string
 	Direction      string // "pull" or "push"
-	Schedule       string
+	Schedule       string // a calendar event; "" = none: it runs only when somebody runs it
+	OnMount        bool   // it runs when a removable datastore of its is mounted
 	Owner          string // of what it pulls; "" = root@pam
 	RemoveVanished bool
 	VerifiedOnly   bool
@@ -65,6 +66,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		RemoteNS       wireString `json:"remote-ns"`
 		Direction      wireString `json:"sync-direction"`
 		Schedule       wireString
+		OnMount        wireBool `json:"run-on-mount"`
 		Owner          wireString
 		RemoveVanished wireBool   `json:"remove-vanished"`
 		VerifiedOnly   wireBool   `json:"verified-only"`
@@ -87,7 +89,7 @@ func (b *PBS) SyncJobs(ctx context.Context) ([]SyncJob, error) {
 		}
 		j := SyncJob{
 			ID: w.ID.V, NS: w.NS.V, Remote: w.Remote.V, RemoteStore: w.RemoteStore.V, RemoteNS: w.RemoteNS.V, Direction: w.Direction.V,
-			Schedule: w.Schedule.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, VerifiedOnly: w.VerifiedOnly.V,
+			Schedule: w.Schedule.V, OnMount: w.OnMount.V, Owner: w.Owner.V, RemoveVanished: w.RemoveVanished.V, VerifiedOnly: w.VerifiedOnly.V,
 			TransferLast: int(w.TransferLast.V), MaxDepth: depth(w.MaxDepth),
 			GroupFilter: w.GroupFilter, LastState: w.LastState.V, LastEnd: unix(w.LastEnd), LastUPID: w.LastUPID.V, Next: unix(w.Next),
 		}

@@ -43,7 +43,7 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 	line("ready_every: 2s")
 	line("log: {level: info, format: text}")
 	if !l.Routed { // refused on addresses that others can reach
-		line("lab: {startup_grace: 3s}")
+		line("lab: {startup_grace: 3s, plain_disk: true}")
 	}
 	return b.String(), nil
 }

@@ -148,14 +148,17 @@ func (p *process) openPBS(ctx context.Context, h Host) (*lab.PBS, error) {
 	return lab.NewPBS(cfg)
 }
 
+// laterEvery is how often the later backups of a home's guests are pulled, unless the lab says otherwise.
+const laterEvery = time.Minute
+
 // laterJobs are the jobs that bring the later backups of a home's guests from the sites
-// which make some. They are run when a failback asks for it, and as often as the lab says.
+// which make some. They are run when a failback asks for it, too.
 func (p *process) laterJobs(ns string) []lab.SyncJob {
 	var out []lab.SyncJob
 	for _, other := range p.lab.homes(p.index) {
 		out = append(out, lab.SyncJob{
 			ID: "pull-" + strings.ReplaceAll(ns, "/", "-") + "-" + other, Remote: other, RemoteStore: Datastore, FromNS: ns, NS: ns,
-			Owner: PBSToken, EncryptedOnly: true, Every: p.lab.Timing.Away.D(),
+			Owner: PBSToken, EncryptedOnly: true, Every: cmp.Or(p.lab.Timing.Away.D(), laterEvery),
 		})
 	}
 	return out

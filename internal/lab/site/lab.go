@@ -71,7 +71,7 @@ type Timing struct {
 	Backup network.Duration `json:"backup"` // between backups of a guest
 	Sync   network.Duration `json:"sync"`   // between pulls of another site's backups
 	// Away is how often guests that live away from home are backed up there, and such backups are pulled by the
-	// other sites; unset: as often as the agents think right, and when a failback asks for it.
+	// other sites; unset: as often as the agents think right, and each minute.
 	Away network.Duration `json:"away,omitempty"`
 }
 
