@@ -52,12 +52,15 @@ func (a *app) retire(ctx context.Context, site failover.SiteID) error {
 		return a.print(show(done))
 	}
 	a.printf("applied: version %d\n", done.Version)
-	for _, line := range []string{
-		"next: wwwctl config show has the network as it is now; take it as your file",
+	next := []string{"next: wwwctl config show has the network as it is now; take it as your file"}
+	for _, id := range done.Empty {
+		next = append(next, fmt.Sprintf("next: give %s another home: in that file, or leave it out: it has no guests, and %s stays its home", id, site))
+	}
+	for _, line := range append(next,
 		"next: put the guests into the backup job of their new host; until then its agent backs them up as it has done",
 		fmt.Sprintf("next: leave %s in the file until wwwctl guests shows newer copies from that job at other sites; then take it out,", site),
 		fmt.Sprintf("      and its agent out of the group: wwwctl cluster remove %s", site),
-	} {
+	) {
 		a.say("%s", line)
 	}
 	return nil
@@ -80,5 +83,8 @@ func (a *app) retireScreen(r api.Retirement) string {
 	p.line("If %s is gone for good", r.Site)
 	p.raw(a.retireTable(r).lines(a.show, a.g.noHeaders)...)
 	p.line("  what was written at %s after HAS ALL UNTIL is lost with its disks", r.Site)
+	for _, id := range r.Empty {
+		p.line("  %s has no guests: %s stays its home until you give it another in network.yaml", id, r.Site)
+	}
 	return p.b.String()
 }

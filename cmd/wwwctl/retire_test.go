@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -21,13 +22,17 @@ func TestSiteRetire(t *testing.T) {
 	}
 	spec := *b.State().Network
 	spec.Guests = map[failover.GuestID]network.Guest{"nuage": spec.Guests["nuage"]}
+	spec.Structures = maps.Clone(spec.Structures)
+	cellar := spec.Structures["le-moulin"]
+	cellar.VLAN += 500
+	spec.Structures["la-cave"] = cellar
 	if err := b.Apply(failover.ApplyNetwork{Spec: &spec, IfVersion: b.State().NetworkVersion}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Lose(); err != nil {
 		t.Fatal(err)
 	}
-	if r := wwwctl(t.Context(), socket, "site retire moulin --dry-run"); r.code != 0 || !strings.Contains(r.out, "is lost with its disks") {
+	if r := wwwctl(t.Context(), socket, "site retire moulin --dry-run"); r.code != 0 || !strings.Contains(r.out, "is lost with its disks") || !strings.Contains(r.out, "la-cave has no guests: moulin stays its home") {
 		t.Errorf("dry run: code %d\n%s%s", r.code, r.out, r.errOut)
 	}
 	if r := wwwctl(t.Context(), socket, "site retire moulin --yes"); r.code != exitUnconfirmed {
@@ -37,7 +42,7 @@ func TestSiteRetire(t *testing.T) {
 		t.Errorf("another verb: code %d", r.code)
 	}
 	r := wwwctl(t.Context(), socket, "site retire moulin", input("moulin\n"))
-	if r.code != 0 || !strings.Contains(r.errOut, "backup job of their new host") || b.State().Network.Home("nuage") != "quai" {
+	if r.code != 0 || !strings.Contains(r.errOut, "backup job of their new host") || !strings.Contains(r.errOut, "give la-cave another home:") || b.State().Network.Home("nuage") != "quai" {
 		t.Errorf("code %d\n%s%s", r.code, r.out, r.errOut)
 	}
 }

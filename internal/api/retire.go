@@ -23,6 +23,8 @@ type Retirement struct {
 	DryRun  bool                    `json:"dry_run,omitempty"`
 	Guests  []failover.RetiredGuest `json:"guests"`
 	Changes []network.Change        `json:"changes"`
+	// Empty are structures without a guest there: nothing tells where their home would be, so it stays.
+	Empty []failover.StructureID `json:"empty,omitempty"`
 }
 
 // retireSite makes the sites where a lost site's guests live their homes.
@@ -40,6 +42,11 @@ func (h *handler) retireSite(r *http.Request) (any, error) {
 		return nil, err
 	}
 	out := Retirement{Meta: h.meta(s), Site: site, Version: s.NetworkVersion, DryRun: req.DryRun, Guests: guests, Changes: network.Diff(s.Network, spec)}
+	for _, id := range network.SortedKeys(spec.Structures) {
+		if spec.Structures[id].Home == site {
+			out.Empty = append(out.Empty, id)
+		}
+	}
 	switch {
 	case req.DryRun:
 		return out, nil

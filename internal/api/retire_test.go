@@ -1,6 +1,8 @@
 package api_test
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -17,6 +19,10 @@ func TestRetireSite(t *testing.T) {
 	}
 	spec := *b.State().Network
 	spec.Guests = map[failover.GuestID]network.Guest{"nuage": spec.Guests["nuage"]}
+	spec.Structures = maps.Clone(spec.Structures)
+	cellar := spec.Structures["le-moulin"]
+	cellar.VLAN += 500
+	spec.Structures["la-cave"] = cellar
 	if err := b.Apply(failover.ApplyNetwork{Spec: &spec, IfVersion: b.State().NetworkVersion}); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +31,7 @@ func TestRetireSite(t *testing.T) {
 	}
 	before := b.State().NetworkVersion
 	plan, err := c.RetireSite(t.Context(), "moulin", api.RetireRequest{DryRun: true})
-	if err != nil || len(plan.Guests) != 1 || len(plan.Changes) == 0 || b.State().NetworkVersion != before {
+	if err != nil || len(plan.Guests) != 1 || len(plan.Changes) == 0 || b.State().NetworkVersion != before || !slices.Equal(plan.Empty, []failover.StructureID{"la-cave", "les-archives"}) {
 		t.Fatalf("dry run: %+v, %v", plan, err)
 	}
 	for _, bad := range []api.RetireRequest{{}, {Confirm: "quai"}} {
