@@ -172,7 +172,9 @@ func (s *State) moved(run *GuestRun, op Operation, c StepMoved, claimed bool, st
 		}
 		s.event(st, because(CodeRestoring, append(args, "point", run.Assignment.Point.Volid)...), where)
 	case c.To == StatusDone && c.Token.Step == StepRestore:
-		s.setPhase(g, PhaseStaged, op.ID, st)
+		if !run.Owned() { // the first time
+			s.setPhase(g, PhaseStaged, op.ID, st)
+		}
 		if run.Assignment.Warm == "" {
 			s.event(st, because(CodeRestored, args...), where)
 		}
@@ -244,7 +246,7 @@ func (c Retarget) apply(s *State, st Stamp) error {
 	if fresh {
 		s.Cursors[c.Assignment.Target] = id
 	}
-	s.leaveBehind(op, run, c.Reason, st)
+	s.leaveBehind(op, run, c.Assignment, c.Reason, st)
 	run.Tried = append(slices.Clone(run.Tried), Tried{
 		Target: run.Assignment.Target, Volid: run.Assignment.Point.Volid, VMID: run.VMID, Reason: c.Reason,
 	})

@@ -234,3 +234,30 @@ func TestOlderLineageIsNoSecondChoice(t *testing.T) {
 		}
 	}
 }
+
+// TestPausedHomeHoldsAwayGuests: the pause of its home holds a guest that lives elsewhere when
+// that site is lost, and this is told.
+func TestPausedHomeHoldsAwayGuests(t *testing.T) {
+	p := livingAway(t)
+	p.replicas(p.saved(p.now.Add(-10 * time.Minute)))
+	p.must(failover.SetPause{Site: "moulin", Reason: "works"})
+	for range 20 {
+		p.now = p.now.Add(time.Minute)
+		p.dark(20*time.Minute, "quai")
+		p.settle()
+	}
+	if p.s.Guests[lineageGuest].Owner != "quai" {
+		t.Fatalf("it was given to %s although its home is paused", p.s.Guests[lineageGuest].Owner)
+	}
+	why := failover.Decide(p.s, p.now).Why
+	if !slices.ContainsFunc(why, func(r failover.Reason) bool {
+		return r.Code == failover.CodePaused && r.Args["site"] == "moulin" && r.Args["reason"] == "works"
+	}) {
+		t.Errorf("decided for %+v, want the pause of moulin among it", why)
+	}
+	p.must(failover.EndPause{Site: "moulin"})
+	p.settle()
+	if op := p.opOf(lineageGuest); op.Committed.Index == 0 {
+		t.Errorf("after the pause: %+v, want that it is committed", op)
+	}
+}

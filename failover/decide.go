@@ -186,7 +186,11 @@ func (d *decider) commit() {
 		var due []GuestID
 		for _, g := range op.workOrder() {
 			run := op.Guests[g]
-			if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || d.stayed(g) {
+			if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic {
+				continue
+			}
+			if stays := d.stays(g); !stays.IsZero() {
+				d.why(stays)
 				continue
 			}
 			if v.Silence >= d.s.Network.CommitDelay(g) {
@@ -203,11 +207,26 @@ func (d *decider) commit() {
 	}
 }
 
-// stayed says whether a pause or a maintenance holds a guest where it is.
-func (d *decider) stayed(g GuestID) bool {
-	_, paused := d.s.PausedAt(d.s.Network.Home(g), d.now)
-	_, resting := d.s.restOfGuest(g)
-	return paused || resting
+// stays is the pause or the maintenance that holds a guest where it is. A guest that lives away
+// is held by a pause of its home, whichever site is lost.
+func (d *decider) stays(g GuestID) Reason {
+	home := d.s.Network.Home(g)
+	if p, paused := d.s.PausedAt(home, d.now); paused {
+		return p.holds(because(CodePaused, "domain", string(SiteDomain(home)), "site", string(home)))
+	}
+	if r, resting := d.s.restOfGuest(g); resting {
+		return because(CodeMaintenance, "domain", string(HostDomain(d.s.Guests[g].Host)), "until", clockText(r.Until), "reason", r.Reason)
+	}
+	return Reason{}
+}
+
+// holds is the reason for what a pause holds: until when, and why.
+func (p Pause) holds(r Reason) Reason {
+	if !p.Until.IsZero() {
+		r.Args["until"] = clockText(p.Until)
+	}
+	r.Args["reason"] = p.Reason
+	return r
 }
 
 // shortestDelay is the first commit delay among an operation's automatic

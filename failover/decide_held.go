@@ -154,10 +154,7 @@ func (s *State) unlockGrace(h HostID) time.Duration {
 func (d *decider) brake(v Verdict) Reason {
 	name := []string{"domain", string(v.Domain), "site", string(v.Site)}
 	if p, ok := d.s.PausedAt(v.Site, d.now); ok {
-		if !p.Until.IsZero() {
-			name = append(name, "until", clockText(p.Until))
-		}
-		return because(CodePaused, append(name, "reason", p.Reason)...)
+		return p.holds(because(CodePaused, name...))
 	}
 	if b, ok := d.s.Blocks[v.Domain]; ok && d.now.Before(b.Until) && !d.ownBlock(b) {
 		return because(CodeBlocked, append(name, "op", string(b.Op), "until", clockText(b.Until))...)

@@ -164,6 +164,11 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
 		}
 		return d.elsewhere(op, run, note)
+	case movable && step.Failure == FailTaken:
+		if a, ok := d.otherID(op, run); ok {
+			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
+		}
+		return d.elsewhere(op, run, note)
 	case movable && step.Failure == FailPoint:
 		if a, ok := d.olderPoint(op, run); ok {
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
@@ -204,6 +209,14 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 		return a, free && d.s.checkAssignment(op.Kind, a) == nil
 	}
 	return a, false
+}
+
+// otherID returns the same assignment if the target has an id left for it.
+func (d *decider) otherID(op Operation, run GuestRun) (Assignment, bool) {
+	a := run.Assignment
+	a.Automatic = d.s.Network.Structures[a.Structure].Mode == network.ModeAuto
+	_, free := d.s.nextID(a.Target, nil, d.s.idsInUse())
+	return a, free && d.s.checkAssignment(op.Kind, a) == nil
 }
 
 func tried(run GuestRun, target SiteID, volid string) bool {

@@ -142,7 +142,7 @@ func (e explainer) commitIn(d Domain, v Verdict) time.Duration {
 	}
 	var first time.Duration
 	for g, run := range op.Guests {
-		if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || dec.stayed(g) {
+		if run.State != RunActive || run.Admitted != 0 || !run.Assignment.Automatic || !dec.stays(g).IsZero() {
 			continue
 		}
 		if delay := e.s.Network.CommitDelay(g); first == 0 || delay < first {

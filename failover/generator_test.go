@@ -202,6 +202,12 @@ func (g *generator) moved(token failover.Token) failover.StepMoved {
 	case g.IntN(4) == 0:
 		m.To = failover.StatusFailed
 		m.Failure = pick(g, failover.FailTransient, failover.FailPoint, failover.FailPoint, failover.FailTarget, failover.FailTarget, failover.FailFatal, failover.FailStarted)
+		switch { // nobody starts what is not a warm copy
+		case m.Failure == failover.FailStarted && step.ID == failover.StepStart:
+			m.Failure = failover.FailGone
+		case m.Failure == failover.FailStarted && g.s.Ops[token.Op].Guests[token.Guest].Assignment.Warm == "":
+			m.Failure = failover.FailTaken
+		}
 	case g.IntN(6) == 0:
 		m.To = failover.StatusRunning
 	}

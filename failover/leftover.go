@@ -6,10 +6,13 @@ import "fmt"
 // or under an id that it gives up before ownership moved: nothing that was
 // prepared stays behind. It is an operation of its own, since it may have to
 // wait for a lost target to come back while the guest is long served elsewhere.
-// It holds no guest: placements do not know of it.
-func (s *State) leaveBehind(op Operation, run GuestRun, why Reason, st Stamp) {
+// It holds no guest: placements do not know of it. to is where the run goes on.
+func (s *State) leaveBehind(op Operation, run GuestRun, to Assignment, why Reason, st Stamp) {
 	if len(run.Steps) == 0 || !run.Steps[0].begun() {
 		return // nothing was begun there
+	}
+	if step, _, left := run.Current(); left && step.Failure == FailTaken && to.Target == run.Assignment.Target && to.Point == run.Assignment.Point {
+		return // nothing of ours is there, and the restore point stays pinned for the next id
 	}
 	a := run.Assignment
 	tidy := Operation{

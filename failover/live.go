@@ -1,6 +1,10 @@
 package failover
 
-import "github.com/raoull/worldwidewelsh/internal/network"
+import (
+	"slices"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
 
 // A live restore starts a VM at once, on disks that are fetched from the PBS behind it. If
 // that breaks before it is complete, Proxmox switches the VM off, and what was written to it
@@ -52,9 +56,13 @@ func (r GuestRun) starting() (Step, bool) {
 }
 
 // rewind lets a live restore that broke begin anew, at a person's word: what it left is gone
-// by then, or the step says so again.
+// by then, or the step says so again. So it does with a copy that was deleted before it started.
 func (r *GuestRun) rewind() {
 	step, at, left := r.Current()
+	if left && step.ID == StepStart && step.Failure == FailGone {
+		r.restoreAgain(at)
+		return
+	}
 	if !left || step.ID != StepWhole && step.ID != StepCheck && step.ID != StepServe || !r.has(StepLive) {
 		return
 	}
@@ -64,6 +72,19 @@ func (r *GuestRun) rewind() {
 			return
 		}
 	}
+}
+
+// restoreAgain puts a new restore right before the start, at which a run stands. Its guest stays
+// the target's: nobody has used the copy that is gone, and there is no other.
+func (r *GuestRun) restoreAgain(start int) {
+	old := slices.IndexFunc(r.Steps, func(st Step) bool { return st.ID == StepRestore })
+	if old < 0 || old > start {
+		return // the copy at home, say: nothing restores that
+	}
+	copy(r.Steps[old:start], r.Steps[old+1:start])
+	r.Steps[start-1] = Step{ID: StepRestore, Status: StatusPending}
+	r.Steps[start] = Step{ID: StepStart, Status: StatusPending}
+	r.Assignment.Warm, r.Assignment.Estimate = "", 0
 }
 
 // restoring says whether bytes of a run are on their way.

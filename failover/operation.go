@@ -114,6 +114,8 @@ const (
 	FailPoint     Failure = "point"     // this restore point is bad: an older one
 	FailTarget    Failure = "target"    // not on this target: another one
 	FailFatal     Failure = "fatal"     // a person must look
+	FailTaken     Failure = "taken"     // somebody's guest has this id, and nothing of ours ever had: another id
+	FailGone      Failure = "gone"      // the copy was deleted before it ever started: restored again at a person's word
 	FailProof     Failure = "proof"     // nothing proves that the dead host is off: ask
 	FailStarted   Failure = "started"   // somebody has started or changed the warm copy: it is theirs
 	FailHook      Failure = "hook"      // a program that was called did not end well

@@ -31,7 +31,7 @@ func (e entry) command(t testing.TB) failover.Command {
 // every kind of nonsense mixed. After every command the invariants hold, a
 // refusal has changed nothing, and replicas at the same index are equal.
 func TestRandomLog(t *testing.T) {
-	const seeds, length = 10, 2000 / slow
+	const seeds, length = 12, 2000 / slow
 	var accepted [seeds]map[string]int
 	t.Run("seed", func(t *testing.T) {
 		for seed := range accepted {

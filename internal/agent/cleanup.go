@@ -65,7 +65,8 @@ func (j *job) cleanLook(ctx context.Context) (time.Time, *outcome) {
 		m.phase, m.stub = cleanTasks, c.Lock() == "create"
 		return j.now, nil
 	case !j.ours(c):
-		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is not ours: left alone", j.run.VMID)}
+		m.phase, m.foreign = cleanTasks, fmt.Sprintf("guest %d is not ours: left alone", j.run.VMID)
+		return j.now, nil
 	}
 	m.phase = cleanConfirm
 	return j.now, nil
@@ -79,6 +80,10 @@ func (j *job) cleanTasks(ctx context.Context) (time.Time, *outcome) {
 		return j.trouble(err)
 	}
 	switch {
+	case m.foreign != "" && ok: // we made one here, and somebody has changed or replaced it
+		return j.now, &outcome{failure: failover.FailFatal, note: m.foreign}
+	case m.foreign != "": // nothing of ours ever stood here
+		m.phase = cleanUnpin
 	case ok && found.Running:
 		m.upid, m.phase = found.UPID, cleanCancel
 	case ok && m.stub:

@@ -151,6 +151,8 @@ type memory struct {
 
 	beside []int // running guests of the range that are still to be looked at before a start; nil: not listed yet
 
+	exists   string // the answer that our id is taken, which does not say by whom
+	foreign  string // what is told of a guest under our id that is not ours
 	stub     bool   // what stands under our id is the rest of a restore: bare, or locked by it
 	freed    string // phase that follows the freeing of a stub
 	unlocked bool   // the helper has done it, in this attempt

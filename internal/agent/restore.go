@@ -191,11 +191,18 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 		m.phase = restoreTasks
 		return j.now, nil
 	}
-	return j.now, &outcome{
-		failure: failover.FailFatal,
-		note:    fmt.Sprintf("id %d is taken by a guest that is not ours: %q", j.run.VMID, c.Values["name"]+c.Values["hostname"]),
+	m.foreign = fmt.Sprintf("id %d is taken by a guest that is not ours: %q", j.run.VMID, c.Values["name"]+c.Values["hostname"])
+	if j.step.Attempt == 1 && j.w.fresh {
+		return j.now, takenID(m.foreign)
 	}
+	m.phase = restoreTasks
+	return j.now, nil
 }
+
+// takenID says that somebody has made a guest under our id, where nothing of ours ever stood:
+// another id does as well. Where we had begun something it may be ours, changed by hand, and a
+// second copy beside it would have its address: then a person looks.
+func takenID(note string) *outcome { return &outcome{failure: failover.FailTaken, note: clip(note)} }
 
 // restoreTasks looks for our own restore task of this id: running, it is
 // adopted; ended, it tells what the thing under the id is.
@@ -205,7 +212,14 @@ func (j *job) restoreTasks(ctx context.Context) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
+	if ok {
+		m.exists = "" // by us
+	}
 	switch {
+	case ok && m.foreign != "":
+		return j.now, &outcome{failure: failover.FailFatal, note: clip(m.foreign)}
+	case !ok && !m.stub && m.foreign+m.exists != "":
+		return j.now, takenID(m.foreign + m.exists)
 	case ok && found.Running:
 		m.upid, m.phase = found.UPID, restorePoll
 	case ok:
@@ -285,7 +299,10 @@ func (j *job) restorePost(ctx context.Context) (time.Time, *outcome) {
 		// It may run already, by this very call or one before: look, never repeat.
 		m.phase, m.stub, m.looked = restoreTasks, false, true
 		if proxmox.KindOf(err) == proxmox.Exists {
-			m.phase = restoreLook // whose it is, its configuration may tell
+			// Ours, if a proxy asked twice, or somebody's: its configuration tells, or our task. One
+			// of the other kind, a container under the id of a VM, is not seen by either.
+			m.phase, m.exists = restoreLook, err.Error()
+			return j.soon(), nil
 		}
 		if m.posts++; m.posts < maxPosts {
 			return j.soon(), nil

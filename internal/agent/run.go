@@ -86,7 +86,10 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
-		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d is gone", j.run.VMID)}
+		if j.run.Assignment.Keep == failover.KeepHome {
+			return j.fatally("guest %d is gone", j.run.VMID)
+		}
+		return j.now, &outcome{failure: failover.FailGone, note: fmt.Sprintf("guest %d is gone before it ever started; wwwctl op retry %s restores it again", j.run.VMID, j.op.ID)}
 	case err != nil:
 		return j.trouble(err)
 	case j.run.Assignment.Keep == failover.KeepHome: // it is its people's, with the network that they gave it

@@ -70,8 +70,9 @@ type campaign struct {
 	left     int
 	homed    int // the incident after which people have looked at what lives elsewhere
 	burnt    *burning
-	later    bool // a month has passed
-	tidied   int  // how often people have looked at what guests have left
+	later    bool             // a month has passed
+	heeded   map[advised]bool // what people have typed since all was at rest
+	tidied   int              // how often people have looked at what guests have left
 	until    time.Duration
 	deadline time.Time // by when everything is put right
 }
@@ -101,7 +102,7 @@ func (c *campaign) settle() {
 		w.loop.In(settleLook, "", c.settle)
 		return
 	}
-	if why == "" && (c.homecoming() || c.tidying()) {
+	if why == "" && (c.heedAdvice() || c.homecoming() || c.tidying()) {
 		c.deadline = w.loop.Now().Add(putRight)
 		w.loop.In(settleLook, "", c.settle)
 		return
@@ -127,7 +128,7 @@ func (c *campaign) settle() {
 // end ends the run once what came by the clock alone is done with.
 func (c *campaign) end() {
 	why := c.w.unrest()
-	if why == "" && (c.month() || c.later && c.tidying()) {
+	if why == "" && (c.heedAdvice() || c.month() || c.later && c.tidying()) {
 		why, c.deadline = "work", c.w.loop.Now().Add(putRight)
 	}
 	if why != "" && c.w.loop.Now().Before(c.deadline) {

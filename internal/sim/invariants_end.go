@@ -16,7 +16,7 @@ func (c *checker) end() {
 	state := c.w.log.Last()
 	for _, id := range sortedKeys(state.Ops) {
 		op := state.Ops[id]
-		if !op.Phase.Ended() && len(op.Waiting()) == 0 && !tidiesLost(op, c.w.burnt()) && !c.w.undecided {
+		if !op.Phase.Ended() && len(op.Waiting()) == 0 && !tidiesLost(op, c.w.burnt()) && !c.w.undecided && !c.paused(op) {
 			c.fail("L2", "%s has not ended: %s", id, op.Phase)
 		}
 	}
@@ -34,6 +34,19 @@ func (c *checker) end() {
 			c.fail("L5", "zone %s changed at %d is verified at %d", z, state.Zones[z].Changed, state.Zones[z].Verified)
 		}
 	}
+}
+
+// paused says whether a person holds all that an operation has not admitted yet: guests that live
+// away, by a pause of their homes.
+func (c *checker) paused(op failover.Operation) bool {
+	state := c.w.log.Last()
+	for g, run := range op.Guests {
+		_, paused := state.PausedAt(state.Network.Home(g), c.w.loop.Now())
+		if run.State != failover.RunDone && (!paused || run.Admitted != 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // residue: L3, nothing that was prepared and is not owned stays behind, but

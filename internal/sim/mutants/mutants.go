@@ -98,7 +98,7 @@ func judging() []Mutant {
 		{
 			Name: "ask-means-auto", Why: "S10: mode; the decider and the log both keep it",
 			Edits: []Edit{
-				{"failover/decide.go", "run.Admitted != 0 || !run.Assignment.Automatic || d.stayed(g)", "run.Admitted != 0 || d.stayed(g)"},
+				{"failover/decide.go", "run.Admitted != 0 || !run.Assignment.Automatic {", "run.Admitted != 0 {"},
 				{"failover/admit.go", "case !op.Guests[g].Assignment.Automatic:", "case !op.Guests[g].Assignment.Automatic && g == \"\":"},
 			},
 		},
@@ -182,7 +182,7 @@ func operations() []Mutant {
 		),
 		one(
 			"retarget-leaves-its-copy", "failover/apply_step.go",
-			"\ts.leaveBehind(op, run, c.Reason, st)\n",
+			"\ts.leaveBehind(op, run, c.Assignment, c.Reason, st)\n",
 			"\n",
 			"before ownership everything is revocable and leaves no residue",
 		),
