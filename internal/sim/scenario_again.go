@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -61,5 +62,35 @@ func RetriedBesideLoss() Scenario {
 			}
 			return nil
 		},
+	}
+}
+
+// CopyGone is a person who deletes the first copy that becomes its guest, before it starts, then
+// does what the operation says: the retry has it restored once more.
+func CopyGone() Scenario {
+	var guest failover.GuestID
+	return Scenario{
+		Name: "copy gone before its start",
+		Plan: func(w *World) {
+			w.at(0, func() { w.kill(lost) })
+			w.watch = func(e Committed) {
+				own, ok := e.Command.(failover.Own)
+				if !ok || guest != "" {
+					return
+				}
+				guest = own.Token.Guest
+				run := w.log.Last().Ops[own.Token.Op].Guests[guest]
+				w.loop.In(0, "a person deletes the copy", func() { w.deleteCopy(w.sites[run.Assignment.Target], run) })
+			}
+			w.at(2*time.Minute, func() {
+				op, _ := w.mainOp()
+				if note := stuckNote(op.Guests[guest]); !strings.Contains(note, "wwwctl op retry "+string(op.ID)) {
+					w.check.violated(fmt.Errorf("%s waits with note %q, want what to type", guest, note))
+				}
+				w.propose(failover.RetryOp{Op: op.ID})
+			})
+		},
+		Until: Warm + 5*time.Minute,
+		Check: func(w *World) error { return w.failedOver(lost) },
 	}
 }

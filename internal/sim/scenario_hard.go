@@ -102,6 +102,9 @@ func ForeignGuest(back time.Duration) Scenario {
 					return fmt.Errorf("%s took the foreign guest %s for its own", g, at(site.name, id))
 				}
 			}
+			if back == 0 { // under the next id
+				return w.failedOver(lost)
+			}
 			return nil
 		},
 	}

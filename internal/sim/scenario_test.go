@@ -63,6 +63,7 @@ func scenarios() map[string]func() sim.Scenario {
 		"foreign guest":             func() sim.Scenario { return sim.ForeignGuest(0) },
 		"foreign guest, returns":    func() sim.Scenario { return sim.ForeignGuest(25 * time.Second) },
 		"copy started by hand":      sim.CopyStarted,
+		"copy gone":                 sim.CopyGone,
 		"rescue":                    sim.Rescue,
 		"rescue, backed up":         sim.RescueSaved,
 		"rescue, agent dies":        sim.RescueAgentDies,

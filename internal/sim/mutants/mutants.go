@@ -59,6 +59,18 @@ func judging() []Mutant {
 			"S10: an approval is of what was shown",
 		),
 		one(
+			"a-taken-id-stops-its-guest", "failover/decide_op.go",
+			"\tcase movable && step.Failure == FailTaken:\n",
+			"\tcase step.Failure == FailTaken:\n\t\treturn Stick{Op: op.ID, Guest: t.Guest, Reason: note}\n\tcase movable && step.Failure == FailTaken:\n",
+			"L1: there is another id",
+		),
+		one(
+			"retry-only-looks-again", "failover/live.go",
+			"\tif left && step.ID == StepStart && step.Failure == FailGone {\n",
+			"\tif left && step.ID == StepStart && step.Failure == FailGone && at == 0 {\n",
+			"L2: what is told a person to type works",
+		),
+		one(
 			"room-goes-to-the-less-important", "failover/plan.go",
 			"\t\thave = 0 // what is left is not for guests of this priority\n",
 			"\t\thave = max(0, have)\n",
