@@ -52,7 +52,7 @@ func (c *clocked) until(t *testing.T, pub *dnsctl.Publisher, log *fakeLog, what 
 // updated soon after it comes back.
 func TestADeadServerDoesNotDelayTheOthers(t *testing.T) {
 	const first, second = "192.0.2.1:53", "192.0.2.2:53"
-	a, b := &fakePrimary{records: map[string][]dns.RR{}}, &fakePrimary{records: map[string][]dns.RR{}}
+	a, b := &fakePrimary{}, &fakePrimary{}
 	net := &clocked{now: time.Unix(1e9, 0), dead: map[string]bool{}, servers: map[string]dnsctl.Exchanger{first: a, second: b}}
 	log := &fakeLog{state: foreignState(t, first, second), lead: true}
 	pub := publisher(log, net, nil)
@@ -63,7 +63,7 @@ func TestADeadServerDoesNotDelayTheOthers(t *testing.T) {
 	until("at home", 10*time.Second, verified(log, "failover.test"))
 	net.dead[first] = true
 	log.state = serve(log.state, "quai", "g0", "g1", "g2")
-	until("the living server", 2*time.Second, func() bool { return strings.Contains(b.fence, "idx=") && b.fence != a.fence })
+	until("the living server", 2*time.Second, func() bool { return strings.Contains(b.fence(), "idx=") && b.fence() != a.fence() })
 	until("told", 10*time.Second, func() bool {
 		z := log.state.Zones["failover.test"]
 		return z.Verified == z.Changed && z.Servers[second] && z.Notes[first] == "not reached (silent)"
@@ -76,46 +76,46 @@ func TestADeadServerDoesNotDelayTheOthers(t *testing.T) {
 	}
 	net.dead[first] = false
 	until("the server that is back", time.Minute, verified(log, "failover.test"))
-	if a.fence != b.fence {
-		t.Errorf("fences %q and %q differ", a.fence, b.fence)
+	if a.fence() != b.fence() {
+		t.Errorf("fences %q and %q differ", a.fence(), b.fence())
 	}
 }
 
 // The simulator has no keys: with the zone on other servers the same steps run
 // over a plain exchanger.
 func TestPublisherWorksWithoutSignatures(t *testing.T) {
-	f := &fakePrimary{records: map[string][]dns.RR{}}
+	f := &fakePrimary{}
 	log := &fakeLog{state: foreignState(t, "192.0.2.1:53"), lead: true}
 	converge(t, publisher(log, f, nil), "at home", verified(log, "failover.test"))
-	if f.fence != "ww1 net=assos gen=2 idx=2" || f.applied != 1 {
-		t.Errorf("fence %q after %d updates", f.fence, f.applied)
+	if f.fence() != "ww1 net=assos gen=2 idx=2" || f.applied() != 1 {
+		t.Errorf("fence %q after %d updates", f.fence(), f.applied())
 	}
 }
 
 // Somebody else's fence stops us before anything is written.
 func TestPublisherLeavesAnotherNetworksZoneAlone(t *testing.T) {
-	f := &fakePrimary{records: map[string][]dns.RR{}, fence: "ww1 net=others gen=1 idx=1"}
+	f := &fakePrimary{stands: "ww1 net=others gen=1 idx=1"}
 	log := &fakeLog{state: foreignState(t, "192.0.2.1:53"), lead: true}
 	converge(t, publisher(log, f, nil), "told", func() bool { return len(log.proposed) > 0 })
-	if note := log.state.Zones["failover.test"].Notes["192.0.2.1:53"]; !strings.Contains(note, `network "others"`) || f.applied != 0 {
-		t.Errorf("note %q after %d updates", note, f.applied)
+	if note := log.state.Zones["failover.test"].Notes["192.0.2.1:53"]; !strings.Contains(note, `network "others"`) || f.applied() != 0 {
+		t.Errorf("note %q after %d updates", note, f.applied())
 	}
 }
 
 // A hold whose time is over ends by itself, and a hold that was set anew does not.
 func TestPublisherEndsHolds(t *testing.T) {
-	f := &fakePrimary{records: map[string][]dns.RR{}}
+	f := &fakePrimary{}
 	log := &fakeLog{state: foreignState(t, "192.0.2.1:53"), lead: true}
 	hold(t, log, "cloud.failover.test", time.Hour)
 	pub := publisher(log, f, nil)
 	converge(t, pub, "held", verified(log, "failover.test"))
-	if f.records["cloud.failover.test. CNAME"] != nil {
+	if f.alias("cloud.failover.test.") != nil {
 		t.Error("a held name was written")
 	}
 	log.state.Clock = log.state.Clock.Add(2 * time.Hour)
 	converge(t, pub, "released", func() bool { return len(log.state.Holds) == 0 })
 	converge(t, pub, "written", verified(log, "failover.test"))
-	if f.records["cloud.failover.test. CNAME"] == nil {
+	if f.alias("cloud.failover.test.") == nil {
 		t.Error("a released name was not written")
 	}
 }
@@ -124,7 +124,7 @@ func TestPublisherEndsHolds(t *testing.T) {
 // it; what this one wants equals what it wrote itself last. It must notice by
 // the fence, and not take its memory for the server's content.
 func TestPublisherNoticesWhatAnotherLeaderWrote(t *testing.T) {
-	f := &fakePrimary{records: map[string][]dns.RR{}}
+	f := &fakePrimary{}
 	log := &fakeLog{state: foreignState(t, "192.0.2.1:53"), lead: true}
 	pub := publisher(log, f, nil)
 	converge(t, pub, "at home", verified(log, "failover.test"))
@@ -145,7 +145,7 @@ func TestPublisherNoticesWhatAnotherLeaderWrote(t *testing.T) {
 	log.state = serve(log.state, "moulin", "g0")
 	before := len(log.proposed)
 	converge(t, pub, "back home", verified(log, "failover.test"))
-	if rrs := f.records[name+" CNAME"]; len(rrs) != 1 || rrs[0].(*dns.CNAME).Target != "moulin.site.failover.test." {
+	if rrs := f.alias(name); len(rrs) != 1 || rrs[0].(*dns.CNAME).Target != "moulin.site.failover.test." {
 		t.Errorf("server has %v", rrs)
 	}
 	for _, c := range log.proposed[before:] {

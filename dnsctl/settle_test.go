@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -27,13 +26,14 @@ type laggingPrimary struct {
 
 func newLagging(now *time.Time, behind time.Duration, fence string) *laggingPrimary {
 	l := &laggingPrimary{now: now, behind: behind}
-	l.fence, l.records = fence, map[string][]dns.RR{}
+	l.stands = fence
 	l.show()
 	return l
 }
 
 func (l *laggingPrimary) show() {
-	l.shown = fakePrimary{fence: l.fence, records: maps.Clone(l.records)}
+	l.shown = fakePrimary{}
+	l.shown.server().Restore(l.server().Backup())
 	l.pending = time.Time{}
 }
 
@@ -44,9 +44,9 @@ func (l *laggingPrimary) Exchange(_ context.Context, _ string, m *dns.Msg) (*dns
 	if m.Opcode != dns.OpcodeUpdate {
 		return l.shown.handle(m), nil
 	}
-	before := l.applied
+	before := l.applied()
 	r := l.handle(m)
-	if l.applied > before && l.pending.IsZero() {
+	if l.applied() > before && l.pending.IsZero() {
 		l.pending = *l.now
 	}
 	return r, nil
@@ -107,8 +107,8 @@ func TestUpdateOfAServerThatShowsItLater(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			applied := l.applied
-			for tc.between != 0 && l.applied == applied {
+			applied := l.applied()
+			for tc.between != 0 && l.applied() == applied {
 				if u.Step(t.Context(), now) {
 					t.Fatalf("ended before it wrote: %v", u.Err())
 				}
@@ -142,7 +142,7 @@ func TestPublisherWaitsForAPrimaryThatShowsItLater(t *testing.T) {
 	for n, site := range []failover.SiteID{"quai", "moulin", "quai"} {
 		log.state = serve(log.state, site, "g0", "g1", "g2")
 		want := fmt.Sprintf("ww1 net=assos gen=2 idx=%d", log.state.Zones["failover.test"].Changed)
-		net.until(t, pub, log, "accepted by both", time.Second, func() bool { return slow.fence == want && quick.fence == want })
+		net.until(t, pub, log, "accepted by both", time.Second, func() bool { return slow.fence() == want && quick.fence() == want })
 		if n != 1 { // else the next decision comes while this one does not show yet
 			net.until(t, pub, log, "shown", 4*time.Second, verified(log, "failover.test"))
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
+	standin "github.com/raoull/worldwidewelsh/internal/lab/primary"
 )
 
 var goodKey = dnsctl.Key{Name: "ww-key.", Secret: secret}
@@ -198,16 +199,39 @@ func TestTwentyRacingWritersHaveOneWinner(t *testing.T) {
 	}
 }
 
-// fakePrimary is a primary in memory that keeps one fence and the sets of one zone; RFC 2136 semantics are tested with
-// real servers, this one is for lost messages and odd answers.
+// fakePrimary is the stand-in for a primary, with lost messages and odd answers.
 type fakePrimary struct {
-	fence   string
-	applied int
-	records map[string][]dns.RR // by "name type"
-	lose    func(m *dns.Msg) (before, after bool)
-	rcode   int
-	ignore  bool
+	stands string // the fence at the beginning; "": none
+	lose   func(m *dns.Msg) (before, after bool)
+	rcode  int  // of every update; 0: as it should be
+	ignore bool // everything of an update but its fence
+	zone   *standin.Server
 }
+
+// server is the zone behind it: there when it is first asked for.
+func (f *fakePrimary) server() *standin.Server {
+	if f.zone == nil {
+		f.zone = standin.New(standin.Config{Zone: "failover.test.", Serial: 18204})
+		if f.stands != "" {
+			text := dns.TXT{Hdr: dns.RR_Header{Name: "_ww-fence.failover.test.", Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{f.stands}}
+			f.zone = standin.New(standin.Config{Zone: "failover.test.", Serial: 18204}, &text)
+		}
+	}
+	return f.zone
+}
+
+// fence is the text of the one that stands there.
+func (f *fakePrimary) fence() string {
+	for _, rr := range f.server().Set("_ww-fence.failover.test.", dns.TypeTXT) {
+		return rr.(*dns.TXT).Txt[0]
+	}
+	return ""
+}
+
+// alias returns the CNAMEs at a name.
+func (f *fakePrimary) alias(name string) []dns.RR { return f.server().Set(name, dns.TypeCNAME) }
+
+func (f *fakePrimary) applied() int { return f.server().Updates() }
 
 func (f *fakePrimary) Exchange(_ context.Context, _ string, m *dns.Msg) (*dns.Msg, error) {
 	before, after := false, false
@@ -225,53 +249,13 @@ func (f *fakePrimary) Exchange(_ context.Context, _ string, m *dns.Msg) (*dns.Ms
 }
 
 func (f *fakePrimary) handle(m *dns.Msg) *dns.Msg {
-	r := new(dns.Msg).SetReply(m)
-	r.Authoritative = true
-	q := m.Question[0]
-	switch {
-	case m.Opcode == dns.OpcodeUpdate && f.rcode != 0:
-		r.Rcode = f.rcode
-	case m.Opcode == dns.OpcodeUpdate:
-		have := ""
-		if txt, ok := m.Answer[0].(*dns.TXT); ok {
-			have = txt.Txt[0]
-		}
-		if have != f.fence {
-			r.Rcode = dns.RcodeNXRrset
-			if m.Answer[0].Header().Class == dns.ClassNONE {
-				r.Rcode = dns.RcodeYXRrset
-			}
-			return r
-		}
-		f.applied++
-		for _, rr := range m.Ns {
-			key := rr.Header().Name + " " + dns.TypeToString[rr.Header().Rrtype]
-			switch {
-			case rr.Header().Class == dns.ClassANY && !f.ignore:
-				delete(f.records, key)
-			case rr.Header().Class == dns.ClassANY:
-			case strings.HasPrefix(key, "_ww-fence."):
-				f.fence = rr.(*dns.TXT).Txt[0]
-			case rr.Header().Rrtype == dns.TypeCNAME && !f.ignore: // replaces another one (RFC 2136 section 3.4.2.2)
-				f.records[key] = []dns.RR{rr}
-			case !f.ignore:
-				f.records[key] = append(f.records[key], rr)
-			}
-		}
-	case q.Qtype == dns.TypeSOA:
-		rr, _ := mainZone().SOARecord().RR()
-		r.Answer = []dns.RR{rr}
-	case strings.HasPrefix(q.Name, "_ww-fence."):
-		if f.fence != "" {
-			r.Answer = []dns.RR{&dns.TXT{Hdr: dns.RR_Header{Name: q.Name, Rrtype: dns.TypeTXT, Class: dns.ClassINET}, Txt: []string{f.fence}}}
-		}
-	default:
-		r.Answer = f.records[q.Name+" "+dns.TypeToString[q.Qtype]]
-		if alias := f.records[q.Name+" CNAME"]; alias != nil {
-			r.Answer = alias
-		}
+	s := f.server()
+	s.Fail(f.rcode, dns.RcodeSuccess)
+	if m.Opcode == dns.OpcodeUpdate && f.ignore {
+		m = m.Copy()
+		m.Ns = slices.DeleteFunc(m.Ns, func(rr dns.RR) bool { return !strings.HasPrefix(rr.Header().Name, "_ww-fence.") })
 	}
-	return r
+	return s.Respond(m, true)
 }
 
 func TestUpdateWhenMessagesAreLost(t *testing.T) {
@@ -305,10 +289,10 @@ func TestUpdateWhenMessagesAreLost(t *testing.T) {
 		}()}, dnsctl.ErrUncertain, "", 1},
 		{"silence from the start", fakePrimary{lose: func(*dns.Msg) (bool, bool) { return true, false }}, context.DeadlineExceeded, "", 0},
 		{"every update lost", fakePrimary{lose: func(m *dns.Msg) (bool, bool) { return m.Opcode == dns.OpcodeUpdate, false }}, nil, "gave up", 0},
-		{"newer fence", fakePrimary{fence: "ww1 gen=1 idx=8"}, dnsctl.ErrFenced, "", 0},
-		{"older fence", fakePrimary{fence: "ww1 gen=1 idx=6"}, nil, "", 1},
-		{"own fence, records changed by hand", fakePrimary{fence: "ww1 gen=1 idx=7"}, nil, "", 1},
-		{"somebody else's record", fakePrimary{fence: "hello"}, nil, "not understood", 0},
+		{"newer fence", fakePrimary{stands: "ww1 gen=1 idx=8"}, dnsctl.ErrFenced, "", 0},
+		{"older fence", fakePrimary{stands: "ww1 gen=1 idx=6"}, nil, "", 1},
+		{"own fence, records changed by hand", fakePrimary{stands: "ww1 gen=1 idx=7"}, nil, "", 1},
+		{"somebody else's record", fakePrimary{stands: "hello"}, nil, "not understood", 0},
 		{"REFUSED", fakePrimary{rcode: dns.RcodeRefused}, dnsctl.ErrRefused, "", 0},
 		{"NOTAUTH", fakePrimary{rcode: dns.RcodeNotAuth}, dnsctl.ErrRefused, "", 0},
 		{"SERVFAIL", fakePrimary{rcode: dns.RcodeServerFailure}, nil, "SERVFAIL", 0},
@@ -316,7 +300,6 @@ func TestUpdateWhenMessagesAreLost(t *testing.T) {
 		{"accepted and ignored, twice", fakePrimary{ignore: true}, dnsctl.ErrIneffective, "", 2},
 	} {
 		f := tc.server
-		f.records = map[string][]dns.RR{}
 		err := updateInMemory(t, &f, dnsctl.Token{Generation: 1, Index: 7}, move(1))
 		ok := err == nil
 		if tc.want != nil {
@@ -324,8 +307,8 @@ func TestUpdateWhenMessagesAreLost(t *testing.T) {
 		} else if tc.text != "" {
 			ok = err != nil && strings.Contains(err.Error(), tc.text)
 		}
-		if !ok || f.applied != tc.applied {
-			t.Errorf("%s: error %v, applied %d times; want %v %q, %d", tc.name, err, f.applied, tc.want, tc.text, tc.applied)
+		if !ok || f.applied() != tc.applied {
+			t.Errorf("%s: error %v, applied %d times; want %v %q, %d", tc.name, err, f.applied(), tc.want, tc.text, tc.applied)
 		}
 	}
 }
@@ -357,7 +340,7 @@ func TestUpdateThatIsDeniedWithoutASignature(t *testing.T) {
 		{"unsigned refusal", dnsctl.ErrUnsigned, false, dnsctl.ErrRefused},
 		{"unsigned, and applied all the same", dnsctl.ErrUnsigned, true, nil},
 	} {
-		f := &fakePrimary{records: map[string][]dns.RR{}}
+		f := &fakePrimary{}
 		updates := 0
 		ex := exchangeFunc(func(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
 			if m.Opcode != dns.OpcodeUpdate {

@@ -329,7 +329,7 @@ func (l *life) openDNS() error {
 	if err != nil {
 		return err
 	}
-	l.pub = &dnsctl.Publisher{Site: a.site.name, Log: crashLog{a.node, a}, Server: l.dns, Exchange: exchanger{a}, Logger: l.logger}
+	l.pub = &dnsctl.Publisher{Site: a.site.name, Log: crashLog{a.node, a}, Server: l.dns, Exchange: exchanger{a}, Sign: a.signs, Logger: l.logger}
 	l.act("zones", func(now time.Time) time.Time {
 		l.pub.Publish(a.node.State())
 		a.w.check.answers(a)

@@ -34,6 +34,9 @@ func Campaign() Scenario {
 				o.Live = []string{LiveWaits, LiveBold}[live.IntN(2)]
 			}
 			o.Homeward = chance(NewStreams(o.Seed).Stream("campaign homeward"), 0.5)
+			if elsewhere := NewStreams(o.Seed).Stream("campaign primaries"); chance(elsewhere, 0.25) {
+				o.Primaries = 1 + elsewhere.IntN(2)
+			}
 			o.Alone = chance(NewStreams(o.Seed).Stream("campaign alone"), 0.3)
 			if home := NewStreams(o.Seed).Stream("campaign window"); o.Homeward && chance(home, 0.4) {
 				o.Window = []network.Window{{From: 0, To: 24*60 - 1}, {From: 4 * 60, To: 4*60 + 30}}[home.IntN(2)]
@@ -203,7 +206,7 @@ func (w *World) unrest() string {
 			return "zone " + z + " not verified"
 		}
 	}
-	return ""
+	return w.primaries.unrest()
 }
 
 func (s *Site) unrest(entries int) string {

@@ -47,6 +47,7 @@ const (
 	coverCrash   = "crash"   // boundary at which an agent died
 	coverReply   = "reply"   // what became of an answer of Proxmox
 	coverLog     = "log"     // what became of a proposal
+	coverPrimary = "primary" // what became of an update of the zone
 	coverTrouble = "trouble" // that was planned, by its first words
 )
 

@@ -12,6 +12,9 @@ import (
 // says; a server in contact with the quorum does not point at a copy that was
 // never checked.
 func (c *checker) answers(a *Agent) {
+	if c.w.primaries != nil {
+		return // the agents do not serve the zone
+	}
 	s := a.node.State()
 	key := fmt.Sprint(a.boot, s.Zones)
 	if s.Network == nil || c.content[a.site.name] == key {
@@ -61,6 +64,10 @@ const maxBehind = 20 * time.Second
 
 // converging: L5, every server in contact comes to serve what the log says.
 func (c *checker) converging(now time.Time) {
+	if c.w.primaries != nil {
+		c.w.primaries.converging(now)
+		return
+	}
 	last := c.w.log.Last()
 	for _, id := range c.w.ids {
 		a := c.w.sites[id].agent

@@ -84,6 +84,7 @@ func (i *incident) plan() {
 	i.observers()
 	i.lines()
 	i.servers()
+	w.primaries.plan(i)
 	i.operators()
 	i.minds()
 	i.hands()

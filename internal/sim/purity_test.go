@@ -14,7 +14,7 @@ import (
 // simulated is the production code that runs in the simulator. A clock, a
 // goroutine or unseeded randomness in it would make the same seed two runs.
 var simulated = []string{
-	"failover/*.go", "internal/agent/*.go", "internal/network/*.go", "internal/proxmox/*.go", "internal/lab/*.go", "internal/sim/*.go",
+	"failover/*.go", "internal/agent/*.go", "internal/network/*.go", "internal/proxmox/*.go", "internal/lab/*.go", "internal/lab/primary/*.go", "internal/sim/*.go",
 	"cluster/codec.go",
 	"probes/window.go", "probes/set.go", "probes/prober.go", "probes/reporter.go", "probes/reporting.go", "probes/health.go",
 	"probes/targets.go", "probes/uplink.go",

@@ -39,6 +39,7 @@ type Options struct {
 	Homeward    bool           // guests can come home (see WayHome)
 	Alone       bool           // one structure's guests are stopped while their site is cut off
 	Jobs        BadJobs        // sync jobs of a site that are configured badly; zero: none
+	Primaries   int            // servers of their own that take updates of the zone, with a secondary; 0: the agents serve it
 	Window      network.Window // in which guests of some structures come home by themselves; zero: never
 }
 

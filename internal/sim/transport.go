@@ -200,12 +200,15 @@ func (c checkGuest) find(addr string) (lab.GuestView, error) {
 	return g, nil
 }
 
-// exchanger asks the other agents' DNS servers in process.
+// exchanger asks the other agents' DNS servers in process, and those that take updates.
 type exchanger struct{ a *Agent }
 
 // Exchange implements dnsctl.Exchanger.
 func (x exchanger) Exchange(_ context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
 	w, self := x.a.w, x.a.site.name
+	if n := w.primaries.at(server); n != nil {
+		return n.talk(x.a.site, m)
+	}
 	for i, id := range w.ids {
 		if server != fmt.Sprintf("%s:53", publicAddr(i)) {
 			continue

@@ -33,8 +33,10 @@ type World struct {
 	names   map[failover.SiteID]names
 	stats   Stats
 	cover   Coverage
-	plan    []Planned
-	heals   int // how often all faults have ended
+	// primaries serve the zone if the agents do not; else nil.
+	primaries *primaries
+	plan      []Planned
+	heals     int // how often all faults have ended
 	// undecided: a guest of a site that burnt down waits for a person to choose what goes on. People who
 	// retry it all the time keep what else was lost from being failed over (one domain at a time).
 	undecided bool
@@ -120,6 +122,10 @@ func newWorld(o Options) (*World, error) {
 	}
 	if o.Window != (network.Window{}) {
 		declareWindow(w.spec, o.Window)
+	}
+	if o.Primaries > 0 {
+		w.primaries = newPrimaries(w, o.Primaries)
+		w.primaries.declare(w.spec)
 	}
 	w.check = newChecker(w)
 	w.net = newNetwork(w)
@@ -237,6 +243,7 @@ func (w *World) committed(prev, next *failover.State, e Committed) {
 	} else {
 		w.tell("%d.%d %s %s", e.Stamp.Term, e.Stamp.Index, e.Stamp.Actor, line)
 	}
+	w.primaries.committed(next)
 	w.check.committed(prev, next, e)
 	w.cover.entry(prev, next, e)
 	if e.Rejected != nil {
@@ -322,6 +329,7 @@ func (w *World) boot() {
 	w.loop.In(truthEvery, "", w.check.truth.follow)
 	w.loop.In(writeEvery, "", w.check.ledger.follow)
 	w.loop.In(time.Second, "", w.follow)
+	w.primaries.follow()
 }
 
 func (w *World) declare() {
@@ -442,6 +450,7 @@ func (w *World) healAll() {
 	w.log.Faults = LogFaults{}
 	w.faults.Clear()
 	w.net.HealAll()
+	w.primaries.heal()
 	for _, id := range w.ids {
 		s := w.sites[id]
 		s.uplink, s.sick, s.liar, s.refuses, s.dns, s.skew, s.mute, s.programs = true, false, false, false, dnsFault{}, 0, false, ""

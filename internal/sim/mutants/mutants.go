@@ -306,5 +306,17 @@ func zones() []Mutant {
 			"site := b.s.Guests[g].Serving[:0]",
 			"S2: never an empty set",
 		),
+		one(
+			"updates-without-the-fence", "dnsctl/update.go",
+			"\t\tm.Used([]dns.RR{dns.Copy(fence)}) // Used changes the record it is given\n",
+			"",
+			"S2: a decision is written only over the one that its writer has seen",
+		),
+		one(
+			"updates-leave-names-out", "dnsctl/writer.go",
+			"w.update, w.err = NewUpdater(w.ex, w.server, w.goal.Apex(), w.goal.Token, w.changes.All())",
+			"w.update, w.err = NewUpdater(w.ex, w.server, w.goal.Apex(), w.goal.Token, w.changes.All()[len(w.changes.All())/2:])",
+			"S2: what is written under a decision is all of it",
+		),
 	}
 }
