@@ -69,6 +69,11 @@ netns: build ## real wwwd, ICMP and WireGuard in network namespaces, broken in e
 chaos: build ## break networks of real processes at random, check them from outside (root; MINUTES=5 SEED=1)
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
 
+.PHONY: chaos-steps
+chaos-steps: build ## kill the agent at work, and the leader, at every step of every operation (CASE=failover/own/leader-done)
+	WWW_STEPS=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./cmd/wwwlab -run TestEveryStepWithRealProcesses -count=1 -timeout 90m -v \
+	  -args -steps.case='$(CASE)'
+
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
 	@$(MAKE) --no-print-directory -j3 --output-sync=target e2e-chaos e2e-faults e2e-hooks e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
 	@echo "e2e: ok"

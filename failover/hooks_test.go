@@ -3,9 +3,11 @@ package failover_test
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/message"
 	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
@@ -75,6 +77,9 @@ func TestVetoStopsAFailover(t *testing.T) {
 	if !ok || c.Reason.Code != failover.CodeHookVeto || c.Reason.Args["program"] != "ask" {
 		t.Fatalf("decided %+v, want stuck by the veto of ask", p.decided())
 	}
+	if text := message.Text(message.English, c.Reason.Code, c.Reason.Args); !strings.Contains(text, "when that is settled: wwwctl op retry "+string(op.ID)) {
+		t.Errorf("a person is told %q, want what to type", text)
+	}
 	p.must(c)
 	p.must(failover.RetryOp{Op: op.ID})
 	if step, _, _ := p.opOf(hooked).Guests[hooked].Current(); step.ID != failover.StepBefore || step.Attempt != 0 {
@@ -108,6 +113,10 @@ func TestVetoTakesAMoveBackBeforeAnythingIsShutDown(t *testing.T) {
 		t.Fatalf("decided %+v, want the move taken back by the veto", p.decided())
 	}
 	p.must(c)
+	text := message.Text(message.English, c.Reason.Code, c.Reason.Args)
+	if err := p.apply(failover.RetryOp{Op: id}); err == nil || !strings.Contains(text, "was taken back: type it again") {
+		t.Errorf("a person is told %q, and a retry gives %v; want it refused, and what to type instead told", text, err)
+	}
 	for g, run := range p.s.Ops[id].Guests {
 		if run.State != failover.RunCancelled || len(run.Steps) != 0 || p.s.Guests[g].Owner != "moulin" {
 			t.Errorf("%s: %s with steps %v, owner %s; want untouched at home", g, run.State, run.Steps, p.s.Guests[g].Owner)

@@ -49,19 +49,26 @@ echo "$WWW_KIND $WWW_STEP $WWW_GUEST at $WWW_SITE" >> %[1]q/announced
 
 // plant declares the hooks and the live restore, and gives each agent the programs.
 func (b board) plant(r *room) {
+	b.declare(r, map[string]string{"ask-board": askBoard, "announce": announce}, func(spec *network.Spec) {
+		spec.Policy.Commit, spec.Policy.CommitDual = spec.Policy.PrepareB+network.Duration(time.Second), spec.Policy.PrepareB+network.Duration(time.Second)
+		g := spec.Guests[vetoed]
+		g.Hooks = &network.Hooks{Before: &network.Hook{Run: "ask-board", Veto: true}, After: &network.Hook{Run: "announce"}}
+		spec.Guests[vetoed] = g
+		g = spec.Guests[live]
+		g.LiveRestore = true
+		spec.Guests[live] = g
+	})
+}
+
+// declare changes what is declared, has restores take some seconds, and gives each agent programs, by name.
+func (b board) declare(r *room, programs map[string]string, change func(*network.Spec)) {
 	b.t.Helper()
 	spec := r.lab.Spec()
-	spec.Policy.Commit, spec.Policy.CommitDual = spec.Policy.PrepareB+network.Duration(time.Second), spec.Policy.PrepareB+network.Duration(time.Second)
-	g := spec.Guests[vetoed]
-	g.Hooks = &network.Hooks{Before: &network.Hook{Run: "ask-board", Veto: true}, After: &network.Hook{Run: "announce"}}
-	spec.Guests[vetoed] = g
-	g = spec.Guests[live]
-	g.LiveRestore = true
-	spec.Guests[live] = g
+	change(spec)
 	text, err := netyaml.Marshal(spec)
 	r.lab.Rate = liveRate
 	section := "programs:\n"
-	for name, script := range map[string]string{"ask-board": askBoard, "announce": announce} {
+	for name, script := range programs {
 		path := filepath.Join(b.dir, name)
 		err = errors.Join(err, os.WriteFile(path, fmt.Appendf(nil, script, b.dir), 0o700))
 		section += fmt.Sprintf("  %s: {command: [%q]}\n", name, path)

@@ -147,9 +147,14 @@ func (r *room) startHosts(ctx context.Context, name string) error {
 	})
 }
 
-func (r *room) startAgent(ctx context.Context, name string) error {
+// launchAgent starts a site's agent, and does not wait until it answers.
+func (r *room) launchAgent(name string) error {
 	cmd := exec.Command(r.bins.wwwd, "--config", site.AgentFile(r.dir, name))
-	if err := r.children.Start(agentOf(name), cmd, site.AgentLog(r.dir, name)); err != nil {
+	return r.children.Start(agentOf(name), cmd, site.AgentLog(r.dir, name))
+}
+
+func (r *room) startAgent(ctx context.Context, name string) error {
+	if err := r.launchAgent(name); err != nil {
 		return err
 	}
 	client := r.agent(name)

@@ -18,7 +18,7 @@ var hooks = map[string]Message{
 	},
 	"WWW-2202": {
 		Severity: Critical, Word: "hook-veto", Title: "a program forbids the move of a guest",
-		Text:    "{guest}: {program}[ at {site}] did not let it be moved[: {note}]; when that is settled: wwwctl op retry {op}",
+		Text:    "{guest}: {program}[ at {site}] did not let it be moved[: {note}]; when that is settled: wwwctl op retry {op} (a planned move was taken back: type it again)",
 		Meaning: "The program has a veto: unless it ends well, nothing is done that cannot be taken back.",
 		Impact:  "In a failover or rescue the restored copy waits, stopped, and the guest is down. A planned move is taken back.",
 		Look:    "wwwctl op show {op}",
