@@ -185,18 +185,39 @@ func TestForkChangesTheCopysIdentity(t *testing.T) {
 	}
 }
 
-// TestLockedCopyIsNotForked: the lock of a restore that ended badly goes by a person's hand only.
+// TestLockedCopyIsNotForked: the lock of what ended badly goes by a person's hand only, that of a
+// backup at work by itself.
 func TestLockedCopyIsNotForked(t *testing.T) {
+	for _, lock := range []string{"create", "backup"} {
+		b := newBackRig(t)
+		b.failback(failover.KeepAway)
+		b.ended()
+		b.lab(b.homePVE.SetOption(homeID, "lock", lock))
+		before := b.count("PUT", "qemu/1101/config")
+		b.must(failover.ForkCopy{Guest: guest, Host: "pve-moulin", VMID: homeID})
+		if op := b.ended(); op.Phase != failover.OpStuck || !strings.Contains(b.note(), "qm unlock 1101") {
+			t.Fatalf("%s: ended %s: %s; want a person called", lock, op.Phase, b.note())
+		}
+		if n := b.count("PUT", "qemu/1101/config"); n > before {
+			t.Errorf("%s: its configuration was written %d times", lock, n-before)
+		}
+	}
 	b := newBackRig(t)
 	b.failback(failover.KeepAway)
 	b.ended()
-	b.lab(b.homePVE.SetOption(homeID, "lock", "create"))
-	before := b.count("PUT", "qemu/1101/config")
+	b.lab(b.homePVE.SetOption(homeID, "lock", "backup"))
 	b.must(failover.ForkCopy{Guest: guest, Host: "pve-moulin", VMID: homeID})
-	if op := b.ended(); op.Phase != failover.OpStuck || !strings.Contains(b.note(), "qm unlock 1101") {
-		t.Fatalf("ended %s: %s; want a person called", op.Phase, b.note())
+	asked := 0
+	b.answer = func(path string) (int, string) {
+		if path != "/nodes/pve-moulin/tasks" {
+			return 0, ""
+		}
+		if asked++; asked == 3 {
+			b.lab(b.homePVE.SetOption(homeID, "lock", ""))
+		}
+		return 200, `{"data":[{"upid":"UPID:pve-moulin:00000001:00000001:69A57F00:vzdump::root@pam:","type":"vzdump","status":"RUNNING"}]}`
 	}
-	if n := b.count("PUT", "qemu/1101/config"); n > before {
-		t.Errorf("its configuration was written %d times", n-before)
+	if op := b.ended(); op.Phase != failover.OpDone || asked != 3 {
+		t.Errorf("beside a backup: ended %s after %d looks: %s; want done after three", op.Phase, asked, b.note())
 	}
 }

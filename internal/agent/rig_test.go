@@ -193,15 +193,25 @@ func (r *rig) backup() {
 	}
 }
 
+// instead is the answer in place of the fakes'; nil: they answer.
+func (r *rig) instead(req *http.Request) *http.Response {
+	if r.answer == nil {
+		return nil
+	}
+	status, body := r.answer(strings.TrimPrefix(req.URL.Path, "/api2/json"))
+	if status == 0 {
+		return nil
+	}
+	return &http.Response{Status: fmt.Sprint(status, " "), StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: req}
+}
+
 // RoundTrip implements http.RoundTripper over the fakes.
 func (r *rig) RoundTrip(req *http.Request) (*http.Response, error) {
 	if r.silent != nil && r.silent() {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
-	if r.answer != nil {
-		if status, body := r.answer(strings.TrimPrefix(req.URL.Path, "/api2/json")); status != 0 {
-			return &http.Response{Status: fmt.Sprint(status, " "), StatusCode: status, Body: io.NopCloser(strings.NewReader(body)), Request: req}, nil
-		}
+	if res := r.instead(req); res != nil {
+		return res, nil
 	}
 	where, h := "pve", http.Handler(r.pve)
 	if req.URL.Port() == "8007" {

@@ -31,7 +31,7 @@ type StopAlone struct {
 	touched map[failover.GuestID]bool
 	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
 	queue   []failover.Copy           // still to be looked at
-	looked  bool                      // the first of them was, and the call that follows is its next
+	look    int                       // how often the first of them was looked at: its next call follows from that
 	due     time.Time
 }
 
@@ -48,7 +48,7 @@ func (a *StopAlone) Step(ctx context.Context, now time.Time) time.Time {
 	}
 	if a.since.IsZero() || s.Index != a.heard { // what has come since was told by the others: a contact too short to be seen
 		a.heard = s.Index
-		a.since, a.known, a.touched, a.queue, a.looked, a.due = now, true, map[failover.GuestID]bool{}, nil, false, time.Time{}
+		a.since, a.known, a.touched, a.queue, a.look, a.due = now, true, map[failover.GuestID]bool{}, nil, 0, time.Time{}
 	}
 	if len(a.queue) == 0 {
 		if now.Before(a.due) {
@@ -64,15 +64,31 @@ func (a *StopAlone) Step(ctx context.Context, now time.Time) time.Time {
 			return now.Add(idle)
 		}
 	}
-	if a.looked || !a.mayStop(ctx, s, a.queue[0]) {
-		if a.looked {
-			a.stop(ctx, s, a.queue[0])
-		}
-		a.queue, a.looked = a.queue[1:], false
-		return now
+	goOn := false
+	switch c := a.queue[0]; a.look {
+	case 0:
+		goOn = a.mayStop(ctx, s, c)
+	case 1:
+		goOn = a.runs(ctx, s, c)
+	default:
+		a.stop(ctx, s, c)
 	}
-	a.looked = true
+	if a.look++; !goOn {
+		a.queue, a.look = a.queue[1:], 0
+	}
 	return now
+}
+
+// runs says whether a guest runs. One that is off is not asked to shut down: Proxmox takes that of
+// a VM, and it would look as if this agent had put it off.
+func (a *StopAlone) runs(ctx context.Context, s *failover.State, c failover.Copy) bool {
+	st, err := a.Hosts[c.Host].GuestStatus(ctx, proxmox.Kind(s.Network.Guests[c.Guest].Type), c.VMID)
+	if err != nil && proxmox.KindOf(err) != proxmox.NotFound {
+		a.Logger.Warn("guest not looked at, whose structure wants it stopped", "guest", c.Guest, "err", err)
+		return false // at the next round again
+	}
+	a.touched[c.Guest] = err != nil || !st.Running()
+	return !a.touched[c.Guest]
 }
 
 // mayStop says whether this agent has not shut a guest down since the last that it shared
@@ -121,7 +137,7 @@ func ownShutdown(tasks []proxmox.TaskStatus, token string) (proxmox.TaskStatus, 
 // is held by an operation then has its turn when that lets it go.
 func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.Time) time.Time {
 	if !a.since.IsZero() || !a.known {
-		a.since, a.known, a.owing, a.queue, a.looked, a.due = time.Time{}, true, nil, nil, false, now.Add(idle)
+		a.since, a.known, a.owing, a.queue, a.look, a.due = time.Time{}, true, nil, nil, 0, now.Add(idle)
 		return a.due // State may still be what it was when the line was cut
 	}
 	if len(a.queue) == 0 {
@@ -140,8 +156,8 @@ func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.T
 		a.Logger.Warn("not known whether this guest is to be started again", "guest", c.Guest, "err", err)
 		return now.Add(2 * time.Second)
 	}
-	if a.looked = next; !next {
-		a.queue = a.queue[1:]
+	if a.look++; !next {
+		a.queue, a.look = a.queue[1:], 0
 	}
 	return now
 }
@@ -169,10 +185,22 @@ func (a *StopAlone) owed(s *failover.State) {
 	}
 }
 
+// Owes says, of an agent in contact, whether it has yet to look at a guest that it may have to
+// start again.
+func (a *StopAlone) Owes() bool {
+	s := a.Log.State()
+	for g := range a.owing {
+		if p := s.Guests[g]; p.Owner == a.Site && s.MayStartAgain(g, p.Epoch) == nil {
+			return true
+		}
+	}
+	return a.owing == nil
+}
+
 // startAgain looks whether the last that happened to a guest is that this agent shut it down,
 // and if so has it started with the next call.
 func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool, err error) {
-	if a.looked {
+	if a.look > 0 {
 		_, err := a.Log.Propose(ctx, failover.StartAgain{Guest: c.Guest, Epoch: c.Epoch})
 		if _, rejected := errors.AsType[*failover.RejectedError](err); rejected {
 			return false, nil // an operation has been quicker: it is looked at again

@@ -119,6 +119,23 @@ func TestStopAloneIsUndone(t *testing.T) {
 	}
 }
 
+// TestStaysOffAlone: a guest that its people have shut down is not asked to shut down, which
+// Proxmox would take, and so is not started when its site is in contact again.
+func TestStaysOffAlone(t *testing.T) {
+	a := newAloneRig(t, "stop")
+	if err := a.homePVE.StopGuest(homeID, a.now); err != nil {
+		t.Fatal(err)
+	}
+	if a.pass(20 * time.Minute); a.shutdowns() != 0 {
+		t.Errorf("%d shutdowns of a guest that was off", a.shutdowns())
+	}
+	a.alone = false
+	made := len(a.log.made)
+	if a.pass(5 * time.Minute); len(a.log.made) != made || a.runs() {
+		t.Errorf("in contact: %d proposals, runs %t; want it left off", len(a.log.made)-made, a.runs())
+	}
+}
+
 // TestStopAloneCountsFromTheLastWord: a contact between two looks begins the delay anew.
 func TestStopAloneCountsFromTheLastWord(t *testing.T) {
 	a := newAloneRig(t, "stop")

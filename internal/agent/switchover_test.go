@@ -103,6 +103,9 @@ func (m *moveRig) RoundTrip(req *http.Request) (*http.Response, error) {
 	if m.silentAt == where {
 		return nil, io.ErrUnexpectedEOF
 	}
+	if res := m.instead(req); res != nil {
+		return res, nil
+	}
 	res, err := lab.InProcess(lab.WithFaults(where, h, m.faults)).RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -250,6 +250,7 @@ func (p *PVE) stopIn(c *call, g *guest, verb string, d time.Duration) (any, erro
 			return nil, errText("CT %d not running", g.ID)
 		}
 	}
+	ran := g.Running // a stopped VM is stopped: the task is OK, and does nothing to one that is started after it
 	stopping := func(*task) error {
 		if err := p.exists(g); err != nil {
 			return err
@@ -257,7 +258,7 @@ func (p *PVE) stopIn(c *call, g *guest, verb string, d time.Duration) (any, erro
 		if err := p.held(g); err != nil {
 			return err
 		}
-		g.Running = false // a stopped VM is stopped: OK
+		g.Running = g.Running && !ran
 		return nil
 	}
 	if p.haManaged(g) {

@@ -41,8 +41,9 @@ type life struct {
 	dns *dnsctl.Server
 	pub *dnsctl.Publisher
 
-	eyes  eyes
-	drawn drawn
+	eyes    eyes
+	drawn   drawn
+	stopper *agent.StopAlone // nil: no guest is stopped for isolation in this network
 }
 
 // drawn is what the zones were last made from.

@@ -70,6 +70,7 @@ func (l *life) openStopper(log failover.Log, home, pve *proxmox.PVE) {
 		Hosts: map[failover.HostID]*proxmox.PVE{structureHost(a.site.name): home, raoullHost(a.site.name): pve},
 		Alone: func() bool { return !a.w.log.Quorum(a.site.name) },
 	}
+	l.stopper = stopper
 	l.act("alone", func(now time.Time) time.Time { return stopper.Step(background(), now) })
 }
 

@@ -226,6 +226,8 @@ func (s *Site) unrest(entries int) string {
 		return "work"
 	case a.waits("alone"):
 		return "an answer that does not come"
+	case a.life.stopper != nil && a.life.stopper.Owes():
+		return "guests to start again"
 	}
 	return ""
 }
