@@ -105,7 +105,7 @@ func (w *World) heed(t typing) {
 			w.tell("it says: %v", err)
 		}
 		if verb == "destroy" { // a person has looked into it, and gives up what only that copy holds
-			w.check.ledger.givenUp[failover.Place{Site: t.site.name, Host: t.host, VMID: id}] = true
+			w.check.ledger.forget(failover.Place{Site: t.site.name, Host: t.host, VMID: id})
 		}
 	}
 }

@@ -195,7 +195,7 @@ func (l *ledger) burntDown(state *failover.State, g failover.GuestID, wr write) 
 			base = next.Base.Time
 		}
 	}
-	if wr.at.After(base) {
+	if !wr.at.Before(base) { // backups are told to the second
 		l.lost++
 		return true
 	}

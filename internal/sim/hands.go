@@ -51,8 +51,13 @@ func (w *World) startHome(s *Site, id int) {
 		return
 	}
 	for n, m := range s.guests {
-		if w.declared(s, n) == id && w.mayBeOff(guestID(s.place, m)) {
-			return // people see that it is being moved, or was
+		if w.declared(s, n) != id {
+			continue
+		}
+		p := w.log.Last().Guests[guestID(s.place, m)]
+		beside := p.Owner == s.name && p.Host != structureHost(s.name)
+		if beside || w.mayBeOff(guestID(s.place, m)) {
+			return // people see that it was rescued in the same house, or is being moved, or was
 		}
 	}
 	if g, ok := s.structure.Guest(id); ok && !g.Running {

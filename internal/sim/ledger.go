@@ -108,6 +108,14 @@ func (l *ledger) check() {
 	}
 }
 
+// forget takes the writes of a copy out of the ledger that a person has deleted by hand; another
+// one may stand there later.
+func (l *ledger) forget(at failover.Place) {
+	for g, all := range l.written {
+		l.written[g] = slices.DeleteFunc(all, func(wr write) bool { return wr.place() == at })
+	}
+}
+
 // readable: S7, at the end, when nothing is broken any more, both sites have the key of every
 // sealed branch. (That a backup is corrupt is seen when it is read once more, and keeps its copy.)
 func (l *ledger) readable() {
