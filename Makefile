@@ -75,10 +75,10 @@ chaos-steps: build ## kill the agent at work, and the leader, at every step of e
 	  -args -steps.case='$(CASE)'
 
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults
-	@$(MAKE) --no-print-directory -j3 --output-sync=target e2e-chaos e2e-faults e2e-hooks e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
+	@$(MAKE) --no-print-directory -j2 --output-sync=target e2e-chaos e2e-faults e2e-hooks e2e-left $(E2E_KILLS) $(E2E_ZONES) e2e-page e2e-panels
 	@echo "e2e: ok"
 
-# Each is a network of its own on addresses or in namespaces of its own, and waits two thirds of its time: three run at once, the longest first.
+# Each is a network of its own on addresses or in namespaces of its own, and waits most of its time: two run at once, the longest first.
 E2E_KILLS := $(addprefix e2e-kill-,moulin fabrique quai halle temoin)
 E2E_ZONES := $(addprefix e2e-zone-,bind knot powerdns)
 .PHONY: $(E2E_KILLS) $(E2E_ZONES) e2e-left e2e-page e2e-panels e2e-chaos e2e-faults e2e-hooks

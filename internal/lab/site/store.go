@@ -103,8 +103,8 @@ func (p *process) backUp(next map[int]time.Time, now time.Time) bool {
 		if !ok || !v.Serving || now.Before(next[g.ID]) {
 			continue
 		}
-		if _, again := next[g.ID]; !again && v.Uptime < p.lab.Timing.First.D()+time.Second {
-			continue // it has written next to nothing yet
+		if _, again := next[g.ID]; !again && !ripe(v, p.lab.Timing.First.D()) {
+			continue
 		}
 		next[g.ID] = now.Add(p.lab.Timing.Backup.D())
 		if err := g.pve.Backup(g.ID, g.into, now); err != nil {
@@ -114,6 +114,12 @@ func (p *process) backUp(next map[int]time.Time, now time.Time) bool {
 		did = true
 	}
 	return did
+}
+
+// ripe says whether a guest is worth its first backup: it has been up for that long, and has
+// written something, which it has not when the machine gave it no time meanwhile.
+func ripe(v lab.GuestView, first time.Duration) bool {
+	return v.Uptime >= first+time.Second && len(v.Data()) > 0
 }
 
 // backUpNow backs every running guest up out of turn.
