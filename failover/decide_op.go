@@ -204,9 +204,7 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 		a.Point, a.Warm = pt, ""
 		a.Live = d.s.mayLive(op.Kind, a.Guest, pt)
 		a.Loss = max(0, lastWrite(d.s, op.Plan.Loss, d.now).Sub(pt.Time))
-		// What the log would refuse is no way on: it would be proposed for ever.
-		_, free := d.s.nextID(a.Target, nil, d.s.idsInUse())
-		return a, free && d.s.checkAssignment(op.Kind, a) == nil
+		return a, d.mayGo(op, a)
 	}
 	return a, false
 }
@@ -215,8 +213,14 @@ func (d *decider) olderPoint(op Operation, run GuestRun) (Assignment, bool) {
 func (d *decider) otherID(op Operation, run GuestRun) (Assignment, bool) {
 	a := run.Assignment
 	a.Automatic = d.s.Network.Structures[a.Structure].Mode == network.ModeAuto
+	return a, d.mayGo(op, a)
+}
+
+// mayGo says whether the log takes an assignment that gets an id of its own. What it would refuse
+// is no way on: it would be proposed for ever.
+func (d *decider) mayGo(op Operation, a Assignment) bool {
 	_, free := d.s.nextID(a.Target, nil, d.s.idsInUse())
-	return a, free && d.s.checkAssignment(op.Kind, a) == nil
+	return free && d.s.checkAssignment(op.Kind, a) == nil
 }
 
 func tried(run GuestRun, target SiteID, volid string) bool {

@@ -69,7 +69,7 @@ func (s *stepsLab) awaitSettled(ctx context.Context) error {
 // wrong lists what is not as it should be: operations that have not ended, guests that do not
 // run once, names that lead elsewhere, and what is left at the machines.
 func (s *stepsLab) wrong(ctx context.Context) ([]string, error) {
-	ops, err := askEach(ctx, s.room, s.leader, func(ctx context.Context, c *api.Client) (api.OpList, error) { return c.Ops(ctx) })
+	ops, err := s.ops(ctx)
 	if err != nil {
 		return nil, err
 	}

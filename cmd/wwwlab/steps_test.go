@@ -224,7 +224,7 @@ func (s *stepsLab) carryThrough(ctx context.Context) (failover.OpView, error) {
 
 // awaitBegin waits for a network in which the act may begin, and remembers what was before it.
 func (s *stepsLab) awaitBegin(ctx context.Context) error {
-	ops, err := askEach(ctx, s.room, s.leader, func(ctx context.Context, c *api.Client) (api.OpList, error) { return c.Ops(ctx) })
+	ops, err := s.ops(ctx)
 	if err != nil {
 		return err
 	}
@@ -276,10 +276,15 @@ func (s *stepsLab) lastView(ctx context.Context) (failover.OpView, error) {
 	return failover.OpView{}, errors.Join(errTime, err)
 }
 
+// ops asks for all operations, whoever answers, the leader first.
+func (s *stepsLab) ops(ctx context.Context) (api.OpList, error) {
+	return askEach(ctx, s.room, s.leader, func(ctx context.Context, c *api.Client) (api.OpList, error) { return c.Ops(ctx) })
+}
+
 // journal asks for the journal of the act's operation, once it has begun.
 func (s *stepsLab) journal(ctx context.Context) (failover.Incident, error) {
 	if s.op == "" {
-		ops, err := askEach(ctx, s.room, s.leader, func(ctx context.Context, c *api.Client) (api.OpList, error) { return c.Ops(ctx) })
+		ops, err := s.ops(ctx)
 		if err != nil {
 			return failover.Incident{}, err
 		}

@@ -91,11 +91,14 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 		j.w.mem.phase, j.w.mem.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.run.VMID, at: j.now}
 		return j.now, nil
 	}
+	return j.fatally("copy %d was started at %s by %s and may hold what users wrote: left alone; %s",
+		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth, j.lookInto(j.run.VMID))
+}
+
+// lookInto is what people do about a copy that somebody has started.
+func (j *job) lookInto(id int) string {
 	tool := j.tool()
-	return j.now, &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
-		"copy %d was started at %s by %s and may hold what users wrote: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
-		j.run.VMID, start.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), start.UPID.Auth,
-		j.run.Assignment.Host, tool, j.run.VMID, tool, j.run.VMID, j.op.ID))}
+	return fmt.Sprintf("look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s", j.run.Assignment.Host, tool, id, tool, id, j.op.ID)
 }
 
 // startOf returns a start, by whomever, of the guest that an id stands for now,

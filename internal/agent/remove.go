@@ -106,9 +106,8 @@ func (j *job) neverSince(ctx context.Context, next string) (time.Time, *outcome)
 	}
 	sealed := j.run.Sealed[0].Point.Time
 	if t, ok := newestOf(tasks, "start"); ok && t.UPID.Start.After(sealed) {
-		tool := j.tool()
-		return j.fatally("copy %d was started at %s by %s, after it was sealed, and may hold what users wrote since: left alone; look into it, then on %s: %s stop %d; %s destroy %d; and wwwctl op retry %s",
-			j.doomed(), t.UPID.Start.UTC().Format(time.RFC3339), t.UPID.Auth, j.run.Assignment.Host, tool, j.doomed(), tool, j.doomed(), j.op.ID)
+		return j.fatally("copy %d was started at %s by %s, after it was sealed, and may hold what users wrote since: left alone; %s",
+			j.doomed(), t.UPID.Start.UTC().Format(time.RFC3339), t.UPID.Auth, j.lookInto(j.doomed()))
 	}
 	m := &j.w.mem
 	m.phase, m.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.doomed(), at: j.now}
