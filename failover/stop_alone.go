@@ -52,8 +52,8 @@ type StartAgain struct {
 	Epoch Epoch   `json:"epoch,omitzero"`
 }
 
-// MayStartAgain refuses a guest that was not shut down for its isolation, or is not its
-// site's to start any more.
+// MayStartAgain refuses a guest that is not its site's to start any more. What the network has
+// come to want of it since it was shut down does not matter: it ran, and its agent put it off.
 func (s *State) MayStartAgain(g GuestID, e Epoch) error {
 	if s.Network == nil {
 		return reject(CodeNoNetwork)
@@ -63,15 +63,13 @@ func (s *State) MayStartAgain(g GuestID, e Epoch) error {
 	switch {
 	case !known:
 		return reject(CodeUnknownGuest, "guest", string(g))
-	case s.Network.Structures[s.Network.Guests[g].Structure].OnIsolation != "stop":
-		return reject(CodeNothing, "what", "guest that was stopped for its isolation", "guest", string(g))
 	case p.Op != "":
 		return reject(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
 	case reviving:
 		return reject(CodeGuestBusy, "guest", string(g), "op", string(busy))
 	case p.Epoch != e || p.Serving != p.Owner:
 		return reject(CodeStaleToken, "guest", string(g), "have", p.Epoch.String(), "got", e.String())
-	case p.Phase != PhaseHome && p.Phase != PhaseAway && p.Phase != PhaseDiverged:
+	case p.Phase != PhaseHome && p.Phase != PhaseAway && p.Phase != PhaseDiverged && p.Phase != PhaseExcluded:
 		return reject(CodeWrongPhase, "guest", string(g), "phase", string(p.Phase))
 	}
 	return nil

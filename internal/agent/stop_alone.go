@@ -29,6 +29,7 @@ type StopAlone struct {
 	heard   uint64    // index of State then
 	known   bool      // it was in contact, or alone, before this step
 	touched map[failover.GuestID]bool
+	stopped map[failover.GuestID]failover.Copy // asked to shut down by this agent, and not looked at since it is in contact
 	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
 	queue   []failover.Copy           // still to be looked at
 	look    int                       // how often the first of them was looked at: its next call follows from that
@@ -112,7 +113,10 @@ func (a *StopAlone) stop(ctx context.Context, s *failover.State, c failover.Copy
 	upid, err := pve.Shutdown(ctx, kind, c.VMID, shutdownWithin)
 	switch proxmox.KindOf(err) {
 	case "", proxmox.OutcomeUnknown:
-		a.touched[c.Guest] = true
+		if a.stopped == nil {
+			a.stopped = map[failover.GuestID]failover.Copy{}
+		}
+		a.touched[c.Guest], a.stopped[c.Guest] = true, c
 		log.Warn("guest is shut down: its site is cut off, and its structure wants that", "task", upid.String())
 	case proxmox.NotRunning, proxmox.NotFound:
 		a.touched[c.Guest] = true
@@ -166,23 +170,43 @@ func (a *StopAlone) inContact(ctx context.Context, s *failover.State, now time.T
 // the site is in contact.
 func (a *StopAlone) owed(s *failover.State) {
 	if a.owing == nil {
-		a.owing = map[failover.GuestID]bool{}
-		for g, p := range s.Guests {
-			if s.Network.Structures[s.Network.Guests[g].Structure].OnIsolation == "stop" && p.Owner == a.Site {
-				a.owing[g] = true
-			}
-		}
+		a.owes(s)
 	}
 	for _, g := range network.SortedKeys(a.owing) {
 		p := s.Guests[g]
 		if p.Owner != a.Site || a.Hosts[p.Host] == nil {
-			delete(a.owing, g)
+			a.settled(g)
 			continue
 		}
 		if s.MayStartAgain(g, p.Epoch) == nil {
 			a.queue = append(a.queue, failover.Copy{Guest: g, Place: p.Now()})
 		}
 	}
+}
+
+// owes collects at whom it has to look: the guests whose structures want them stopped, and those
+// that it has stopped, whatever the network has come to want of them meanwhile.
+func (a *StopAlone) owes(s *failover.State) {
+	a.owing = map[failover.GuestID]bool{}
+	for g, p := range s.Guests {
+		if s.Network.Structures[s.Network.Guests[g].Structure].OnIsolation == "stop" && p.Owner == a.Site {
+			a.owing[g] = true
+		}
+	}
+	for _, g := range network.SortedKeys(a.stopped) {
+		if c := a.stopped[g]; s.Guests[g].Host == "" {
+			a.Logger.Warn("guest was shut down for the isolation of its site, and the network has it no more: it stays off until somebody starts it", "guest", g, "host", c.Host, "id", c.VMID)
+			delete(a.stopped, g)
+			continue
+		}
+		a.owing[g] = true
+	}
+}
+
+// settled says of a guest that it is as it should be since the isolation.
+func (a *StopAlone) settled(g failover.GuestID) {
+	delete(a.owing, g)
+	delete(a.stopped, g)
 }
 
 // Owes says, of an agent in contact, whether it has yet to look at a guest that it may have to
@@ -206,7 +230,7 @@ func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool,
 			return false, nil // an operation has been quicker: it is looked at again
 		}
 		if err == nil {
-			delete(a.owing, c.Guest)
+			a.settled(c.Guest)
 		}
 		return false, err
 	}
@@ -215,7 +239,7 @@ func (a *StopAlone) startAgain(ctx context.Context, c failover.Copy) (next bool,
 	mine, ours := ownShutdown(tasks, pve.TokenID())
 	last, _ := newestOf(tasks, "shutdown", "stop", "start", "reboot")
 	if next = ours && last.UPID == mine.UPID; err == nil && !next {
-		delete(a.owing, c.Guest)
+		a.settled(c.Guest)
 	}
 	return next, err
 }

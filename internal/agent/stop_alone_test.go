@@ -119,6 +119,41 @@ func TestStopAloneIsUndone(t *testing.T) {
 	}
 }
 
+// TestStopAloneIsUndoneAnyway: what the network has come to want of a guest while its site was cut
+// off does not keep it off: it ran, and the agent put it off (seed 212086).
+func TestStopAloneIsUndoneAnyway(t *testing.T) {
+	for name, edit := range map[string]func(*network.Spec){
+		"its structure wants it left on now": func(s *network.Spec) {
+			st := s.Structures["le-moulin"]
+			st.OnIsolation = "leave"
+			s.Structures["le-moulin"] = st
+		},
+		"it is not rescued any more": func(s *network.Spec) {
+			g := s.Guests[guest]
+			g.Priority = 4
+			s.Guests[guest] = g
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := newAloneRig(t, "stop")
+			if a.pass(20 * time.Minute); a.runs() {
+				t.Fatal("not stopped")
+			}
+			s := spec()
+			st := s.Structures["le-moulin"]
+			st.OnIsolation = "stop"
+			s.Structures["le-moulin"] = st
+			edit(s)
+			a.must(failover.ApplyNetwork{Spec: s.WithDefaults(), IfVersion: a.log.state.NetworkVersion})
+			a.alone = false
+			a.pass(time.Minute)
+			if op := a.ended(); op.Phase != failover.OpDone || !a.runs() {
+				t.Errorf("ended %s, runs %t: %s", op.Phase, a.runs(), a.note())
+			}
+		})
+	}
+}
+
 // TestStaysOffAlone: a guest that its people have shut down is not asked to shut down, which
 // Proxmox would take, and so is not started when its site is in contact again.
 func TestStaysOffAlone(t *testing.T) {

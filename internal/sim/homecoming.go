@@ -221,7 +221,11 @@ func (c *checker) atFailback(s *Site, req *http.Request, path string) bool {
 	}
 	id := number(m[1])
 	op, run := c.w.newestAt(onStructure(s.name, id))
-	if op.Kind != failover.KindFailback {
+	of := op.Kind
+	if of == failover.KindTidy { // what it restored, and has given up, is removed by an operation of its own
+		of = c.w.log.Last().Ops[op.Of].Kind
+	}
+	if of != failover.KindFailback {
 		return false
 	}
 	p := c.w.log.Last().Guests[run.Assignment.Guest]
