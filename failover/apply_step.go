@@ -227,7 +227,10 @@ func (c Retarget) apply(s *State, st Stamp) error {
 	}
 	run, ok := op.Guests[c.Guest]
 	step, _, _ := run.Current()
-	if !ok || run.Owned() || run.State == RunCancelled || run.State == RunDone || step.ID == StepCleanup || s.Guests[c.Guest].Op != op.ID {
+	if ok && run.Owned() {
+		return c.repoint(s, op, st)
+	}
+	if !ok || run.State == RunCancelled || run.State == RunDone || step.ID == StepCleanup || s.Guests[c.Guest].Op != op.ID {
 		return reject(CodeWrongPhase, "op", string(c.Op), "guest", string(c.Guest), "phase", string(run.State))
 	}
 	if c.Assignment.Guest != c.Guest {

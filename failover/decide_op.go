@@ -169,6 +169,10 @@ func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) C
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
 		}
 		return d.elsewhere(op, run, note)
+	case run.Owned() && run.State == RunActive && !op.Kind.planned() && step.ID == StepRestore && step.Failure == FailPoint:
+		if a, ok := d.olderSame(op, run); ok {
+			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}
+		}
 	case movable && step.Failure == FailPoint:
 		if a, ok := d.olderPoint(op, run); ok {
 			return Retarget{Op: op.ID, Guest: t.Guest, Assignment: a, Reason: note}

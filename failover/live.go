@@ -10,7 +10,8 @@ import (
 // that breaks before it is complete, Proxmox switches the VM off, and what was written to it
 // since its start is lost. So it is opt-in per VM, only from the target's own PBS, only after
 // ownership moved (a VM that runs counts), and names follow when the disks are whole; before
-// that only if the structure has said that it accepts the risk.
+// that only if the structure has said that it accepts the risk. One that broke is restored whole
+// before it starts, at a person's word: what broke it may come again.
 
 // liveSteps is the way of a guest that starts before its disks are there.
 var liveSteps = []StepID{StepProtect, StepOwn, StepLive, StepCheck, StepWhole, StepServe, StepRelease}
@@ -38,40 +39,57 @@ func (s *State) stepsOf(kind OpKind, a Assignment) []Step {
 
 // copying is the step in which a run's disks are written: restore, or that of a live restore.
 func (r GuestRun) copying() (Step, bool) {
-	if whole, ok := r.Step(StepWhole); ok {
-		if live, _ := r.Step(StepLive); live.Status != StatusDone {
-			return live, true
-		}
-		return whole, true
+	if !r.Assignment.Live {
+		return r.Step(StepRestore)
 	}
-	return r.Step(StepRestore)
+	if live, ok := r.Step(StepLive); ok && live.Status != StatusDone {
+		return live, true
+	}
+	return r.Step(StepWhole)
 }
 
 // starting is the step in which a run's guest starts.
 func (r GuestRun) starting() (Step, bool) {
-	if live, ok := r.Step(StepLive); ok {
-		return live, true
+	if r.Assignment.Live {
+		return r.Step(StepLive)
 	}
 	return r.Step(StepStart)
 }
 
-// rewind lets a live restore that broke begin anew, at a person's word: what it left is gone
-// by then, or the step says so again. So it does with a copy that was deleted before it started.
+// rewind lets a restore begin anew, at a person's word: of a copy that was deleted before it
+// started, and of a live restore that broke, whose remains are gone by then, or the step says so
+// again.
 func (r *GuestRun) rewind() {
 	step, at, left := r.Current()
-	if left && step.ID == StepStart && step.Failure == FailGone {
+	switch {
+	case left && step.ID == StepStart && step.Failure == FailGone:
 		r.restoreAgain(at)
-		return
+	case left && r.Assignment.Live && r.has(StepLive) && (step.Failure == FailBroke || step.ID == StepLive && step.Failure == FailPoint):
+		r.restoreWhole()
 	}
-	if !left || step.ID != StepWhole && step.ID != StepCheck && step.ID != StepServe || !r.has(StepLive) {
-		return
-	}
-	for i := at; i >= 0; i-- {
-		r.Steps[i].Status, r.Steps[i].Attempt, r.Steps[i].UPID = StatusPending, 0, ""
-		if r.Steps[i].ID == StepLive {
-			return
+}
+
+// restoreWhole has a VM whose live restore broke restored before it starts. The step of the live
+// restore stays: by its task the remains are told from those of the restore that follows.
+func (r *GuestRun) restoreWhole() {
+	live := slices.IndexFunc(r.Steps, func(st Step) bool { return st.ID == StepLive })
+	steps := slices.Clone(r.Steps[:live+1])
+	steps[live].Status, steps[live].Failure = StatusDone, FailBroke
+	steps = append(steps, pendingSteps(StepRestore, StepStart)...)
+	for _, st := range r.Steps[live+1:] {
+		if st.ID != StepWhole {
+			steps = append(steps, pendingSteps(st.ID)...)
 		}
 	}
+	r.Steps = steps
+	r.Assignment.Live, r.Assignment.Estimate = false, 0
+}
+
+// Broke is the live restore of a run that broke, if one did: what stands under the run's id and
+// was made by it may have run, and is a person's to remove.
+func (r GuestRun) Broke() (Step, bool) {
+	live, ok := r.Step(StepLive)
+	return live, ok && live.Failure == FailBroke && !r.Assignment.Live
 }
 
 // restoreAgain puts a new restore right before the start, at which a run stands. Its guest stays
@@ -90,7 +108,7 @@ func (r *GuestRun) restoreAgain(start int) {
 // restoring says whether bytes of a run are on their way.
 func (r GuestRun) restoring() bool {
 	step, _, left := r.Current()
-	if live, ok := r.Step(StepLive); ok {
+	if live, ok := r.Step(StepLive); ok && r.Assignment.Live {
 		whole, _ := r.Step(StepWhole)
 		return left && live.begun() && live.Status != StatusPending && whole.Status != StatusDone
 	}
@@ -99,8 +117,8 @@ func (r GuestRun) restoring() bool {
 
 // copyBegins is the step with which a run's disks are allocated.
 func (r GuestRun) copyBegins() (Step, bool) {
-	if live, ok := r.Step(StepLive); ok {
-		return live, true
+	if r.Assignment.Live {
+		return r.Step(StepLive)
 	}
 	return r.Step(StepRestore)
 }

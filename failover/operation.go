@@ -116,6 +116,7 @@ const (
 	FailFatal     Failure = "fatal"     // a person must look
 	FailTaken     Failure = "taken"     // somebody's guest has this id, and nothing of ours ever had: another id
 	FailGone      Failure = "gone"      // the copy was deleted before it ever started: restored again at a person's word
+	FailBroke     Failure = "broke"     // a live restore ended before the disks were whole: restored again at a person's word
 	FailProof     Failure = "proof"     // nothing proves that the dead host is off: ask
 	FailStarted   Failure = "started"   // somebody has started or changed the warm copy: it is theirs
 	FailHook      Failure = "hook"      // a program that was called did not end well
@@ -178,12 +179,15 @@ type GuestRun struct {
 	Wasted     int64      `json:"wasted,omitempty"` // bytes that were restored for it in vain: its copy was removed
 }
 
-// Tried is an assignment that was given up before ownership moved.
+// Tried is an assignment that was given up: before ownership moved, or since its restore point
+// turned out unusable.
 type Tried struct {
 	Target SiteID `json:"target"`
 	Volid  string `json:"volid"`
 	VMID   int    `json:"vmid"`
 	Reason Reason `json:"reason"`
+	// Protected: a person had protected that restore point.
+	Protected bool `json:"protected,omitempty"`
 }
 
 // Operation is work as data: in the log before anything runs.

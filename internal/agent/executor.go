@@ -133,6 +133,7 @@ type memory struct {
 	since     time.Time
 	failing   *outcome // what to report once the remains are cleaned away
 	looked    bool
+	unpinned  int                 // of the restore points that the run has protected
 	posts     int                 // of a restore, in this attempt, that may have arrived
 	quiet     int                 // looks in a row that saw nobody at a dead host's addresses,
 	looks     int                 // of so many

@@ -87,6 +87,9 @@ func (j *job) liveTasks(ctx context.Context) (time.Time, *outcome) {
 	case ok && (found.Running || m.stub && found.OK()):
 		m.upid, m.phase = found.UPID, startWatch
 		return j.tell(ctx, failover.StepMoved{UPID: found.UPID.String()})
+	case m.stub && ok && j.step.UPID != found.UPID.String(): // the log is to know whose remains these are
+		m.upid, m.phase = found.UPID, startWatch
+		return j.tell(ctx, failover.StepMoved{UPID: found.UPID.String()})
 	case m.stub && ok:
 		return j.now, j.broken(found.Exit)
 	case m.stub:
@@ -249,7 +252,7 @@ func (j *job) checkLive(ctx context.Context) (time.Time, *outcome) {
 // broken is a live restore that ended before the disks were whole.
 func (j *job) broken(why string) *outcome {
 	id, host := j.run.VMID, j.run.Assignment.Host
-	return &outcome{failure: failover.FailFatal, note: clip(fmt.Sprintf(
-		"the live restore of %d broke (%s): what was written to it since its start is lost; on %s: qm unlock %d; qm destroy %d; then wwwctl op retry %s restores it again",
+	return &outcome{failure: failover.FailBroke, note: clip(fmt.Sprintf(
+		"the live restore of %d broke (%s): what was written to it since its start is lost; on %s: qm unlock %d; qm destroy %d; then wwwctl op retry %s restores it whole before it starts",
 		id, why, host, id, id, j.op.ID))}
 }

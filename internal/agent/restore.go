@@ -55,23 +55,43 @@ func (j *job) protect(ctx context.Context) (time.Time, *outcome) {
 	}
 }
 
-// release unpins it. A snapshot that is gone needs no pin; any other trouble
-// is tried again and ends with a person, who can unpin it by hand.
+// release unpins it, and those that were given up for it since ownership moved. A snapshot that is
+// gone needs no pin; any other trouble is tried again and ends with a person, who can unpin it by
+// hand.
 func (j *job) release(ctx context.Context) (time.Time, *outcome) {
-	snap, err := j.snapshot()
-	if err != nil || j.w.e.PBS == nil {
-		return j.now, &outcome{note: "nothing to release"}
-	}
-	if j.run.Assignment.Point.Protected {
-		return j.now, &outcome{note: "it was protected before: left so"}
+	m := &j.w.mem
+	pins := j.pins()
+	if len(pins) == 0 || j.w.e.PBS == nil {
+		return j.now, &outcome{note: "nothing to release: protected before, or not named"}
 	}
 	j.call("unprotect snapshot")
-	err = j.w.e.PBS.Unprotect(ctx, snap)
+	err := j.w.e.PBS.Unprotect(ctx, pins[m.unpinned])
 	switch proxmox.KindOf(err) {
 	case "", proxmox.NotFound, proxmox.SnapshotGone:
+		if m.unpinned++; m.unpinned < len(pins) {
+			return j.now, nil
+		}
 		return j.now, &outcome{}
 	}
 	return j.trouble(err)
+}
+
+// pins lists the snapshots that the run has protected, and that nobody else had before.
+func (j *job) pins() []proxmox.Snapshot {
+	a := j.run.Assignment
+	var out []proxmox.Snapshot
+	pin := func(volid string, before bool) {
+		if v, err := proxmox.ParseVolid(volid); err == nil && !before {
+			out = append(out, proxmox.Snapshot{NS: a.Point.Namespace, Kind: v.Kind, ID: v.VMID, Time: v.Time})
+		}
+	}
+	pin(a.Point.Volid, a.Point.Protected)
+	for _, t := range j.run.Tried {
+		if t.Target == a.Target && t.VMID == j.run.VMID { // others are released with what was left there
+			pin(t.Volid, t.Protected)
+		}
+	}
+	return out
 }
 
 func (j *job) marker() proxmox.Marker {
@@ -172,7 +192,8 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	j.call("look at guest")
 	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
-	m.stub = err == nil && (c.Bare() || c.Lock() == "create")
+	_, broke := j.run.Broke()
+	m.stub = err == nil && (c.Bare() || c.Lock() == "create" || broke && j.ours(c))
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
 		// Nothing there. A restore that was posted a moment ago, whose answer
@@ -184,7 +205,7 @@ func (j *job) restoreLook(ctx context.Context) (time.Time, *outcome) {
 		return j.now, nil
 	case err != nil:
 		return j.trouble(err)
-	case j.ours(c) && c.Lock() != "create":
+	case j.ours(c) && c.Lock() != "create" && !broke:
 		m.phase = restoreVerify
 		return j.now, nil
 	case m.stub:
@@ -215,7 +236,10 @@ func (j *job) restoreTasks(ctx context.Context) (time.Time, *outcome) {
 	if ok {
 		m.exists = "" // by us
 	}
+	live, broke := j.run.Broke()
 	switch {
+	case broke && m.stub && (!ok || found.UPID.String() == live.UPID): // of the live restore: nobody has removed it yet
+		return j.now, j.broken(found.Exit)
 	case ok && m.foreign != "":
 		return j.now, &outcome{failure: failover.FailFatal, note: clip(m.foreign)}
 	case !ok && !m.stub && m.foreign+m.exists != "":
@@ -252,6 +276,8 @@ func (j *job) restoreRemains(ctx context.Context) (time.Time, *outcome) {
 	case j.ours(c) && c.Lock() != "create":
 		m.phase = restoreVerify
 		return j.now, nil
+	case (c.Bare() || j.ours(c)) && j.run.Owned(): // the program deletes no copy that counts
+		return j.remains(c.Lock() != "")
 	case c.Bare() || j.ours(c):
 		m.failing = &outcome{failure: failover.FailTransient, note: "an earlier restore ended: " + clip(m.exit)}
 		m.phase = restoreStub

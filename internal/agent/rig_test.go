@@ -176,15 +176,16 @@ func storeOf(version string) string {
 	return "4.2.0"
 }
 
-// backup leaves a backup of the guest in the target's PBS, and no guest.
-func (r *rig) backup() {
+// backup leaves a backup of the guest, with what was written to it, in the target's PBS, and a guest
+// under another id than a restored one has.
+func (r *rig) backup(written ...string) {
 	r.t.Helper()
 	r.pve.Advance(r.now)
 	err := r.pve.AddGuest(lab.GuestSpec{
 		ID: 1101, Kind: "vm", Name: "nuage", DiskSize: 1 << 18, Onboot: 1,
 		Nets:      map[string]string{"net0": "virtio=BC:24:11:00:00:01,bridge=vmbr7,tag=7"},
 		Addresses: map[string]string{"net0": "10.10.120.5/24"},
-	}, nil)
+	}, []byte(strings.Join(written, "")))
 	if err == nil {
 		err = r.pve.Backup(1101, "pbs-moulin", r.now)
 	}

@@ -30,9 +30,9 @@ type StopAlone struct {
 	known   bool      // it was in contact, or alone, before this step
 	touched map[failover.GuestID]bool
 	stopped map[failover.GuestID]failover.Copy // asked to shut down by this agent, and not looked at since it is in contact
-	owing   map[failover.GuestID]bool // in contact: who may have been shut down, and was not looked at since
-	queue   []failover.Copy           // still to be looked at
-	look    int                       // how often the first of them was looked at: its next call follows from that
+	owing   map[failover.GuestID]bool          // in contact: who may have been shut down, and was not looked at since
+	queue   []failover.Copy                    // still to be looked at
+	look    int                                // how often the first of them was looked at: its next call follows from that
 	due     time.Time
 }
 

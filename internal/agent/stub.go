@@ -137,13 +137,28 @@ func (j *job) unfreed(err error) *outcome {
 	}](err); ok && t.Temporary() {
 		failure = failover.FailTransient
 	}
-	free := fmt.Sprintf("qm unlock %d", j.run.VMID)
-	if j.kind() == proxmox.CT {
-		free = fmt.Sprintf("umount -R -d /var/lib/lxc/%d/rootfs; pct unlock %d", j.run.VMID, j.run.VMID)
-	}
 	return &outcome{failure: failure, note: clip(fmt.Sprintf(
 		"a crash left guest %d with lock \"create\"; as root on %s: %s; then wwwctl op retry %s (%v)",
-		j.run.VMID, j.run.Assignment.Host, free, j.op.ID, err))}
+		j.run.VMID, j.run.Assignment.Host, j.freed(), j.op.ID, err))}
+}
+
+// freed is what a person types to free a guest that a restore left locked.
+func (j *job) freed() string {
+	if j.kind() == proxmox.CT {
+		return fmt.Sprintf("umount -R -d /var/lib/lxc/%d/rootfs; pct unlock %d", j.run.VMID, j.run.VMID)
+	}
+	return fmt.Sprintf("qm unlock %d", j.run.VMID)
+}
+
+// remains asks a person to remove what a restore has left of a copy that counts: the program
+// deletes none of those.
+func (j *job) remains(locked bool) (time.Time, *outcome) {
+	remove := fmt.Sprintf("%s destroy %d", j.tool(), j.run.VMID)
+	if locked {
+		remove = j.freed() + "; " + remove
+	}
+	return j.fatally("a restore left a part of guest %d; on %s: %s; then wwwctl op retry %s (%s)",
+		j.run.VMID, j.run.Assignment.Host, remove, j.op.ID, j.w.mem.exit)
 }
 
 // Where the removal of a failed restore's rest stands.
@@ -161,6 +176,9 @@ func (j *job) removeStub(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
 	switch m.phase {
 	case restoreStub:
+		if j.run.Owned() { // it counts: what is left of it is told when the next restore meets it
+			return j.now, m.failing
+		}
 		j.call("look at stub")
 		c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 		switch {

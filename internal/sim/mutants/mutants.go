@@ -66,8 +66,8 @@ func judging() []Mutant {
 		),
 		one(
 			"retry-only-looks-again", "failover/live.go",
-			"\tif left && step.ID == StepStart && step.Failure == FailGone {\n",
-			"\tif left && step.ID == StepStart && step.Failure == FailGone && at == 0 {\n",
+			"\tcase left && step.ID == StepStart && step.Failure == FailGone:\n",
+			"\tcase left && step.ID == StepStart && step.Failure == FailGone && at == 0:\n",
 			"L2: what is told a person to type works",
 		),
 		one(
