@@ -48,6 +48,7 @@ type checker struct {
 	alone     map[failover.SiteID]time.Time // since when it is cut off, and
 	together  map[failover.SiteID]time.Time // when it last was no more
 	lonelyOff map[failover.HostID][]int     // guests that were shut down because their site was
+	calledOff map[failover.SiteID]time.Time // when an admitted rescue there was cancelled
 	forks     map[failover.Place]bool       // copies that are guests of their own, and nobody's concern
 	stopped   map[string]time.Time          // op/guest: when a run was stuck or cancelled
 	offers    map[string]shownOffer         // op/hash: what a person was shown
@@ -63,7 +64,7 @@ func newChecker(w *World) *checker {
 		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[failover.GuestID]bool{},
 		contact: map[failover.SiteID]time.Time{}, aloneAt: map[failover.SiteID]uint64{}, replaced: map[failover.Place]bool{}, asked: map[string]bool{},
 		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{},
-		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
+		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, calledOff: map[failover.SiteID]time.Time{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
 		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
 }
@@ -109,6 +110,10 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 			c.admits(op, e.Stamp.Index)
 		case cmd.Forced && prev.Ops[cmd.Op].Phase == failover.OpScheduled: // a person asked for it, and for this time
 			c.admits(cmd.Op, e.Stamp.Index)
+		}
+	case failover.CancelOp:
+		if op := prev.Ops[cmd.Op]; admittedRescue(op) {
+			c.calledOff[op.Plan.Loss.Site] = c.w.loop.Now()
 		}
 	case failover.Approve:
 		c.admits(cmd.Op, e.Stamp.Index)

@@ -142,20 +142,32 @@ func (a *Agent) hostAnswers(_ context.Context, url string) bool {
 	return strings.Contains(url, hostAddr(a.site.index, 0)) && a.site.own
 }
 
-// fenced: S9, nothing is put off that runs; S4, nor for an operation that
-// nobody has admitted.
+// fenced: S9, nothing is put off that runs; S4, nor for an operation that nobody has admitted.
+// Who cancels it comes too late for what the leader has given its word for.
 func (c *checker) fenced(s *Site) {
 	if s.own {
 		c.fail("S9", "the structure's machine of %s runs and is put off", s.name)
 	}
 	for _, op := range c.w.log.Last().Ops {
-		for _, run := range op.Guests {
-			if op.Kind == failover.KindRescue && op.Plan.Loss.Site == s.name && run.Admitted != 0 {
-				return
-			}
+		if op.Plan.Loss.Site == s.name && admittedRescue(op) {
+			return
 		}
 	}
-	c.fail("S4", "the structure's machine of %s is put off and no rescue of it was admitted", s.name)
+	if off, ok := c.calledOff[s.name]; !ok || c.w.loop.Now().Sub(off) > wordHolds {
+		c.fail("S4", "the structure's machine of %s is put off and no rescue of it was admitted", s.name)
+	}
+}
+
+// wordHolds is how long an agent may act on the word of a leader.
+const wordHolds = 2 * time.Second
+
+func admittedRescue(op failover.Operation) bool {
+	for _, run := range op.Guests {
+		if op.Kind == failover.KindRescue && run.Admitted != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // addresses: S3, a guest and its copy do not run on one VLAN, where both would
