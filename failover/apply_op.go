@@ -138,12 +138,12 @@ func (c BeginOp) mayMove(s *State, a Assignment) error {
 	switch {
 	case !ok:
 		return reject(CodeUnknownGuest, "guest", string(a.Guest))
+	case c.Kind == KindFailback:
+		return c.mayComeHome(s, a)
 	case p.Op != "":
 		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(p.Op))
 	case c.Kind == KindSwitchover:
 		return c.mayLeave(s, a)
-	case c.Kind == KindFailback:
-		return c.mayComeHome(s, a)
 	case c.Forced:
 		return nil
 	case p.Owner != c.Plan.Loss.Site || s.SiteOfDomain(c.Domain) != p.Owner || c.Plan.Loss.Host != "" && p.Host != c.Plan.Loss.Host:

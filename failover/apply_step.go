@@ -380,6 +380,9 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
 	case run.Owned():
+		if busy, reviving := s.revivedBy(g); reviving { // a failback that was given up starts its copy again first
+			return reject(CodeGuestBusy, "guest", string(g), "op", string(busy))
+		}
 		return nil
 	}
 	run.Assignment.Automatic = false // it is admitted, or a person admits it
@@ -426,6 +429,7 @@ func (c Own) apply(s *State, st Stamp) error {
 	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st
 	p.Parked = op.Kind.planned()
 	s.Guests[c.Token.Guest] = p
+	s.closeStuck(run, st)
 	s.dropRevives(c.Token.Guest, st)
 	s.dropReturns(c.Token.Guest, st)
 	s.ownWarm(run)
@@ -454,6 +458,7 @@ func (c Serve) apply(s *State, st Stamp) error {
 	if elsewhere { // a rescue changes no name
 		s.touchZones(c.Token.Guest, st)
 	}
+	s.tidyStuck(run, op.Plan.Loss, st)
 	s.event(st, because(CodeServing, "guest", string(c.Token.Guest), "site", string(p.Owner)),
 		Event{Op: op.ID, Guest: c.Token.Guest, Site: p.Owner})
 	return nil

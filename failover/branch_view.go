@@ -5,7 +5,8 @@ import "time"
 // BranchView is what a person has to know of the two copies of a guest to choose one.
 type BranchView struct {
 	Guest  GuestID   `json:"guest"`
-	Serves Place     `json:"serves"`          // the copy that names lead to
+	Serves Place     `json:"serves"`          // the copy that names lead to; of one that is stuck, the one that never did
+	Stuck  bool      `json:"stuck,omitempty"` // its copy there was never served: only the one at home can go on
 	Since  time.Time `json:"since,omitzero"`  // it is the owner's
 	Parted time.Time `json:"parted,omitzero"` // of the backup that it began with: what was written at home later is not in it
 	// Left is the copy at home; none: it is not there any more. Why says what became of it,
@@ -37,6 +38,9 @@ func BranchesOf(s *State, guests []GuestID) []BranchView {
 			continue
 		}
 		v := BranchView{Guest: g, Serves: p.Now(), Since: p.Owned, Parted: p.Point.Time, Size: p.Point.Size, Propose: KeepAway}
+		if _, stuck := s.stuckAway(g); stuck {
+			v.Stuck, v.Propose = true, KeepHome
+		}
 		if at, left := s.HomeBranch(g); left {
 			v.Left, v.Sealed = &at, s.SealOf(g, at)
 			if id, known := s.lineageAt(g, at); known {
@@ -73,8 +77,9 @@ func (s *State) UndoOf(g GuestID, now time.Time) (SiteID, error) {
 	if !s.AtHome(g) || len(p.Former) == 0 || began.Index == 0 {
 		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
 	}
-	from := p.Former[len(p.Former)-1].Site
-	if from == s.Network.Home(g) {
+	last := p.Former[len(p.Former)-1]
+	from := last.Site
+	if id, known := s.lineageAt(g, last); from == s.Network.Home(g) || known && s.Lineages[id].Unstarted {
 		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
 	}
 	if now.Sub(began.At) > CommitWindow {

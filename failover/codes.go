@@ -137,6 +137,8 @@ const (
 	CodeNoPair      = "WWW-1841"
 	CodeReplaced    = "WWW-1842"
 	CodeNotSealed   = "WWW-1843"
+	CodeStuckAway   = "WWW-1844"
+	CodeCameHome    = "WWW-1845"
 
 	CodeHookRan    = "WWW-2200"
 	CodeHookFailed = "WWW-2201"

@@ -305,7 +305,7 @@ func (e explainer) todo(st Status) []Reason {
 		}
 		for _, g := range op.Guests {
 			if g.State == RunStuck && e.s.Guests[g.Guest].Phase == PhaseStuck {
-				out = append(out, because(CodeStuck, "op", string(op.ID), "guest", string(g.Guest), "why", g.Stuck.Code, "note", g.Note))
+				out = append(out, because(CodeStuck, "op", string(op.ID), "guest", string(g.Guest), "why", g.Stuck.Code, "note", g.Note, "home", e.s.wayHomeOf(g.Guest)))
 			}
 		}
 	}

@@ -93,6 +93,9 @@ func (s *State) opGuest(op Operation, g GuestID) OpGuestView {
 		v.Loss = run.Assignment.Loss
 	}
 	v.Waits = s.waits(op, run, step)
+	if run.stuckIn(s.Guests[g].Epoch) && s.WayHomeOpen(g) {
+		v.Home = s.Network.Home(g)
+	}
 	return v
 }
 

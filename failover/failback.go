@@ -123,6 +123,7 @@ func (s *State) placed(run *GuestRun) {
 		run.Left = Source{Site: at.Site, Host: at.Host, VMID: at.VMID, Epoch: at.Epoch}
 		run.Left.OnBoot = s.Guests[a.Guest].OnBoot
 	}
+	s.fromStuck(run)
 	run.Steps = pendingSteps(failbackSteps(a.Keep, run.Left.Site != "", a.Replace != 0)...)
 }
 
@@ -170,7 +171,7 @@ func (s *State) checkFailback(a Assignment) error {
 	case a.Replace != 0 && !s.replaceable(a):
 		return reject(CodeNothing, "what", fmt.Sprintf("copy %d on %s that it has left", a.Replace, a.Host), "guest", string(a.Guest))
 	}
-	if r := s.sealable(a); !r.IsZero() {
+	if r := s.sealable(a); !r.IsZero() && (a.Keep != KeepHome || a.Vault != "" || !s.neverRan(a.Guest)) {
 		return &RejectedError{Reason: r}
 	}
 	return nil
@@ -179,7 +180,7 @@ func (s *State) checkFailback(a Assignment) error {
 // mayComeHome refuses a guest that a failback cannot bring home now.
 func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 	p := s.Guests[a.Guest]
-	busy, reviving := s.revivedBy(a.Guest)
+	engaged := s.engaged(a.Guest, a.Keep)
 	switch {
 	case !c.Forced && !c.Window:
 		return reject(CodeInvalid, "what", "a failback without a person")
@@ -193,8 +194,8 @@ func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not for this failback", a.Guest))
 	case s.AtHome(a.Guest):
 		return reject(CodeIsHome, "guest", string(a.Guest), "site", string(p.Owner))
-	case reviving:
-		return reject(CodeGuestBusy, "guest", string(a.Guest), "op", string(busy))
+	case !engaged.IsZero():
+		return &RejectedError{Reason: engaged}
 	case s.unwell(p.Owner, p.Host):
 		return reject(CodeSourceDown, "guest", string(a.Guest), "site", string(p.Owner))
 	case s.unwell(a.Target, a.Host):
@@ -251,6 +252,10 @@ func (s *State) settled(run *GuestRun, op Operation, c StepMoved, st Stamp) {
 	where := Event{Op: op.ID, Guest: g, Site: loser.Site}
 	args := []string{"guest", string(g), "site", string(loser.Site), "host", string(loser.Host), "id", fmt.Sprint(loser.VMID)}
 	switch c.Token.Step {
+	case StepShutdown:
+		if run.Source.Unstarted {
+			run.spared()
+		}
 	case StepLeave:
 		if run.Left.Ran {
 			s.event(st, because(CodeLeftStopped, args...), where)

@@ -41,16 +41,12 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 		VLAN: s.Network.Structures[guest.Structure].VLAN, Keep: keep,
 	}
 	_, left := s.HomeBranch(g)
-	busy, reviving := s.revivedBy(g)
+	engaged := s.engaged(g, keep)
 	switch {
-	case p.Op != "":
-		return a, because(CodeGuestBusy, "guest", string(g), "op", string(p.Op))
-	case reviving:
-		return a, because(CodeGuestBusy, "guest", string(g), "op", string(busy))
+	case !engaged.IsZero():
+		return a, engaged
 	case s.AtHome(g):
 		return a, because(CodeIsHome, "guest", string(g), "site", string(home))
-	case p.Phase == PhaseStuck:
-		return a, because(CodeWrongPhase, "guest", string(g), "phase", string(p.Phase))
 	case s.unwell(p.Owner, p.Host):
 		return a, because(CodeSourceDown, "guest", string(g), "site", string(p.Owner))
 	case s.unwell(home, guest.Host):
@@ -72,7 +68,11 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	if keep == KeepAway {
 		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}
 	}
-	return a, s.sealable(a)
+	why := s.sealable(a)
+	if !why.IsZero() && keep == KeepHome && s.neverRan(g) {
+		a.Vault, why = "", Reason{} // there is nothing to seal, if its host proves that
+	}
+	return a, why
 }
 
 // thirdCopy is a copy that runs at a guest's home beside the one that was left on its host:

@@ -16,6 +16,24 @@ import (
 func apartPlay(t *testing.T) *play {
 	t.Helper()
 	p := movePlay(t)
+	declareHomeward(p)
+	loss := failover.Loss{Site: "moulin", Guests: []failover.GuestID{kept1, kept2}, Target: "quai", ByHand: true}
+	plan := failover.PlanFor(p.s, loss, p.now)
+	if len(plan.Assignments) != 2 {
+		t.Fatalf("not both are failed over: %+v", plan)
+	}
+	p.must(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: plan, Forced: true})
+	p.done(kept1, failover.StepStart)
+	p.done(kept2, failover.StepStart)
+	p.done(kept1, "")
+	p.done(kept2, "")
+	p.settle()
+	return p
+}
+
+// declareHomeward declares all that a failback needs, and has backups of both guests everywhere.
+func declareHomeward(p *play) {
+	p.t.Helper()
 	p.redeclare(func(spec *network.Spec) {
 		for site, hosts := range map[failover.SiteID][]failover.HostID{
 			"moulin": {"pve-moulin", "raoull-moulin"}, "quai": {"raoull-quai"}, "fabrique": {"raoull-fabrique"},
@@ -41,18 +59,6 @@ func apartPlay(t *testing.T) *play {
 			r.Points[g] = []failover.RestorePoint{point}
 		}
 	})
-	loss := failover.Loss{Site: "moulin", Guests: []failover.GuestID{kept1, kept2}, Target: "quai", ByHand: true}
-	plan := failover.PlanFor(p.s, loss, p.now)
-	if len(plan.Assignments) != 2 {
-		t.Fatalf("not both are failed over: %+v", plan)
-	}
-	p.must(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: plan, Forced: true})
-	p.done(kept1, failover.StepStart)
-	p.done(kept2, failover.StepStart)
-	p.done(kept1, "")
-	p.done(kept2, "")
-	p.settle()
-	return p
 }
 
 const (

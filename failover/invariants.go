@@ -14,7 +14,7 @@ import (
 // delay, the mode and the pauses are read from what was declared.
 func Check(prev, next *State) error {
 	for _, check := range []func(prev, next *State) error{
-		checkEpochs, checkServing, checkRuns, checkPlanned, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm, checkReturns, checkLineages, checkAway, checkWakes, checkSeals, checkRemovals, checkReplaced, checkHomeWindow, checkUnprepared,
+		checkEpochs, checkServing, checkRuns, checkPlanned, checkBlast, checkAdmission, checkClock, checkBounds, checkWarm, checkReturns, checkLineages, checkAway, checkWakes, checkSeals, checkRemovals, checkReplaced, checkHomeWindow, checkUnprepared, checkUnstarted,
 	} {
 		if err := check(prev, next); err != nil {
 			return err

@@ -43,6 +43,8 @@ type Lineage struct {
 	Resumes LineageID `json:"resumes,omitempty"`
 	Sealed  *Seal     `json:"sealed,omitempty"` // replaced, never edited in place
 	Forked  Stamp     `json:"forked,omitzero"`  // since then the copy is a guest of its own
+	// Unstarted: the copy never ran while it counted, as its host has proven: it holds nothing of its own.
+	Unstarted bool `json:"unstarted,omitempty"`
 }
 
 // Kept says of which ids of a host's range backups are kept in the two namespaces of one
@@ -78,6 +80,7 @@ func (s *State) beginLineage(op Operation, run GuestRun, p Placement, st Stamp) 
 		was = Lineage{Guest: a.Guest, Home: home, Epoch: p.Epoch, Site: p.Owner, Host: p.Host, VMID: p.VMID, Group: group(p.VMID), Namespace: a.Point.Namespace}
 	}
 	was.To, was.Moved = st, op.Kind.planned() && a.Keep != KeepHome
+	was.Unstarted = run.Source.Unstarted
 	s.Lineages[old] = was
 	now := Lineage{
 		Guest: a.Guest, Home: home, Epoch: run.Epoch, Site: a.Target, Host: a.Host, VMID: run.VMID, Group: group(run.VMID),
@@ -170,7 +173,7 @@ func (s *State) NeverCounted(t Token) error {
 		}
 	}
 	for _, l := range sortedKeys(s.Lineages) {
-		if was := s.Lineages[l]; was.Site == at && was.Host == host && was.VMID == id {
+		if was := s.Lineages[l]; was.Site == at && was.Host == host && was.VMID == id && !run.neverHeld(was) {
 			return reject(CodeWrongPhase, "guest", string(was.Guest), "phase", "lineage "+string(l))
 		}
 	}

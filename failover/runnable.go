@@ -106,8 +106,10 @@ func (s *State) gate(op Operation, run GuestRun, step Step, now time.Time, left 
 		may := left.start
 		left.start = may && s.startEvery(run.Assignment.Target) == 0
 		return may
-	case StepCheck, StepWhole, StepAfter, StepRelease, StepSettle:
+	case StepCheck, StepWhole, StepAfter, StepSettle:
 		return run.Owned()
+	case StepRelease:
+		return run.Owned() || op.Kind == KindTidy
 	case StepCleanup:
 		return step.Status == StatusRunning || !now.Before(op.ReleaseAt)
 	}

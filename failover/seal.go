@@ -157,14 +157,14 @@ func checkSealedRun(s *State, op Operation, run GuestRun) error {
 	g := run.Assignment.Guest
 	copied, seals := run.Step(StepSealCopy)
 	for _, id := range []StepID{StepPark, StepUnpark} {
-		if step, ok := run.Step(id); ok && step.Attempt > 0 && copied.Status != StatusDone {
+		if step, ok := run.Step(id); ok && step.Attempt > 0 && copied.Status != StatusDone && !run.Source.Unstarted {
 			return violated("S7", "%s of %s: %s began before the copy that does not go on was sealed", g, op.ID, id)
 		}
 	}
 	if !run.Owned() {
 		return nil
 	}
-	if seals && copied.Status != StatusDone || run.Assignment.Keep == KeepHome && !seals {
+	if seals && copied.Status != StatusDone || run.Assignment.Keep == KeepHome && !seals && !run.Source.Unstarted {
 		return violated("S7", "%s is owned by %s and its other copy is not sealed", g, run.Assignment.Target)
 	}
 	if guest := s.Network.Guests[g]; run.State == RunActive && s.Guests[g].Epoch == run.Epoch && (guest.ID != run.VMID || guest.Host != run.Assignment.Host) {

@@ -175,6 +175,7 @@ type OpGuestView struct {
 	Took     time.Duration `json:"took,omitempty"` // from begin to served
 	Note     string        `json:"note,omitempty"`
 	Stuck    Reason        `json:"stuck,omitzero"`
+	Home     SiteID        `json:"home,omitempty"` // it is stuck elsewhere, and its copy at this site, its home, can serve again: failback --keep home
 	Reach    Reach         `json:"reach,omitzero"` // what others see of its names once it serves
 	Back     Reason        `json:"back,omitzero"`  // switchover: why it was taken back
 	Waits    Reason        `json:"waits,omitzero"`

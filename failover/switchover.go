@@ -44,6 +44,10 @@ type Source struct {
 	Ran    bool      `json:"ran,omitempty"`  // it was found running
 	Off    bool      `json:"off,omitempty"`  // return: it was off when the operation began
 	Final  time.Time `json:"final,omitzero"` // of its last backup
+	// Of is set where the guest is stuck with this copy: the operation that the copy's marker
+	// names. Unstarted: its host has proven that it never ran, or that it is not there.
+	Of        OpID `json:"of,omitempty"`
+	Unstarted bool `json:"unstarted,omitempty"`
 }
 
 // place is where the copy stands.
@@ -53,7 +57,9 @@ func (c Source) place() Place { return Place{Site: c.Site, Host: c.Host, VMID: c
 type Found struct {
 	OnBoot  bool `json:"onboot,omitempty"`  // it starts with its host
 	Running bool `json:"running,omitempty"` // it runs
-	Gone    bool `json:"gone,omitempty"`    // it was to be started again, and is not there any more
+	Gone    bool `json:"gone,omitempty"`    // it is not there any more
+	// Unstarted: its host proves that it never ran. Of a copy that its guest is stuck with.
+	Unstarted bool `json:"unstarted,omitempty"`
 }
 
 // ScheduleLate is how long a switchover that was asked for a time waits for a home and a
@@ -204,14 +210,14 @@ func (s *State) takeBack(op Operation, guests []GuestID, why Reason, st Stamp) {
 			tidy.Plan.Assignments = append(tidy.Plan.Assignments, run.Assignment)
 		}
 		run.State, run.Token, run.Admitted, run.Back, run.Steps = RunCancelled, st.Index, 0, why, nil
-		if run.Source.Found.Index != 0 {
+		if run.Source.Found.Index != 0 && (run.Source.Ran || !run.FromStuck()) {
 			run.Steps = pendingSteps(StepRevive)
 		}
 		if run.Left.Found.Index != 0 && run.Left.Ran {
 			run.Steps = append(run.Steps, pendingSteps(StepRejoin)...)
 		}
 		op.Guests[g] = run
-		s.setPhase(g, s.homePhase(g), "", st)
+		s.setPhase(g, s.phaseBefore(run), "", st)
 	}
 	if len(tidy.Guests) > 0 {
 		s.Ops[tidy.ID] = tidy
@@ -252,7 +258,10 @@ func (r *GuestRun) learn(c StepMoved, st Stamp) error {
 	switch {
 	case c.Token.Step == StepShutdown:
 		if c.Found != nil && r.Source.Found.Index == 0 {
-			r.Source.Found, r.Source.OnBoot, r.Source.Ran = st, c.Found.OnBoot, c.Found.Running
+			if err := r.learnStuck(*c.Found); err != nil {
+				return err
+			}
+			r.Source.Found, r.Source.OnBoot = st, c.Found.OnBoot
 		}
 		if c.To == StatusDone && r.Source.Found.Index == 0 {
 			return reject(CodeInvalid, "what", "a shutdown of a guest of which nobody told how it was")
@@ -292,7 +301,7 @@ func (s *State) switched(run GuestRun, op Operation, c StepMoved, st Stamp) {
 	case StepRevive:
 		s.event(st, because(CodeRevived, args...), where)
 		if p := s.Guests[g]; p.Phase == PhaseStuck && p.Op == "" {
-			s.setPhase(g, s.homePhase(g), "", st)
+			s.setPhase(g, s.phaseBefore(run), "", st)
 		}
 	}
 }
@@ -444,7 +453,7 @@ func checkSwitchover(s *State, op Operation, run GuestRun) error {
 	g := run.Assignment.Guest
 	if run.Owned() && run.Assignment.Keep == KeepHome {
 		for _, id := range []StepID{StepShutdown, StepSealCopy, StepStill} {
-			if step, ok := run.Step(id); !ok || step.Status != StatusDone {
+			if step, ok := run.Step(id); (!ok || step.Status != StatusDone) && (id != StepSealCopy || !run.Source.Unstarted) {
 				return violated("S1", "%s is owned by %s before %s was done", g, run.Assignment.Target, id)
 			}
 		}

@@ -107,7 +107,11 @@ func (a *app) branchTable(plan api.Plan) table {
 		if b.Sealed != nil {
 			sealed = strings.Join(names(b.Sealed.Sites()), ",")
 		}
-		t.add(c(string(b.Guest)), c(fmt.Sprintf("%s:%d", b.Serves.Site, b.Serves.VMID)), c(a.show.date(b.Since)), c(a.show.date(b.Parted)), c(home),
+		serves := fmt.Sprintf("%s:%d", b.Serves.Site, b.Serves.VMID)
+		if b.Stuck {
+			serves = "STUCK, " + serves
+		}
+		t.add(c(string(b.Guest)), c(serves), c(a.show.date(b.Since)), c(a.show.date(b.Parted)), c(home),
 			c(sealed), c(message.Bytes(b.Size)), c(spanOrDash(b.Downtime)), c(host), c(id))
 	}
 	return t
@@ -115,10 +119,13 @@ func (a *app) branchTable(plan api.Plan) table {
 
 // branchLines says in words what the choice between the copies means.
 func (a *app) branchLines(p *page, plan api.Plan) {
-	runs := 0
+	runs, stuck := 0, 0
 	for _, b := range plan.Branches {
 		if b.Running {
 			runs++
+		}
+		if b.Stuck {
+			stuck++
 		}
 	}
 	home := plan.Loss.Site
@@ -133,9 +140,20 @@ func (a *app) branchLines(p *page, plan api.Plan) {
 		}
 	}
 	p.line("  sealed means: backed up whole, read back, kept at two sites until somebody says wwwctl failback ack")
+	if stuck > 0 {
+		p.line("  %s stuck away and was never served: only the copy at home goes on; the other one is removed if its host proves", stuckGuests(stuck))
+		p.line("  that it never ran, else it is sealed and kept")
+	}
 	if runs > 0 {
 		p.line("  %s at %s: ask the people there which copy they have used", runningCopies(runs), home)
 	}
+}
+
+func stuckGuests(n int) string {
+	if n == 1 {
+		return "1 guest is"
+	}
+	return fmt.Sprintf("each of %d guests is", n)
 }
 
 func runningCopies(n int) string {

@@ -70,9 +70,12 @@ func (a *app) opTable(guests []failover.OpGuestView) table {
 }
 
 // waitsForPeople says what an operation waits for that only people do, whole: it has what they
-// are to type.
+// are to type; and which of the guests that are stuck may come home instead.
 func waitsForPeople(p *page, guests []failover.OpGuestView) {
 	for _, g := range guests {
+		if g.Home != "" {
+			p.wrap(fmt.Sprintf("  %s: ", g.Guest), "    ", p.s.text(fmt.Sprintf("its copy at %s is there: wwwctl failback run %s --keep home", g.Home, g.Guest)))
+		}
 		if asksPeople(g) {
 			p.wrap(fmt.Sprintf("  %s: ", g.Guest), "    ", p.s.text(g.Note))
 		}

@@ -86,6 +86,9 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 	if err != nil {
 		return j.trouble(err)
 	}
+	if _, may := mayHaveRun(tasks); j.run.Source.Unstarted && !may {
+		tasks = nil // its starts were refused before anything ran
+	}
 	start, ok := startOf(tasks)
 	if !ok {
 		j.w.mem.phase, j.w.mem.proof = next, proof{token: j.w.token, attempt: j.w.attempt, id: j.run.VMID, at: j.now}

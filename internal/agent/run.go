@@ -102,7 +102,9 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 		return j.now, &outcome{failure: failover.FailFatal, note: net + " is not on the structure's VLAN"}
 	}
 	if o := j.deadAnswers(ctx); o != nil {
-		return j.now, o // somebody gave it its power back: two copies would have one address
+		// Somebody gave it its power back: two copies would have one address.
+		o.note += fmt.Sprintf("; its copy of the guest may serve again: wwwctl failback run %s --keep home", j.run.Assignment.Guest)
+		return j.now, o
 	}
 	j.w.mem.phase = startBeside
 	return j.now, nil

@@ -68,7 +68,8 @@ func (j *job) hand() (Hand, *outcome) {
 	if seals {
 		h.Backup = j.lineageEntry()
 	}
-	if !ok || h.PVE == nil || h.Backup == "" && !returns {
+	sealless := j.run.FromStuck() && j.step.ID != failover.StepSeal // what never ran needs no place to be sealed
+	if !ok || h.PVE == nil || h.Backup == "" && !returns && !sealless {
 		return h, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("no right on %s: wwwd.yaml names no token and backup storage for it (hands:)", host)}
 	}
 	return h, nil
@@ -87,8 +88,11 @@ func (j *job) shutdown(ctx context.Context) (time.Time, *outcome) {
 		return j.now, bad
 	}
 	m := &j.w.mem
+	if stuckPhases[m.phase] && j.run.FromStuck() && (j.from().Found.Index == 0 || j.from().Unstarted) {
+		return j.leaveStuck(ctx, h)
+	}
 	switch m.phase {
-	case downLook:
+	case downLook, everRan:
 		return j.homeConfig(ctx, h, downStatus)
 	case downStatus:
 		return j.downStatus(ctx, h)
@@ -190,7 +194,7 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	st, err := j.homeStatus(ctx, h, "look at guest at home")
 	known := j.from().Found.Index != 0
-	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave
+	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave || j.run.FromStuck()
 	m.leaving.runs = m.leaving.runs || err == nil && st.Running() && !known
 	switch {
 	case err != nil:
@@ -436,6 +440,9 @@ func (j *job) still(ctx context.Context) (time.Time, *outcome) {
 	h, bad := j.hand()
 	if bad != nil {
 		return j.now, bad
+	}
+	if j.run.Source.Unstarted {
+		return j.stillStuck(ctx, h)
 	}
 	if j.w.mem.phase == "" {
 		return j.stillOff(ctx, h, "tasks")

@@ -17,10 +17,13 @@ const (
 )
 
 // marks returns the operation that the marker of a run's copy names: of a warm
-// copy the one that restored it.
+// copy the one that restored it, of one that a guest is stuck with that in which it is.
 func (j *job) marks() failover.OpID {
-	if of := j.run.Assignment.Warm; of != "" {
-		return of
+	switch {
+	case j.run.Assignment.Warm != "":
+		return j.run.Assignment.Warm
+	case j.run.FromStuck():
+		return j.run.Source.Of
 	}
 	return j.op.Marks()
 }

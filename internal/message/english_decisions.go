@@ -121,7 +121,7 @@ var decisions = map[string]Message{
 		Meaning: "At least one guest could not be brought back.",
 		Impact:  "Those guests are down.",
 		Look:    "wwwctl op show OP names each reason",
-		Do:      "Remove the cause, then wwwctl op retry OP.",
+		Do:      "Remove the cause, then wwwctl op retry OP. A guest whose home is back meanwhile: wwwctl failback plan GUEST --keep home.",
 	},
 	"WWW-1316": {
 		Severity: Info, Word: "all-well", Title: "all well",
@@ -189,9 +189,10 @@ var decisions = map[string]Message{
 		Impact:  "Delay, maybe older data.", Look: "wwwctl op show OP", Do: "Nothing.",
 	},
 	"WWW-1328": {
-		Severity: Critical, Word: "guest-stuck", Title: "guest needs a person", Text: "{guest}: stuck[ at step {step}][: {why}][: {note}]",
+		Severity: Critical, Word: "guest-stuck", Title: "guest needs a person", Text: "{guest}: stuck[ at step {step}][: {why}][: {note}][; its copy at {home} is there: wwwctl failback run {guest} --keep home]",
 		Meaning: "Every automatic way is used up.", Impact: "The guest is down.",
-		Look: "wwwctl op show OP · the task log on the target's PVE", Do: "Remove the cause, then wwwctl op retry OP.",
+		Look: "wwwctl op show OP · the task log on the target's PVE",
+		Do:   "Remove the cause, then wwwctl op retry OP. Once its home is back it may also serve there again: wwwctl failback plan GUEST --keep home.",
 	},
 	"WWW-1329": {
 		Severity: Info, Title: "cleaned up", Text: "{guest}: prepared copy deleted[ at {site}]",

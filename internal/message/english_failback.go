@@ -124,6 +124,16 @@ var homeward = map[string]Message{
 		Meaning: "A copy is given up for another only when both sites have just read its sealed backup.", Impact: "Nothing was removed.",
 		Look: "wwwctl guests GUEST", Do: "Take the operation back (wwwctl op cancel OP) and plan again.",
 	},
+	"WWW-1844": {
+		Severity: Warning, Title: "stuck away from home", Text: "{guest} is stuck at {site}: its copy there[ ({id})] was never served, and does not move home",
+		Meaning: "It was given to that site, and its copy there could not be started.", Impact: "The guest is down, or its copy at home runs and does not count.",
+		Look: "wwwctl guests {guest}", Do: "Keep the copy at home: wwwctl failback run {guest} --keep home. Or have that site try again: wwwctl op retry OP.",
+	},
+	"WWW-1845": {
+		Severity: Info, Title: "it came home instead", Text: "{guest} is at home again[ at {site}]: what it was stuck in is closed",
+		Meaning: "A failback kept the copy at home. The copy that was never served is removed if its host proves that it never ran; else it is sealed, and kept.",
+		Impact:  "None.", Look: "wwwctl guests {guest}", Do: "Nothing.",
+	},
 	"WWW-1822": {
 		Severity: Warning, Word: "forked", Title: "a copy is a guest of its own", Text: "{guest}: copy {id} on {host} at {site} is a copy of it no more, but a guest of its own",
 		Meaning: "Both lines of data live on. The forked guest has new network cards with their cables out, and nothing of this program looks after it until it is declared.",

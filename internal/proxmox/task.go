@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -100,6 +101,24 @@ func (t TaskStatus) Warnings() int {
 // Interrupted says that the task was stopped, or died with its host ("unexpected status": nobody wrote its end). What
 // it had made may still be there, with its lock.
 func (t TaskStatus) Interrupted() bool { return !t.Running && Classify(t.Exit) == Interrupted }
+
+// StartRefused says that the task was to start a guest, and that nothing of it ever ran: QEMU or the container did
+// not come up, or what it needs was not there. What ended in a timeout, was interrupted or failed otherwise may have
+// left it running. (qemu-server, vm_start_nolock; pve-container, vm_start: the texts are those of docs/proxmox.md.)
+func (t TaskStatus) StartRefused() bool {
+	if t.UPID.Type != "qmstart" && t.UPID.Type != "vzstart" || t.Running || t.OK() || strings.Contains(t.Exit, "timeout") {
+		return false
+	}
+	return slices.ContainsFunc(refusedStarts, func(re *regexp.Regexp) bool { return re.MatchString(t.Exit) })
+}
+
+var refusedStarts = []*regexp.Regexp{
+	regexp.MustCompile(`^start failed: QEMU exited with code [1-9][0-9]*$`),
+	regexp.MustCompile(`^startup for container '[0-9]+' failed$`),
+	regexp.MustCompile(`^command 'systemctl start pve-container@[0-9]+' failed: exit code [1-9][0-9]*$`),
+	regexp.MustCompile(`^(storage|bridge) '[^']+' (is not online|does not exist)$`),
+	regexp.MustCompile(`^volume '[^']+' does not exist$`),
+}
 
 // Err is nil for a task that runs or ended well, else an *Error. Where the exit status only names a command that
 // failed, the kind comes from tail, the last lines of the log.

@@ -221,3 +221,30 @@ func TestRestoreProgress(t *testing.T) {
 		t.Errorf("container: got %+v, want %+v", got, want)
 	}
 }
+
+// TestStartRefused: only where nothing can have run. A start that timed out may have gone on.
+func TestStartRefused(t *testing.T) {
+	for _, tt := range []struct {
+		kind, exit string
+		running    bool
+		want       bool
+	}{
+		{"qmstart", "start failed: QEMU exited with code 1", false, true},
+		{"vzstart", "startup for container '9001' failed", false, true},
+		{"vzstart", "command 'systemctl start pve-container@9001' failed: exit code 1", false, true},
+		{"qmstart", "storage 'local-zfs' is not online", false, true},
+		{"qmstart", "bridge 'vmbr9' does not exist", false, true},
+		{"qmstart", "start failed: command '/usr/bin/kvm -id 1' failed: got timeout", false, false},
+		{"qmstart", "start failed: QEMU exited with code 1", true, false},
+		{"qmstart", "OK", false, false},
+		{"qmstart", "WARNINGS: 1", false, false},
+		{"qmstart", "unexpected status", false, false},
+		{"qmstart", "VM 9001 already running", false, false},
+		{"qmstop", "start failed: QEMU exited with code 1", false, false},
+	} {
+		task := proxmox.TaskStatus{UPID: proxmox.UPID{Type: tt.kind}, Exit: tt.exit, Running: tt.running}
+		if got := task.StartRefused(); got != tt.want {
+			t.Errorf("%s %q, running %t: got %t, want %t", tt.kind, tt.exit, tt.running, got, tt.want)
+		}
+	}
+}

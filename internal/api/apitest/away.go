@@ -12,6 +12,29 @@ import (
 
 // Away is New with nuage, whose home is a structure's host, failed over to quai, and all declared that brings it home.
 func Away() (*Backend, error) {
+	b, err := leaving()
+	if err != nil {
+		return nil, err
+	}
+	return b, b.Finish("nuage")
+}
+
+// Stuck is a network in which nuage is stuck at quai: its copy there was never started.
+func Stuck() (*Backend, error) {
+	b, err := leaving()
+	if err != nil {
+		return nil, err
+	}
+	op, err := b.upTo("nuage", failover.StepStart)
+	if err != nil {
+		return nil, err
+	}
+	why := failover.Reason{Code: failover.CodeRetry, Args: map[string]string{"guest": "nuage", "step": "start", "note": "start failed"}}
+	return b, b.Apply(failover.Stick{Op: op, Guest: "nuage", Reason: why}, failover.EndOp{Op: op})
+}
+
+// leaving is a network in which the failover of nuage to quai has just begun.
+func leaving() (*Backend, error) {
 	b, err := New()
 	if err != nil {
 		return nil, err
@@ -45,7 +68,7 @@ func Away() (*Backend, error) {
 	if err := b.Apply(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: plan, Forced: true}); err != nil {
 		return nil, err
 	}
-	return b, b.Finish("nuage")
+	return b, nil
 }
 
 // BackHome is Away with nuage brought home, keeping one of its copies.
@@ -63,6 +86,15 @@ func BackHome(keep failover.Keep) (*Backend, error) {
 
 // Finish carries out the newest operation of a guest, as agents and leader would.
 func (b *Backend) Finish(g failover.GuestID) error {
+	op, err := b.upTo(g, "")
+	if err != nil {
+		return err
+	}
+	return b.Apply(failover.EndOp{Op: op})
+}
+
+// upTo carries a guest's newest operation out until a step is the next ("": all are done).
+func (b *Backend) upTo(g failover.GuestID, next failover.StepID) (failover.OpID, error) {
 	var op failover.Operation
 	for _, o := range b.State().Ops {
 		if _, has := o.Guests[g]; has && o.Begun.Index >= op.Begun.Index {
@@ -73,14 +105,14 @@ func (b *Backend) Finish(g failover.GuestID) error {
 		op = b.State().Ops[op.ID]
 		run := op.Guests[g]
 		step, _, left := run.Current()
-		if !left {
-			return b.Apply(failover.EndOp{Op: op.ID})
+		if step.ID == next || !left {
+			return op.ID, nil
 		}
 		if err := b.Apply(words(op, run, step)...); err != nil {
-			return err
+			return op.ID, err
 		}
 	}
-	return fmt.Errorf("%s does not end", op.ID)
+	return op.ID, fmt.Errorf("%s does not end", op.ID)
 }
 
 // words are what is said of a step that is carried out.

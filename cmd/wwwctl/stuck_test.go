@@ -1,0 +1,40 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api/apitest"
+)
+
+// TestStuckAwayIsTold: whoever looks at a guest that is stuck away, while its home has a good copy,
+// reads what to type, and it works.
+func TestStuckAwayIsTold(t *testing.T) {
+	b, err := apitest.Stuck()
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := agentOf(t, b)
+	var op failover.OpID
+	for id := range b.State().Ops {
+		op = id
+	}
+	const way = "wwwctl failback run nuage --keep home"
+	for _, line := range []string{"status", "op show " + string(op), "failback plan nuage"} {
+		r := wwwctl(t.Context(), socket, line)
+		if text := strings.Join(strings.Fields(r.out), " "); !strings.Contains(text, way) {
+			t.Errorf("%s does not tell %q:\n%s%s", line, way, r.out, r.errOut)
+		}
+	}
+	r := wwwctl(t.Context(), socket, "failback plan nuage --keep home")
+	if !strings.Contains(r.out, "STUCK, quai:") || !strings.Contains(r.out, "it is sealed and kept") {
+		t.Errorf("the plan does not tell what becomes of the copy away:\n%s%s", r.out, r.errOut)
+	}
+	if r = wwwctl(t.Context(), socket, "failback run nuage --keep home --detach --yes"); r.code != 0 {
+		t.Fatalf("code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	if p := b.State().Guests["nuage"]; b.State().Ops[p.Op].Kind != failover.KindFailback {
+		t.Errorf("placement %+v, want in a failback", p)
+	}
+}
