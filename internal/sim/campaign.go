@@ -34,6 +34,9 @@ func Campaign() Scenario {
 				o.Live = []string{LiveWaits, LiveBold}[live.IntN(2)]
 			}
 			o.Homeward = chance(NewStreams(o.Seed).Stream("campaign homeward"), 0.5)
+			if o.Homeward && chance(NewStreams(o.Seed).Stream("campaign spoilt"), 0.25) {
+				o.Spoilt = 0.3
+			}
 			if elsewhere := NewStreams(o.Seed).Stream("campaign primaries"); chance(elsewhere, 0.25) {
 				o.Primaries = 1 + elsewhere.IntN(2)
 			}
@@ -59,7 +62,7 @@ func Campaign() Scenario {
 				}
 				w.sites[id].unfenced = chance(r, 0.15)
 			}
-			c := &campaign{w: w, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
+			c := &campaign{w: w, brought: map[string]int{}, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
 		},
 		Until: 4*campaignLeast + monthLater,
@@ -75,6 +78,7 @@ type campaign struct {
 	burnt    *burning
 	later    bool             // a month has passed
 	heeded   map[advised]bool // what people have typed since all was at rest
+	brought  map[string]int   // how often people have brought home what was stuck away, by incident and guest
 	tidied   int              // how often people have looked at what guests have left
 	until    time.Duration
 	deadline time.Time // by when everything is put right
@@ -105,7 +109,7 @@ func (c *campaign) settle() {
 		w.loop.In(settleLook, "", c.settle)
 		return
 	}
-	if why == "" && (c.heedAdvice() || c.homecoming() || c.tidying()) {
+	if why == "" && (c.heedAdvice() || c.bringStuck() || c.homecoming() || c.tidying()) {
 		c.deadline = w.loop.Now().Add(putRight)
 		w.loop.In(settleLook, "", c.settle)
 		return

@@ -185,11 +185,15 @@ func (c *checker) cameHome(next *failover.State, op failover.Operation, run fail
 	if c.foreign[at(run.Source.Site, run.Source.VMID)] || c.handled[at(run.Source.Site, run.Source.VMID)] {
 		return // a person has it in hand
 	}
-	if !there || old.Running {
+	if !there && !run.Source.Unstarted || old.Running {
 		c.fail("S1", "%s comes home by %s; its copy at %s: there %t, running %t", g, op.ID, run.Source.Site, there, old.Running)
 		return
 	}
 	losers := []failover.Source{run.Left}
+	if run.Source.Unstarted {
+		c.neverWritten(g, placeOf(run.Source))
+		return
+	}
 	if run.Assignment.Keep == failover.KeepHome {
 		losers = []failover.Source{run.Source}
 	} else if copied, _ := c.w.copyOf(run); lastLine(copied) != lastLine(old) {
@@ -198,6 +202,15 @@ func (c *checker) cameHome(next *failover.State, op failover.Operation, run fail
 	for _, l := range losers {
 		if seal := next.SealOf(g, placeOf(l)); l.Site != "" && (seal == nil || len(seal.Sites()) < 2) {
 			c.fail("S7", "%s comes home by %s and the copy at %s that does not go on is sealed as %+v", g, op.ID, l.Site, seal)
+		}
+	}
+}
+
+// neverWritten: S7, nobody was told that he has written to a copy which counts as never run.
+func (c *checker) neverWritten(g failover.GuestID, where failover.Place) {
+	for _, wr := range c.ledger.written[g] {
+		if wr.place() == where {
+			c.fail("S7", "%s, which counts as never run, has taken %s of %s", at(where.Site, where.VMID), wr.note, g)
 		}
 	}
 }

@@ -138,6 +138,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 	case failover.Own:
 		c.owned(prev, next, cmd.Token, e.Stamp.Index)
 		c.movedWhole(next, cmd.Token)
+		c.mayNotStart(next, cmd.Token)
 	}
 }
 
@@ -247,6 +248,9 @@ func (c *checker) runAt(s *Site, vmid int) (op failover.Operation, run failover.
 		}
 		for _, g := range sortedKeys(state.Ops[id].Guests) {
 			r := state.Ops[id].Guests[g]
+			if state.Ops[id].Kind == failover.KindTidy && r.Source.Of != "" && !r.Source.Unstarted {
+				continue // the copy is kept: only its restore point is let go
+			}
 			if r.Assignment.Target == s.name && r.VMID == vmid && r.Token > run.Token { // ids of warm copies come again
 				op, run, ok = state.Ops[id], r, true
 			}
@@ -265,7 +269,9 @@ func (c *checker) started(s *Site, vmid int) {
 	case !run.Owned() || p.Owner != s.name || p.Epoch != run.Epoch:
 		c.fail("S3", "start of %s for %s of %s: owner %s epoch %s, run epoch %s", at(s.name, vmid), run.Assignment.Guest, op.ID, p.Owner, p.Epoch, run.Epoch)
 	}
-	c.wanted(s, op, run, vmid)
+	if !c.revived(failover.Place{Site: s.name, Host: raoullHost(s.name), VMID: vmid}) {
+		c.wanted(s, op, run, vmid)
+	}
 	c.starts[at(s.name, vmid)]++
 }
 
@@ -297,6 +303,8 @@ func (c *checker) deleted(s *Site, vmid int) {
 		c.fail("S7", "deletion of %s, which a person made", at(s.name, vmid))
 	case !ok && !c.wasTried(s, vmid):
 		c.fail("S7", "deletion of %s, which is no copy of ours", at(s.name, vmid))
+	case ok && run.Source.Unstarted: // its starts were refused
+		c.neverWritten(run.Assignment.Guest, targetOf(run))
 	case c.starts[at(s.name, vmid)] > 0:
 		c.fail("S7", "deletion of %s, which has run", at(s.name, vmid))
 	case ok && run.Owned() || p.Owner == s.name && p.VMID == vmid:
@@ -330,10 +338,19 @@ func (c *checker) wasTried(s *Site, vmid int) bool {
 // again under the same id.
 func (c *checker) restoredOver(s *Site) {
 	for _, g := range s.raoull.Guests() {
-		if run, _, ok := c.copyOf(s, g); ok && run.Owned() && g.Lock == "create" && !run.Assignment.Live {
+		run, _, ok := c.copyOf(s, g)
+		again := restoresAgain(run) // what was deleted, or broke, is restored once more
+		if ok && run.Owned() && !again && g.Lock == "create" && !run.Assignment.Live {
 			c.fail("S3", "%s is restored over", at(s.name, g.ID))
 		}
 	}
+}
+
+// restoresAgain says whether a run stands at a restore, which comes again after a copy was deleted
+// before its start, or its live restore broke.
+func restoresAgain(run failover.GuestRun) bool {
+	step, _, left := run.Current()
+	return left && step.ID == failover.StepRestore
 }
 
 // copyOf finds the run of a copy of ours.

@@ -37,6 +37,7 @@ type Options struct {
 	Live        string         // VMs are restored live: LiveWaits, LiveBold
 	RestoreRate int64          // bytes/s at each target; default restoreRate
 	Homeward    bool           // guests can come home (see WayHome)
+	Spoilt      float64        // how often a copy that has just become its guest's cannot be started
 	Alone       bool           // one structure's guests are stopped while their site is cut off
 	Jobs        BadJobs        // sync jobs of a site that are configured badly; zero: none
 	Primaries   int            // servers of their own that take updates of the zone, with a secondary; 0: the agents serve it

@@ -83,5 +83,23 @@ func leavings() []Mutant {
 			"\t\t\tm.sealing = sealProtect",
 			"S7: a branch is sealed where its backup can be read, not only verified",
 		),
+		one(
+			"what-ran-counts-as-never-run", "internal/agent/stuck.go",
+			"t.UPID.Start.Before(began) || t.StartRefused()",
+			"t.UPID.Start.Before(began) || !t.Running",
+			"S7: a copy that somebody has started is sealed before its guest comes home without it",
+		),
+		one(
+			"what-was-stuck-stays-open", "failover/apply_step.go",
+			"\ts.closeStuck(run, st)\n",
+			"\n",
+			"L2: what a guest was stuck in waits for nobody when it is at home",
+		),
+		one(
+			"taken-back-means-away", "failover/stuck_home.go",
+			"\t\treturn PhaseStuck\n",
+			"\t\treturn PhaseAway\n",
+			"L4: a way home that is given up leaves what was to be typed before",
+		),
 	}
 }
