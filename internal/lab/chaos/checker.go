@@ -56,15 +56,18 @@ type checker struct {
 	foreign map[string]bool      // site/vmid: a person made it
 	touched map[string]string    // site/vmid: what a person did with it
 	excused map[string]bool      // home guests that a person stopped or removed
+	held    map[string]bool      // site/vmid: a person wants it off while its guest lives elsewhere
 	since   map[string]time.Time // site: since when its structure's host has had power
 	stray   map[string]time.Time // site/vmid: since when it runs without an owner that is known
 	failed  map[string]bool      // sites of which a machine has lost power at any time
 	booted  map[string]time.Time // structure's hosts: since when they have power
 
 	// operations
-	moves map[failover.OpID]*moveSeen
-	stops []effectSeen             // shutdowns that nothing has justified yet
-	down  map[string]failover.OpID // home guests: the planned move that may have shut them down
+	moves  map[failover.OpID]*moveSeen
+	copyOf map[string]string        // site/vmid: the guest whose copy it is, has been, or will be
+	claims []request                // requests that nothing has justified yet
+	down   map[string]failover.OpID // guests: the planned move that may have shut them down last
+	seals  map[string][]string      // site/vmid: sites at which what it held was seen sealed
 
 	// names
 	odd map[string]time.Time // site/name: since when a server's answer differs from what is known
@@ -103,7 +106,7 @@ type effectSeen struct {
 }
 
 func newChecker(l *site.Lab, t *truth, delay time.Duration, tell func(Violation)) *checker {
-	return &checker{
+	c := &checker{
 		lab: l, truth: t, delay: delay, tell: tell, told: map[string]bool{}, proved: map[string]bool{},
 		epochs: map[string]map[failover.Epoch]*epochSeen{}, digests: map[string]digest{}, owned: map[string]failover.Epoch{},
 		owner: map[string]ownership{}, serving: map[string]*servingSince{}, phases: map[failover.OpID]phaseSeen{},
@@ -111,8 +114,12 @@ func newChecker(l *site.Lab, t *truth, delay time.Duration, tell func(Violation)
 		starts: map[string]int{}, started: map[string]string{}, foreign: map[string]bool{}, touched: map[string]string{},
 		excused: map[string]bool{}, since: map[string]time.Time{}, stray: map[string]time.Time{}, failed: map[string]bool{},
 		booted: map[string]time.Time{}, moves: map[failover.OpID]*moveSeen{}, down: map[string]failover.OpID{},
-		odd: map[string]time.Time{},
+		odd: map[string]time.Time{}, copyOf: map[string]string{}, held: map[string]bool{}, seals: map[string][]string{},
 	}
+	for _, m := range l.Guests {
+		c.copyOf[at(l.Home(m), m.ID)] = m.Name
+	}
+	return c
 }
 
 func at(site string, vmid int) string { return fmt.Sprintf("%s/%d", site, vmid) }
@@ -183,8 +190,13 @@ func (c *checker) did(do, site string, vmid int, guest string) (undo func()) {
 }
 
 func (c *checker) home(site string, vmid int, guest string) bool {
-	g, ok := c.lab.Guest(guest)
-	return ok && g.ID == vmid && c.lab.Home(g) == site
+	return c.isHome(guest, at(site, vmid))
+}
+
+// atHome says whether a guest's copy is one on its own host: the ids that come home are
+// below those under which guests of others are restored.
+func (c *checker) atHome(m site.Member, where string, vmid int) bool {
+	return where == c.lab.Home(m) && (m.Raoull || vmid < firstForeignID)
 }
 
 // restarted notes that a site's agent starts again: it may know less than before.
@@ -318,6 +330,7 @@ func (c *checker) epoch(l *Look, g failover.GuestView, index uint64) {
 		c.fail(l.At, "S1", "%s is owned by %s and by %s in epoch %s", name, mine.owners[0], where, e)
 		mine.owners = append(mine.owners, where)
 	}
+	c.copyOf[where] = name
 	if old, was := c.owned[where]; !was || old.Less(e) { // the epoch at home is the zero one
 		c.owned[where] = e
 	}

@@ -228,6 +228,7 @@ func TestTheCheckerFails(t *testing.T) {
 			s.copyAt("fabrique", false)
 			s.pass(knownAfter+5*time.Second, nil)
 			s.effect("POST", start, copyID, false)
+			s.pass(knownAfter+5*time.Second, nil)
 		}},
 		"a restore over the owner's copy": {"S3", "restored over", func(s *scene) { s.moves(); s.effect("POST", "", copyID, false) }},
 		"a guest in two operations": {"S3", "at once", func(s *scene) {

@@ -21,6 +21,8 @@ const (
 )
 
 var (
+	configPath  = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/\d+/config$`)
+	backupPath  = regexp.MustCompile(`^/nodes/[^/]+/vzdump$`)
 	startPath   = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/\d+/status/start$`)
 	stopPath    = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/\d+/status/(?:stop|shutdown|suspend|reboot|reset)$`)
 	deletePath  = regexp.MustCompile(`^/nodes/[^/]+/(?:qemu|lxc)/\d+$`)
@@ -42,6 +44,10 @@ func (c *checker) effects(l *Look) {
 			c.wasDeleted(l, e)
 		case e.Method == http.MethodPost && restorePath.MatchString(e.Path):
 			c.wasRestored(l, e)
+		case configPath.MatchString(e.Path) && isHomeHost(e.Host):
+			c.claim(l, e, claimChange)
+		case backupPath.MatchString(e.Path) && isHomeHost(e.Host):
+			c.claim(l, e, claimBackup)
 		}
 	}
 }
@@ -57,7 +63,7 @@ func (c *checker) wasStarted(l *Look, e site.Effect) {
 	for guest, o := range c.owner {
 		// Known for longer than the leader's word counts (design section 5).
 		if epoch, was := c.owned[key]; was && c.belongs(key, guest) && o.at != key && epoch.Less(o.epoch) && e.At.Sub(o.since) > knownAfter {
-			c.fail(e.At, "S3", "start of %s for %s, which %s has owned for %s", key, guest, o.at, e.At.Sub(o.since))
+			c.claim(l, e, claimStart)
 		}
 	}
 	c.pending = append(c.pending, effectSeen{l.Site, e})
@@ -89,7 +95,7 @@ func (c *checker) justify(l *Look) {
 		}
 	}
 	c.pending = left
-	c.justifyStops(l)
+	c.justifyClaims(l)
 }
 
 // once: S3, in one epoch one copy of a guest is started.
@@ -121,6 +127,8 @@ func (c *checker) wasDeleted(l *Look, e site.Effect) {
 		c.fail(e.At, "S7", "deletion of %s, which a person has started", key)
 	case owned:
 		c.fail(e.At, "S7", "deletion of %s, which has owned a guest", key)
+	case isHomeHost(e.Host):
+		c.claim(l, e, claimDelete)
 	case !strings.HasPrefix(e.Host, "raoull-"):
 		c.fail(e.At, "S7", "deletion of %d at %s, where nothing is ours", e.ID, e.Host)
 	}
@@ -136,6 +144,8 @@ func (c *checker) wasRestored(l *Look, e site.Effect) {
 		c.fail(e.At, "S7", "a restore of %s with force", key)
 	case owned:
 		c.fail(e.At, "S3", "%s is restored over", key)
+	case isHomeHost(e.Host):
+		c.claim(l, e, claimRestore)
 	}
 	delete(c.proved, key)
 }
@@ -144,6 +154,7 @@ func (c *checker) wasRestored(l *Look, e site.Effect) {
 func (c *checker) hosts(l *Look) {
 	for _, h := range l.Hosts.Hosts {
 		c.truth.host(h.Name, h.Power, l.At)
+		c.sealed(l.Site, h.Sealed)
 		if !h.Power {
 			c.failed[l.Site] = true
 			delete(c.booted, h.Name)
@@ -157,7 +168,7 @@ func (c *checker) hosts(l *Look) {
 			for _, g := range h.Guests {
 				c.copy(l, g)
 			}
-		case strings.HasPrefix(h.Name, "pve-"):
+		case isHomeHost(h.Name):
 			c.homes(l, h)
 			c.beside(l, h)
 		}
@@ -215,8 +226,9 @@ func (c *checker) homes(l *Look, h site.HostStatus) {
 	}
 	for _, m := range c.lab.GuestsOf(l.Site) {
 		found, running := false, false
+		id := c.homeID(m)
 		for _, g := range h.Guests {
-			if g.ID == m.ID {
+			if g.ID == id {
 				found, running = true, g.Running
 			}
 		}
@@ -225,6 +237,7 @@ func (c *checker) homes(l *Look, h site.HostStatus) {
 		}
 		switch {
 		case c.excused[m.Name]:
+		case found && c.held[at(l.Site, id)] && c.owner[m.Name].at != at(l.Site, id):
 		case found && !running && c.stoodDown(m, l.Asked):
 		case !found:
 			c.fail(l.At, "S7", "the home copy of %s is gone", m.Name)
@@ -242,9 +255,6 @@ func (c *checker) residue(l *Look) []string {
 	}
 	var out []string
 	for _, h := range l.Hosts.Hosts {
-		if !strings.HasPrefix(h.Name, "raoull-") && !strings.HasPrefix(h.Name, "pbs-") {
-			continue
-		}
 		for _, g := range h.Guests {
 			key := at(l.Site, g.ID)
 			if _, owned := c.owned[key]; !owned && !c.foreign[key] && c.touched[key] == "" && !c.awaited(l.Site, g.ID) {

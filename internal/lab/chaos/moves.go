@@ -17,90 +17,70 @@ type moveSeen struct {
 	ended time.Time            // first seen so; zero: it goes on
 	given map[string]time.Time // guests: first seen given up
 	back  map[string]bool      // guests that ran at home after it
+	from  map[string]string    // guests: site/vmid of the copy that served when it was first seen
+	left  map[string]string    // guests that lived away: that of the copy at home
+	bound map[string]bool      // site/vmid of copies that it gives guests to
 }
 
-// planned keeps what is told of planned moves: what they may shut down.
+// planned keeps what is told of planned moves: what they may do at a structure's host.
 func (c *checker) planned(l *Look, o failover.OpView) {
-	if o.Kind != failover.KindSwitchover || o.Phase == failover.OpScheduled {
+	if o.Kind != failover.KindSwitchover && o.Kind != failover.KindFailback || o.Phase == failover.OpScheduled {
 		return
 	}
 	m := c.moves[o.ID]
 	if m == nil {
-		m = &moveSeen{given: map[string]time.Time{}, back: map[string]bool{}}
+		m = &moveSeen{
+			given: map[string]time.Time{}, back: map[string]bool{}, from: map[string]string{}, left: map[string]string{}, bound: map[string]bool{},
+		}
 		c.moves[o.ID] = m
 	}
 	if l.Agent.Ops.Index < m.index {
 		return
 	}
 	m.index, m.view = l.Agent.Ops.Index, o
-	if o.Phase.Ended() && m.ended.IsZero() {
+	if !o.Phase.Ended() {
+		m.ended = time.Time{} // a person may have it go on
+	} else if m.ended.IsZero() {
 		m.ended = l.At
 	}
 	for _, g := range o.Guests {
-		name := string(g.Guest)
-		if g.State == failover.RunCancelled && m.given[name].IsZero() {
-			m.given[name] = l.At
-		}
-		// It may have been touched from the moment that it is in the log.
-		if first := c.down[name]; first == "" || c.moves[first] == nil || c.moves[first].view.Begun.Before(o.Begun) {
-			c.down[name] = o.ID
-		}
+		c.plannedGuest(l, m, g)
 	}
 }
 
-// wasStopped: S9, nothing is shut down but a guest at home, cleanly, by a planned move of
-// it. That move may be told by agents that are asked later.
-func (c *checker) wasStopped(l *Look, e site.Effect) {
-	m, ok := c.homeGuest(l.Site, e)
-	switch {
-	case !ok:
-		c.fail(e.At, "S9", "%s was asked to stop %d of %s: no step does", l.Site, e.ID, e.Host)
-	case !strings.HasSuffix(e.Path, "/status/shutdown"):
-		c.fail(e.At, "S9", "%s was asked to switch %s off, and nobody wanted that", l.Site, m.Name)
-	default:
-		c.stops = append(c.stops, effectSeen{l.Site, e})
+func (c *checker) plannedGuest(l *Look, m *moveSeen, g failover.OpGuestView) {
+	name := string(g.Guest)
+	if g.VMID != 0 {
+		key := at(string(g.Target), g.VMID)
+		m.bound[key], c.copyOf[key] = true, name
+	}
+	if _, known := m.from[name]; !known && g.State == failover.RunActive {
+		m.from[name] = c.owner[name].at
+		if s, ok := c.lab.Guest(name); ok && c.owner[name].at != at(c.lab.Home(s), c.homeID(s)) {
+			m.left[name] = at(c.lab.Home(s), c.homeID(s))
+		}
+	}
+	if g.State == failover.RunCancelled && m.given[name].IsZero() {
+		m.given[name] = l.At
+	}
+	// It may have been touched from the moment that it is in the log.
+	if first := c.down[name]; first == "" || c.moves[first] == nil || c.moves[first].view.Begun.Before(m.view.Begun) {
+		c.down[name] = m.view.ID
 	}
 }
 
-func (c *checker) homeGuest(where string, e site.Effect) (site.Member, bool) {
-	home := c.lab.GuestsOf(where)
-	i := slices.IndexFunc(home, func(m site.Member) bool { return m.ID == e.ID })
-	if i < 0 || !strings.HasPrefix(e.Host, "pve-") {
-		return site.Member{}, false
-	}
-	return home[i], true
-}
-
-// justifyStops looks for the planned move that allowed a shutdown; S9 if an agent that is
-// in contact and is asked well after it knows of none.
-func (c *checker) justifyStops(l *Look) {
-	c.stops = slices.DeleteFunc(c.stops, func(p effectSeen) bool {
-		m, _ := c.homeGuest(p.site, p.Effect)
-		if c.allowed(m.Name, p.At) {
-			return true
-		}
-		if c.upToDate(l) && l.Asked.Sub(p.At) > knownAfter {
-			c.fail(p.At, "S9", "%s was asked to shut %s down, which no planned move wants", p.site, m.Name)
-			return true
-		}
-		return false
-	})
-}
-
-// allowed says whether a planned move of a guest was under way at a time, or had been
-// given up for no longer than the leader's word counts.
-func (c *checker) allowed(guest string, at time.Time) bool {
-	for _, m := range c.moves {
-		has := slices.ContainsFunc(m.view.Guests, func(g failover.OpGuestView) bool { return string(g.Guest) == guest })
-		over := m.given[guest]
-		if over.IsZero() {
-			over = m.ended
-		}
-		if has && !m.view.Begun.After(at) && (over.IsZero() || at.Sub(over) <= knownAfter) {
-			return true
+// homeID is the id of a guest's copy on its own host that was the last to own it.
+func (c *checker) homeID(m site.Member) int {
+	best, epoch := m.ID, failover.Epoch{}
+	for e, seen := range c.epochs[m.Name] {
+		for _, owner := range seen.owners {
+			where, id := place(owner)
+			if c.atHome(m, where, id) && epoch.Less(e) {
+				best, epoch = id, e
+			}
 		}
 	}
-	return false
+	return best
 }
 
 // stoodDown says whether a home guest may be off for a planned move: it is another site's
@@ -110,7 +90,7 @@ func (c *checker) stoodDown(m site.Member, now time.Time) bool {
 	if move == nil || move.back[m.Name] {
 		return false
 	}
-	if c.owner[m.Name].at != at(c.lab.Home(m), m.ID) {
+	if c.owner[m.Name].at != at(c.lab.Home(m), c.homeID(m)) {
 		return true
 	}
 	stuck := slices.ContainsFunc(move.view.Guests, func(g failover.OpGuestView) bool {
@@ -126,23 +106,34 @@ func (c *checker) ranAtHome(m site.Member) {
 	}
 }
 
-// beside: S3, a rescued copy has the address of the one at home, and must not run beside it,
-// unless a person started either.
+// beside: S3, two copies at a guest's home have one address, and must not run beside each
+// other, unless a person started either.
 func (c *checker) beside(l *Look, h site.HostStatus) {
-	for _, other := range l.Hosts.Hosts {
-		if other.Name == h.Name || !other.Power {
-			continue
-		}
-		for _, copied := range other.Guests {
-			i := slices.IndexFunc(h.Guests, func(g site.GuestStatus) bool { return g.Name == copied.Name })
-			if i < 0 || !copied.Running || !h.Guests[i].Running {
-				continue
-			}
-			mine, theirs := at(l.Site, h.Guests[i].ID), at(l.Site, copied.ID)
-			if c.touched[mine] != "start" && c.touched[theirs] != "start" {
-				c.fail(l.At, "S3", "%s runs on %s and on %s, with one address", copied.Name, h.Name, other.Name)
+	for _, mine := range h.Guests {
+		for _, other := range l.Hosts.Hosts {
+			for _, copied := range other.Guests {
+				same := copied.Name == mine.Name && (other.Name != h.Name || copied.ID > mine.ID)
+				if !same || !other.Power || !copied.Running || !mine.Running {
+					continue
+				}
+				if c.touched[at(l.Site, mine.ID)] != "start" && c.touched[at(l.Site, copied.ID)] != "start" {
+					c.fail(l.At, "S3", "%s runs on %s and on %s, with one address", copied.Name, h.Name, other.Name)
+				}
 			}
 		}
+	}
+}
+
+// wasStopped: S9, nothing is shut down but a guest's copy, cleanly, by a planned move of it.
+func (c *checker) wasStopped(l *Look, e site.Effect) {
+	guest, known := c.copyOf[at(l.Site, e.ID)]
+	switch {
+	case !known:
+		c.fail(e.At, "S9", "%s was asked to stop %d of %s: no step does", l.Site, e.ID, e.Host)
+	case !strings.HasSuffix(e.Path, "/status/shutdown"):
+		c.fail(e.At, "S9", "%s was asked to switch %s off, and nobody wanted that", l.Site, guest)
+	default:
+		c.claim(l, e, claimStop)
 	}
 }
 

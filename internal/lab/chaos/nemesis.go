@@ -33,6 +33,7 @@ type nemesis struct {
 	frozen map[string]bool
 	full   map[string]bool
 	slow   map[string]bool
+	mute   map[string]bool      // sites whose fence does not answer
 	broken map[string]bool      // sites whose structure's machine is
 	died   map[string]time.Time // agents: since when they are seen dead
 	cuts   map[string][]netns.Cut
@@ -43,7 +44,7 @@ type nemesis struct {
 func newNemesis(r *netns.Room, l *site.Lab, dir string, d *disks, t *truth, c *checker, tl *timeline) *nemesis {
 	return &nemesis{
 		room: r, lab: l, dir: dir, disks: d, truth: t, check: c, tl: tl,
-		active: map[int]Event{}, frozen: map[string]bool{}, full: map[string]bool{}, slow: map[string]bool{}, broken: map[string]bool{},
+		active: map[int]Event{}, frozen: map[string]bool{}, full: map[string]bool{}, slow: map[string]bool{}, broken: map[string]bool{}, mute: map[string]bool{},
 		died: map[string]time.Time{}, cuts: map[string][]netns.Cut{},
 	}
 }
@@ -170,7 +171,7 @@ func (n *nemesis) apply(ctx context.Context) error {
 	}
 	n.truth.set(booting, all, time.Now())
 	for _, s := range n.lab.Names() {
-		errs = append(errs, n.power(ctx, s, dark), n.host(ctx, s), n.process(s), n.disk(s), n.line(ctx, s))
+		errs = append(errs, n.power(ctx, s, dark), n.host(ctx, s), n.plug(s), n.process(s), n.disk(s), n.line(ctx, s))
 	}
 	n.truth.set(dark, all, time.Now())
 	return errors.Join(errs...)
@@ -205,6 +206,19 @@ func (n *nemesis) host(ctx context.Context, s string) error {
 		return n.room.Hosts(s).Crash(ctx, "pve-"+s)
 	}
 	return n.room.Hosts(s).Repair(ctx, "pve-"+s)
+}
+
+// plug has a structure's machine's fence say nothing, and answer again.
+func (n *nemesis) plug(s string) error {
+	mute := n.wants(s, DoPlug)
+	if mute == n.mute[s] {
+		return nil
+	}
+	n.mute[s] = mute
+	if mute {
+		return site.SilencePlug(n.dir, s)
+	}
+	return site.HearPlug(n.dir, s)
 }
 
 // process ends a site's agent, starts it again as a service manager does, and has it

@@ -86,6 +86,13 @@ func (n *nemesis) commands(e Event) [][]string {
 		return [][]string{n.switchover(e)}
 	case PersonRescue:
 		return [][]string{{"rescue", e.Site, "--yes", "--confirm", "pve-" + e.Site, "--detach"}}
+	case PersonFailback:
+		return n.failback(e)
+	case PersonHostOff:
+		return n.pullPlug(e.Site)
+	case PersonUndo:
+		g := n.lab.Guests[e.Draw%uint64(len(n.lab.Guests))].Name
+		return [][]string{{"failback", "undo", g, "--yes", "--detach"}}
 	}
 	verb := map[string]string{PersonApprove: "approve", PersonCancel: "cancel", PersonRetry: "retry", PersonAck: "ack"}[e.To]
 	var out [][]string
@@ -100,6 +107,25 @@ func (n *nemesis) commands(e Event) [][]string {
 			n.check.decided(o.ID)
 			out = append(out, []string{"op", verb, string(o.ID), "--yes"})
 		}
+	}
+	return out
+}
+
+// pullPlug has a person go to a machine whose rescue waits for the proof that it is off, pull its
+// plug, and type so.
+func (n *nemesis) pullPlug(s string) [][]string {
+	host, out := "pve-"+s, [][]string(nil)
+	for _, o := range n.check.ops() {
+		waits := slices.ContainsFunc(o.Guests, func(g failover.OpGuestView) bool {
+			return g.State == failover.RunStuck && g.Stuck.Code == failover.CodeNoProof
+		})
+		if o.Kind != failover.KindRescue || o.Domain != failover.HostDomain(failover.HostID(host)) || !waits {
+			continue
+		}
+		n.check.decided(o.ID)
+		n.tl.add("operator", fmt.Sprintf("the plug of %s is pulled by hand: %v", host, site.PullPlug(n.dir, s)), nil)
+		n.check.hostLost(host, time.Now())
+		out = append(out, []string{"op", "retry", string(o.ID), "--host-is-off", "--confirm", host, "--yes"})
 	}
 	return out
 }

@@ -39,6 +39,7 @@ const (
 	DoMachine = "machine" // a lab's fault hits a PVE or PBS
 	DoHost    = "host"    // a structure's machine dies while its site lives
 	DoGuest   = "guest"   // a person acts on a guest behind everybody's back: To is what
+	DoPlug    = "plug"    // the fence of a structure's machine does not answer
 	DoPerson  = "person"  // a person types a command: To is which
 )
 
@@ -54,6 +55,9 @@ const (
 	PersonCancel     = "cancel"
 	PersonRetry      = "retry"
 	PersonAck        = "ack"
+	PersonFailback   = "failback"
+	PersonUndo       = "undo"
+	PersonHostOff    = "pull the plug"
 )
 
 // draw is the source of a plan.
@@ -96,8 +100,12 @@ func Plan(seed uint64, l *site.Lab, length time.Duration) []Event {
 		begin += lasts
 	}
 	d.plan = slices.DeleteFunc(d.plan, func(e Event) bool { return e.At >= length })
-	slices.SortStableFunc(d.plan, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
+	sortEvents(d.plan)
 	return d.plan
+}
+
+func sortEvents(plan []Event) {
+	slices.SortStableFunc(plan, func(a, b Event) int { return cmp.Compare(a.At, b.At) })
 }
 
 // incident is a main fault, and others that come on top of it.
@@ -129,6 +137,8 @@ func (d *draw) incident(begin, lasts time.Duration) {
 	d.cuts(during)
 	d.people(during)
 	d.hands(during)
+	d.returns(during)
+	d.noProof(begin, lasts)
 }
 
 // mainFault is what the incident is about; the odds are those of the simulator.
@@ -169,6 +179,22 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 		if d.chance(0.5) {
 			d.add(Event{At: begin + d.between(0, 30*time.Second), For: d.between(5*time.Second, 40*time.Second), Do: DoKill, Site: d.brique()})
 		}
+	}
+}
+
+// noProof: a structure's machine dies and its fence does not answer, so that a person has to go
+// there. Restored after some 20 s, the fence is asked for a while then.
+func (d *draw) noProof(begin, lasts time.Duration) {
+	if !d.chance(0.15) {
+		return
+	}
+	id := d.brique()
+	begin += d.between(0, 5*time.Second)
+	for _, do := range []string{DoPlug, DoHost} {
+		d.add(Event{At: begin, For: lasts, Do: do, Site: id})
+	}
+	for range 2 {
+		d.add(Event{At: begin + d.between(20*time.Second, 50*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
 	}
 }
 

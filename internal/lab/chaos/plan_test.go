@@ -53,10 +53,10 @@ func TestPlansHaveEverything(t *testing.T) {
 		}
 	}
 	for _, do := range []string{
-		DoKill, DoCut, DoAgent, DoLeader, DoFreeze, DoDisk, DoSlow, DoMachine, DoHost,
+		DoKill, DoCut, DoAgent, DoLeader, DoFreeze, DoDisk, DoSlow, DoMachine, DoHost, DoPlug,
 		"guest start", "guest stop", "guest delete", "guest create",
 		"person " + PersonPause, "person " + PersonApprove, "person " + PersonFailover, "person " + PersonTwice,
-		"person " + PersonGuest, "person " + PersonSwitchover, "person " + PersonRescue, "person " + PersonCancel, "person " + PersonRetry, "person " + PersonAck,
+		"person " + PersonGuest, "person " + PersonSwitchover, "person " + PersonRescue, "person " + PersonCancel, "person " + PersonRetry, "person " + PersonAck, "person " + PersonFailback, "person " + PersonUndo, "person " + PersonHostOff,
 	} {
 		if seen[do] == 0 {
 			t.Errorf("%q is in no plan of 300", do)

@@ -55,6 +55,7 @@ type round struct {
 	length time.Duration
 	lab    *site.Lab
 	plan   []Event
+	home   []Event // of the way home
 	tl     *timeline
 	truth  *truth
 	check  *checker
@@ -104,14 +105,15 @@ func (r *round) prepare() error {
 	if err != nil {
 		return err
 	}
-	l.Routed, l.Rescue = true, true
-	r.lab, r.plan = l, Plan(r.seed, l, r.length)
+	l.Routed, l.Rescue, l.Return = true, true, true
+	r.lab, r.plan, r.home = l, Plan(r.seed, l, r.length), HomePlan(r.seed, l)
 	b, err := json.MarshalIndent(struct {
 		Seed   uint64        `json:"seed"`
 		Length time.Duration `json:"length"`
 		Core   []string      `json:"core"`
 		Plan   []Event       `json:"plan"`
-	}{r.seed, r.length, r.core(), r.plan}, "", " ")
+		Home   []Event       `json:"home"`
+	}{r.seed, r.length, r.core(), r.plan, r.home}, "", " ")
 	if err == nil {
 		err = os.WriteFile(filepath.Join(r.dir, PlanFile), append(b, '\n'), 0o600)
 	}
@@ -173,7 +175,7 @@ func (r *round) phases(ctx context.Context) error {
 		return errors.Join(err, told("the network that was just started is not well", left))
 	}
 	r.tl.add("phase", fmt.Sprintf("chaos for %s: %d events", r.length, len(r.plan)), nil)
-	if err := r.chaos(ctx); err != nil {
+	if err := r.chaos(ctx, r.plan, r.length); err != nil {
 		return err
 	}
 	core := r.core()
@@ -182,7 +184,10 @@ func (r *round) phases(ctx context.Context) error {
 		return err
 	}
 	r.tl.add("phase", "everything is healed", nil)
-	return r.converge(ctx, r.lab.Names(), "everything was healed", healLimit)
+	if err := r.converge(ctx, r.lab.Names(), "everything was healed", healLimit); err != nil {
+		return err
+	}
+	return r.comeHome(ctx)
 }
 
 // core is a majority of the sites, drawn by the seed.
@@ -198,6 +203,9 @@ func (r *round) core() []string {
 func (r *round) converge(ctx context.Context, sites []string, phase string, bound time.Duration) error {
 	if err := r.nem.heal(ctx, sites); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("heal: %w", err)
+	}
+	if len(sites) == len(r.lab.Sites) {
+		r.nem.plugIn(ctx)
 	}
 	begun := time.Now()
 	left, err := r.until(ctx, bound, func() []Violation { return r.check.unsettled(sites, time.Now()) })
@@ -260,9 +268,9 @@ func schedule(plan []Event, length time.Duration) []moment {
 }
 
 // chaos carries the plan out. Who cannot keep its times is late, in the same order.
-func (r *round) chaos(ctx context.Context) error {
+func (r *round) chaos(ctx context.Context, plan []Event, length time.Duration) error {
 	begun := time.Now()
-	for _, m := range schedule(r.plan, r.length) {
+	for _, m := range schedule(plan, length) {
 		if err := site.Sleep(ctx, max(0, time.Until(begun.Add(m.at)))); err != nil {
 			return err
 		}
@@ -270,13 +278,13 @@ func (r *round) chaos(ctx context.Context) error {
 		if m.end {
 			err = r.nem.end(ctx, m.id)
 		} else {
-			err = r.nem.begin(ctx, m.id, r.plan[m.id])
+			err = r.nem.begin(ctx, m.id, plan[m.id])
 		}
 		if err != nil {
-			return fmt.Errorf("%s: %w", describe(r.plan[m.id]), err)
+			return fmt.Errorf("%s: %w", describe(plan[m.id]), err)
 		}
 	}
-	return site.Sleep(ctx, max(0, time.Until(begun.Add(r.length))))
+	return site.Sleep(ctx, max(0, time.Until(begun.Add(length))))
 }
 
 func told(what string, list []Violation) error {

@@ -70,6 +70,12 @@ func (c *Client) Repair(ctx context.Context, host string) error {
 	return c.do(ctx, http.MethodPost, "/repair/"+host, nil, nil)
 }
 
+// PlugIn gives the site's structure's host its plug back, as a person does who has seen to it that
+// its guests do not start.
+func (c *Client) PlugIn(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/plug-in", nil, nil)
+}
+
 // Act starts or stops a guest by hand.
 func (c *Client) Act(ctx context.Context, a Act) error {
 	return c.do(ctx, http.MethodPost, "/guest", a, nil)

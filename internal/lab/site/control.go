@@ -12,7 +12,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/network"
 )
 
 // Status is what a site's process tells of itself.
@@ -30,6 +32,7 @@ type HostStatus struct {
 	Guests    []GuestStatus  `json:"guests,omitempty"`
 	Snapshots map[string]int `json:"snapshots,omitempty"` // complete ones by site of origin
 	Pinned    []string       `json:"pinned,omitempty"`    // protected snapshots, "SITE/vm/100/TIME"
+	Sealed    []string       `json:"sealed,omitempty"`    // those of sealed branches, "sealed/SITE/vm/100/TIME"
 }
 
 // GuestStatus is one guest of a PVE.
@@ -49,7 +52,7 @@ type GuestStatus struct {
 type Act struct {
 	Guest string `json:"guest"`
 	ID    int    `json:"id,omitempty"` // of one copy, where several have the name
-	Do    string `json:"do"`           // start, stop, delete; create: a guest of nobody, stopped
+	Do    string `json:"do"`           // start, stop, delete; hold: not to start with its host; create: a guest of nobody, stopped
 }
 
 // maxRequest bounds a control request.
@@ -99,6 +102,9 @@ func (p *process) control() http.Handler {
 	})
 	mux.HandleFunc("POST /repair/{host}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, p.repairHost(r.PathValue("host")))
+	})
+	mux.HandleFunc("POST /plug-in", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, struct{}{}, p.plugIn())
 	})
 	mux.HandleFunc("POST /guest", func(w http.ResponseWriter, r *http.Request) {
 		var a Act
@@ -157,10 +163,12 @@ func (p *process) act(a Act) error {
 				return m.pve.StartGuest(v.ID, time.Now())
 			case "stop":
 				return m.pve.StopGuest(v.ID, time.Now())
+			case "hold":
+				return m.pve.SetOption(v.ID, "onboot", "0")
 			case "delete":
 				return m.pve.RemoveGuest(v.ID, time.Now())
 			}
-			return fmt.Errorf("do %q: want start, stop, delete or create", a.Do)
+			return fmt.Errorf("do %q: want start, stop, delete, hold or create", a.Do)
 		}
 	}
 	return fmt.Errorf("no guest %q at %s", a.Guest, p.name)
@@ -211,6 +219,12 @@ func (p *process) status() Status {
 				for _, snap := range list {
 					if snap.Protected {
 						h.Pinned = append(h.Pinned, s+"/"+snap.Name())
+					}
+				}
+				sealed := failover.SealedNamespace(network.SiteID(s))
+				for _, snap := range m.pbs.Snapshots(sealed) {
+					if snap.Protected {
+						h.Sealed = append(h.Sealed, sealed+"/"+snap.Name())
 					}
 				}
 			}

@@ -56,6 +56,7 @@ type Lab struct {
 	// ports (internal/lab/netns) instead of a share of the loopback.
 	Routed bool     `json:"routed,omitempty"`
 	Rescue bool     `json:"rescue,omitempty"` // in a routed lab, too, a site rescues its own guests
+	Return bool     `json:"return,omitempty"` // and they come home to its structure's host
 	Secret string   `json:"secret"`           // passwords and backup keys are derived from it
 	Timing Timing   `json:"timing"`
 	Rate   int64    `json:"rate"`          // of restores, bytes per second and host

@@ -94,7 +94,7 @@ func (l *Lab) host(i int, h Host) network.Host {
 		}
 		out.Lineages = lineages(homes...)
 	}
-	if h.Owner == network.OwnerStructure && h.PVE && !l.Routed {
+	if h.Owner == network.OwnerStructure && h.PVE && (!l.Routed || l.Return) {
 		out.Restore = &network.Restore{Storage: LocalStorage, Bridge: Bridge, IDs: homeIDs, Parallel: 3}
 		out.Lineages = lineages(l.Sites[i].Name)
 	}

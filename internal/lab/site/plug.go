@@ -17,10 +17,15 @@ const (
 	plugName    = "plug"
 	plugProgram = "plug.sh"
 	plugState   = "plug.state"
+	plugSilent  = plugState + ".silent"
 )
 
 const plugScript = `#!/bin/sh
-# Usage: plug.sh STATE-FILE status|off
+# Usage: plug.sh STATE-FILE status|off; a file STATE-FILE.silent beside it: the plug does not answer
+if [ -e "$1.silent" ]; then
+  echo "the plug does not answer" >&2
+  exit 1
+fi
 case "$2" in
 status) cat "$1" ;;
 off) echo off >"$1" ;;
@@ -42,6 +47,24 @@ func PlugOn(dir, name string) (bool, error) {
 	return strings.TrimSpace(string(b)) == "on", err
 }
 
+// PullPlug switches the plug of a site's structure's host off, as a person does who goes there.
+func PullPlug(dir, name string) error {
+	return os.WriteFile(secretFile(dir, name, plugState), []byte("off\n"), 0o600)
+}
+
+// SilencePlug has the plug answer nobody; HearPlug has it answer again.
+func SilencePlug(dir, name string) error {
+	return os.WriteFile(secretFile(dir, name, plugSilent), nil, 0o600)
+}
+
+// HearPlug has the plug answer again.
+func HearPlug(dir, name string) error {
+	if err := os.Remove(secretFile(dir, name, plugSilent)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("hear plug: %w", err)
+	}
+	return nil
+}
+
 // followPlug takes the power from the structure's host when its plug is off.
 func (p *process) followPlug(now time.Time) {
 	if on, err := PlugOn(p.dir, p.name); on || err != nil {
@@ -53,6 +76,15 @@ func (p *process) followPlug(now time.Time) {
 			m.crash(now)
 		}
 	}
+}
+
+// plugIn switches the plug on: the host starts, unless it is broken.
+func (p *process) plugIn() error {
+	if err := os.WriteFile(secretFile(p.dir, p.name, plugState), []byte("on\n"), 0o600); err != nil {
+		return fmt.Errorf("plug in: %w", err)
+	}
+	p.powerOn(time.Now())
+	return nil
 }
 
 // crashHost takes the power from one machine, whose plug stays on: it is broken.

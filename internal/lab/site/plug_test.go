@@ -1,0 +1,53 @@
+package site_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/internal/lab/site"
+)
+
+// TestAHostHasItsPlugBack: a host whose plug is off stays off, whatever is mended, until a
+// person plugs it in; a copy that is held does not start with it, the others do.
+func TestAHostHasItsPlugBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.start("moulin")
+	host := func() site.HostStatus {
+		st, err := client.Status(t.Context())
+		if err != nil || len(st.Hosts) == 0 || st.Hosts[0].Name != "pve-moulin" {
+			t.Fatalf("status of moulin: %+v, %v", st.Hosts, err)
+		}
+		return st.Hosts[0]
+	}
+	running := func(name string) bool {
+		for _, g := range host().Guests {
+			if g.Name == name {
+				return g.Running
+			}
+		}
+		return false
+	}
+	if err := errors.Join(client.Crash(t.Context(), "pve-moulin"), site.PullPlug(w.dir, "moulin"), client.Repair(t.Context(), "pve-moulin")); err != nil {
+		t.Fatal(err)
+	}
+	if host().Power {
+		t.Fatal("the host has power without its plug")
+	}
+	if err := client.Act(t.Context(), site.Act{Do: "hold", Guest: "nuage-moulin"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.PlugIn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the guests start with their host", func() error {
+		if !host().Power || !running("adherents-moulin") {
+			return fmt.Errorf("it has power: %t", host().Power)
+		}
+		return nil
+	})
+	if running("nuage-moulin") {
+		t.Error("the copy that is held has started")
+	}
+}
