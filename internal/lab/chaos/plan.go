@@ -183,7 +183,7 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 }
 
 // noProof: a structure's machine dies and its fence does not answer, so that a person has to go
-// there. Restored after some 20 s, the fence is asked for a while then.
+// there. Restored after some 20 s, or 35 s beside another loss; the fence is asked for a while then.
 func (d *draw) noProof(begin, lasts time.Duration) {
 	if !d.chance(0.15) {
 		return
@@ -193,8 +193,8 @@ func (d *draw) noProof(begin, lasts time.Duration) {
 	for _, do := range []string{DoPlug, DoHost} {
 		d.add(Event{At: begin, For: lasts, Do: do, Site: id})
 	}
-	for range 2 {
-		d.add(Event{At: begin + d.between(20*time.Second, 50*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
+	for range 3 {
+		d.add(Event{At: begin + d.between(28*time.Second, 75*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
 	}
 }
 
