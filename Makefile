@@ -45,7 +45,7 @@ lab: build ## build and keep a five-site network running in .lab (Ctrl-C ends it
 	$(BIN)/wwwlab up --dir .lab
 
 test: ## unit, contract and simulator tests, with the race detector
-	@$(MAKE) --no-print-directory -j2 --output-sync=target test-race test-plain
+	@$(MAKE) --no-print-directory -j2 --output-sync=target test-race $(if $(PLAIN_PASSED),,test-plain)
 
 # The simulator, the bubbles and the bench of detection run beside, without the race detector, under which they run a part only.
 # Several packages wait for elections and servers and hardly work: more of them run at once than there are cores.
