@@ -15,6 +15,7 @@ const (
 	liveArchive = "archive"
 	liveRead    = "read"
 	liveAgain   = "read-again" // it is whole, and off: its host has started since
+	liveRuns    = "runs"       // does it, while its disks are not whole?
 	liveConfirm = "confirm-again"
 	liveStart   = "start-again"
 )
@@ -221,13 +222,28 @@ func (j *job) whole(ctx context.Context) (time.Time, *outcome) {
 		m.phase = liveRead
 		return j.now, nil
 	}
+	if m.phase == liveRuns { // its host does not know the task, and it may go on all the same
+		j.call("look at status")
+		st, err := j.pve().GuestStatus(ctx, j.kind(), j.run.VMID)
+		switch {
+		case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
+			return j.trouble(err)
+		case err != nil || !st.Running():
+			return j.now, j.broken("its task is gone")
+		}
+		m.phase = "" // the step's deadline ends this
+		return j.now.Add(2 * time.Second), nil
+	}
 	j.call("read restored guest")
 	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case err != nil && proxmox.KindOf(err) != proxmox.NotFound:
 		return j.trouble(err)
-	case err != nil || !j.ours(c) || c.Lock() == "create":
-		return j.now, j.broken("its task is gone")
+	case err == nil && j.ours(c) && c.Lock() == "create":
+		m.phase = liveRuns
+		return j.now, nil
+	case err != nil || !j.ours(c):
+		return j.now, j.broken("it is gone")
 	}
 	total := j.run.Assignment.Point.Size
 	m.progress = proxmox.Progress{Known: true, Done: total, Total: total}

@@ -128,3 +128,22 @@ func TestLiveRestoreIsLeftWhereItBroke(t *testing.T) {
 		})
 	}
 }
+
+// TestLiveRestoreWhoseTaskIsNotKnown: a host that does not know the task of a VM that runs, its
+// disks on their way, says nothing of how that ends (seed 232765).
+func TestLiveRestoreWhoseTaskIsNotKnown(t *testing.T) {
+	r := liveRig(t, false)
+	r.until("whole running")
+	asked := 0
+	r.answer = func(path string) (int, string) {
+		if !strings.Contains(path, ":qmrestore:") || !strings.HasSuffix(path, "/status") {
+			return 0, ""
+		}
+		asked++
+		return 400, `{"data":null,"errors":{"upid":"no such task"},"message":"Parameter verification failed.\n"}`
+	}
+	r.until("nothing left")
+	if g, _ := r.pve.Guest(vmid); !g.Serving || g.Lock != "" || r.count("POST", "/qemu") != 1 || asked < 2 {
+		t.Errorf("serving %t, lock %q, after %d restores and %d looks at the task", g.Serving, g.Lock, r.count("POST", "/qemu"), asked)
+	}
+}

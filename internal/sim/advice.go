@@ -55,6 +55,9 @@ func (c *campaign) heedAdvice() bool {
 		retry := false
 		for _, g := range sortedKeys(s.Ops[id].Guests) {
 			key := advised{id, g, stuckNote(s.Ops[id].Guests[g])}
+			if run := s.Ops[id].Guests[g]; run.Owned() && s.Guests[g].Epoch != run.Epoch {
+				continue // it has moved on: nobody is told that any more
+			}
 			what, told := w.toDo(key.note)
 			switch {
 			case !told:

@@ -16,7 +16,6 @@ var absent = map[string]string{
 	"locked":      "no simulated machine has an encrypted disk; verdicts are tested in failover",
 	"mass-event":  "a word for two suspected sites: it is a hold (WWW-1305), not a cause on record",
 	"unprotected": "every simulated guest has a backup",
-	"rejoin":      "of a failback: TestWayHome plays them",
 }
 
 // TestCoverageNamesWhatThereIs: a cause, phase, step, state or failure that is

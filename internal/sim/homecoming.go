@@ -166,14 +166,15 @@ func (c *checker) homeward(next *failover.State, m failover.StepMoved) {
 }
 
 // mayBeLeft says whether a failback may keep a copy off: not when it was given up, and has
-// found it running.
+// found it running, unless its guest was failed over meanwhile: it may be a copy in the same
+// house by now, and the person who began the failback had given up this one.
 func (c *checker) mayBeLeft(at failover.Place) bool {
 	if !c.left[at] {
 		return false
 	}
 	op, run := c.w.newestAt(at)
 	givenUp := op.Kind == failover.KindFailback && op.Phase.Ended() && run.State == failover.RunCancelled && placeOf(run.Left) == at
-	return !givenUp || !run.Left.Ran
+	return !givenUp || !run.Left.Ran || c.w.log.Last().Guests[run.Assignment.Guest].Epoch != run.Source.Epoch
 }
 
 // cameHome: a failback gives a guest to its home only when the other copy is off (S1), and is

@@ -101,6 +101,9 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 			// Its start was accepted, also when the answer was that of a second request.
 			c.starts[at(run.Assignment.Target, run.VMID)]++
 		}
+		if run := next.Ops[cmd.Token.Op].Guests[cmd.Token.Guest]; cmd.Token.Step == failover.StepCheck && cmd.To == failover.StatusDone && c.doubled(run) {
+			c.proved[at(run.Assignment.Target, run.VMID)] = true
+		}
 		c.homeward(next, cmd)
 		c.leftBehind(prev, next, cmd)
 	case failover.BeginOp:
