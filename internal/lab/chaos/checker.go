@@ -267,7 +267,12 @@ func (c *checker) site(name string, on bool, now time.Time) {
 }
 
 // hostLost notes that one machine has lost its power.
-func (c *checker) hostLost(host string, now time.Time) { c.truth.host(host, false, now) }
+func (c *checker) hostLost(host string, now time.Time) {
+	c.truth.host(host, false, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.booted, host)
+}
 
 // upToDate says whether a look shows all that anybody has told so far.
 func (c *checker) upToDate(l *Look) bool {

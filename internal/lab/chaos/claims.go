@@ -75,9 +75,14 @@ func (c *checker) justified(p request) bool {
 	switch p.kind {
 	case claimStop:
 		// What it gives the guest to is what serves from then on.
-		return c.anyMove(guest, func(m *moveSeen) bool { return !m.bound[key] && m.under(guest, p.At, m.given[guest]) })
+		return c.anyMove(guest, func(m *moveSeen) bool {
+			left := m.view.Kind != failover.KindReturn || p.owner.at != key && c.isHome(guest, key)
+			return left && !m.bound[key] && m.under(guest, p.At, m.given[guest])
+		})
 	case claimChange, claimBackup:
-		return c.anyMove(guest, func(m *moveSeen) bool { return m.under(guest, p.At, time.Time{}) })
+		return c.anyMove(guest, func(m *moveSeen) bool {
+			return m.view.Kind != failover.KindReturn && m.under(guest, p.At, time.Time{})
+		})
 	case claimRestore:
 		return p.ID >= homeComers[0] && p.ID <= homeComers[1] && c.comes(guest, key)
 	case claimDelete:

@@ -192,7 +192,7 @@ func (c *checker) beyond() []strayCopy {
 	defer c.mu.Unlock()
 	var out []strayCopy
 	c.copies(func(where, host string, g site.GuestStatus) {
-		if g.Running && !isHomeHost(host) && c.owner[g.Name].at != at(where, g.ID) && !c.foreign[at(where, g.ID)] && !c.moving(g.Name) {
+		if g.Running && !isHomeHost(host) && !c.isHome(g.Name, at(where, g.ID)) && c.owner[g.Name].at != at(where, g.ID) && !c.foreign[at(where, g.ID)] && !c.moving(g.Name) {
 			out = append(out, strayCopy{where, g.Name, g.ID})
 		}
 	})
@@ -248,7 +248,7 @@ func (c *checker) leftAt(where string) []strayCopy {
 	defer c.mu.Unlock()
 	var out []strayCopy
 	for _, m := range c.lab.GuestsOf(where) {
-		if id := c.homeID(m); c.owner[m.Name].at != at(where, id) {
+		if id := c.homeID(m); !m.Raoull && c.owner[m.Name].at != at(where, id) {
 			c.held[at(where, id)] = true
 			out = append(out, strayCopy{where, m.Name, id})
 		}

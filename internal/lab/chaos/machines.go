@@ -168,6 +168,7 @@ func (c *checker) hosts(l *Look) {
 			for _, g := range h.Guests {
 				c.copy(l, g)
 			}
+			c.homes(l, h)
 		case isHomeHost(h.Name):
 			c.homes(l, h)
 			c.beside(l, h)
@@ -191,7 +192,7 @@ func (c *checker) copy(l *Look, g site.GuestStatus) {
 			}
 		}
 	}
-	if g.Onboot {
+	if g.Onboot && !c.isHome(g.Name, key) {
 		c.fail(l.At, "S9", "%s has onboot set", key)
 	}
 	_, owned := c.owned[key]
@@ -225,6 +226,9 @@ func (c *checker) homes(l *Look, h site.HostStatus) {
 		return
 	}
 	for _, m := range c.lab.GuestsOf(l.Site) {
+		if m.Raoull == isHomeHost(h.Name) {
+			continue
+		}
 		found, running := false, false
 		id := c.homeID(m)
 		for _, g := range h.Guests {

@@ -24,7 +24,10 @@ type moveSeen struct {
 
 // planned keeps what is told of planned moves: what they may do at a structure's host.
 func (c *checker) planned(l *Look, o failover.OpView) {
-	if o.Kind != failover.KindSwitchover && o.Kind != failover.KindFailback || o.Phase == failover.OpScheduled {
+	switch {
+	case o.Phase == failover.OpScheduled:
+		return
+	case o.Kind != failover.KindSwitchover && o.Kind != failover.KindFailback && o.Kind != failover.KindReturn:
 		return
 	}
 	m := c.moves[o.ID]
@@ -50,7 +53,7 @@ func (c *checker) planned(l *Look, o failover.OpView) {
 
 func (c *checker) plannedGuest(l *Look, m *moveSeen, g failover.OpGuestView) {
 	name := string(g.Guest)
-	if g.VMID != 0 {
+	if g.VMID != 0 && m.view.Kind != failover.KindReturn { // that is about a copy which was left
 		key := at(string(g.Target), g.VMID)
 		m.bound[key], c.copyOf[key] = true, name
 	}

@@ -34,7 +34,7 @@ type nemesis struct {
 	full   map[string]bool
 	slow   map[string]bool
 	mute   map[string]bool      // sites whose fence does not answer
-	broken map[string]bool      // sites whose structure's machine is
+	broken map[string]bool      // machines that are
 	died   map[string]time.Time // agents: since when they are seen dead
 	cuts   map[string][]netns.Cut
 	faults int
@@ -171,7 +171,7 @@ func (n *nemesis) apply(ctx context.Context) error {
 	}
 	n.truth.set(booting, all, time.Now())
 	for _, s := range n.lab.Names() {
-		errs = append(errs, n.power(ctx, s, dark), n.host(ctx, s), n.plug(s), n.process(s), n.disk(s), n.line(ctx, s))
+		errs = append(errs, n.power(ctx, s, dark), n.host(ctx, s, DoHost, "pve-"+s), n.host(ctx, s, DoRaoull, "raoull-"+s), n.plug(s), n.process(s), n.disk(s), n.line(ctx, s))
 	}
 	n.truth.set(dark, all, time.Now())
 	return errors.Join(errs...)
@@ -182,7 +182,8 @@ func (n *nemesis) power(ctx context.Context, s string, dark map[string]bool) err
 	switch alive := n.room.HostsAlive(s); {
 	case alive && dark[s]:
 		n.check.unpowered(s)
-		n.broken[s] = false
+		delete(n.broken, "pve-"+s)
+		delete(n.broken, "raoull-"+s)
 		return n.room.KillHosts(s)
 	case !alive && !dark[s]:
 		err := n.room.StartHosts(ctx, s)
@@ -192,20 +193,20 @@ func (n *nemesis) power(ctx context.Context, s string, dark map[string]bool) err
 	return nil
 }
 
-// host breaks a structure's machine, and mends it. What a fence has put off stays off.
-func (n *nemesis) host(ctx context.Context, s string) error {
-	broken := n.wants(s, DoHost)
-	if broken == n.broken[s] || !n.room.HostsAlive(s) {
+// host breaks one of a site's machines, and mends it. What a fence has put off stays off.
+func (n *nemesis) host(ctx context.Context, s, do, name string) error {
+	broken := n.wants(s, do)
+	if broken == n.broken[name] || !n.room.HostsAlive(s) {
 		return nil
 	}
-	n.broken[s] = broken
+	n.broken[name] = broken
 	ctx, cancel := context.WithTimeout(ctx, handLimit)
 	defer cancel()
 	if broken {
-		n.check.hostLost("pve-"+s, time.Now())
-		return n.room.Hosts(s).Crash(ctx, "pve-"+s)
+		n.check.hostLost(name, time.Now())
+		return n.room.Hosts(s).Crash(ctx, name)
 	}
-	return n.room.Hosts(s).Repair(ctx, "pve-"+s)
+	return n.room.Hosts(s).Repair(ctx, name)
 }
 
 // plug has a structure's machine's fence say nothing, and answer again.
@@ -224,7 +225,7 @@ func (n *nemesis) plug(s string) error {
 // process ends a site's agent, starts it again as a service manager does, and has it
 // stand still or go on.
 func (n *nemesis) process(s string) error {
-	alive, wanted := n.room.AgentAlive(s), !n.wants(s, DoKill, DoAgent, DoLeader)
+	alive, wanted := n.room.AgentAlive(s), !n.wants(s, DoKill, DoAgent, DoLeader, DoRaoull)
 	switch {
 	case alive && !wanted:
 		if err := n.room.KillAgent(s); err != nil {

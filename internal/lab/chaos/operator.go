@@ -33,8 +33,10 @@ func (n *nemesis) touch(ctx context.Context, e Event) {
 		var all []site.GuestStatus
 		for _, h := range st.Hosts {
 			// A home guest that is deleted is gone for good: nothing to learn.
-			if e.To != "delete" || strings.HasPrefix(h.Name, "raoull-") {
-				all = append(all, h.Guests...)
+			for _, g := range h.Guests {
+				if e.To != "delete" || strings.HasPrefix(h.Name, "raoull-") && !n.check.home(e.Site, g.ID, g.Name) {
+					all = append(all, g)
+				}
 			}
 		}
 		if len(all) == 0 {

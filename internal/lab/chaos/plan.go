@@ -39,6 +39,7 @@ const (
 	DoMachine = "machine" // a lab's fault hits a PVE or PBS
 	DoHost    = "host"    // a structure's machine dies while its site lives
 	DoGuest   = "guest"   // a person acts on a guest behind everybody's back: To is what
+	DoRaoull  = "raoull"  // Raoull's machine of a site dies, and the agent that runs on it
 	DoPlug    = "plug"    // the fence of a structure's machine does not answer
 	DoPerson  = "person"  // a person types a command: To is which
 )
@@ -139,6 +140,7 @@ func (d *draw) incident(begin, lasts time.Duration) {
 	d.hands(during)
 	d.returns(during)
 	d.noProof(begin, lasts)
+	d.lodgings(begin, lasts)
 }
 
 // mainFault is what the incident is about; the odds are those of the simulator.
@@ -196,6 +198,20 @@ func (d *draw) noProof(begin, lasts time.Duration) {
 	for range 3 {
 		d.add(Event{At: begin + d.between(28*time.Second, 75*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
 	}
+}
+
+// lodgings: Raoull's machine dies alone, at the site where guests live on it, or at another.
+func (d *draw) lodgings(begin, lasts time.Duration) {
+	if !d.chance(0.2) {
+		return
+	}
+	id := d.brique()
+	for _, g := range d.lab.Guests {
+		if g.Raoull && d.chance(0.7) {
+			id = d.lab.Home(g)
+		}
+	}
+	d.add(Event{At: begin + d.between(0, 10*time.Second), For: d.between(8*time.Second, lasts), Do: DoRaoull, Site: id})
 }
 
 // cuts cuts single ways, in one or both directions, and makes some lossy.

@@ -53,7 +53,7 @@ func TestPlansHaveEverything(t *testing.T) {
 		}
 	}
 	for _, do := range []string{
-		DoKill, DoCut, DoAgent, DoLeader, DoFreeze, DoDisk, DoSlow, DoMachine, DoHost, DoPlug,
+		DoKill, DoCut, DoAgent, DoLeader, DoFreeze, DoDisk, DoSlow, DoMachine, DoHost, DoPlug, DoRaoull,
 		"guest start", "guest stop", "guest delete", "guest create",
 		"person " + PersonPause, "person " + PersonApprove, "person " + PersonFailover, "person " + PersonTwice,
 		"person " + PersonGuest, "person " + PersonSwitchover, "person " + PersonRescue, "person " + PersonCancel, "person " + PersonRetry, "person " + PersonAck, "person " + PersonFailback, "person " + PersonUndo, "person " + PersonHostOff,

@@ -106,6 +106,9 @@ func (r *round) prepare() error {
 		return err
 	}
 	l.Routed, l.Rescue, l.Return = true, true, true
+	if err := l.LodgeAtRaoull(); err != nil {
+		return err
+	}
 	r.lab, r.plan, r.home = l, Plan(r.seed, l, r.length), HomePlan(r.seed, l)
 	b, err := json.MarshalIndent(struct {
 		Seed   uint64        `json:"seed"`
