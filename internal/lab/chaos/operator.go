@@ -56,6 +56,10 @@ func (n *nemesis) touch(ctx context.Context, e Event) {
 
 // person types a command at a site, or two; nobody waits for it.
 func (n *nemesis) person(ctx context.Context, e Event) {
+	if e.To == PersonHostOff {
+		n.wg.Go(func() { n.goesThere(ctx, e) })
+		return
+	}
 	for _, args := range n.commands(e) {
 		n.wg.Go(func() { n.types(ctx, e, args) })
 	}
@@ -90,8 +94,6 @@ func (n *nemesis) commands(e Event) [][]string {
 		return [][]string{{"rescue", e.Site, "--yes", "--confirm", "pve-" + e.Site, "--detach"}}
 	case PersonFailback:
 		return n.failback(e)
-	case PersonHostOff:
-		return n.pullPlug(e.Site)
 	case PersonUndo:
 		g := n.lab.Guests[e.Draw%uint64(len(n.lab.Guests))].Name
 		return [][]string{{"failback", "undo", g, "--yes", "--detach"}}
@@ -111,6 +113,26 @@ func (n *nemesis) commands(e Event) [][]string {
 		}
 	}
 	return out
+}
+
+// goesThere is the person who is called when a rescue waits for the proof that a machine is off:
+// as long as that is dead they answer to the call.
+func (n *nemesis) goesThere(ctx context.Context, e Event) {
+	for site.Sleep(ctx, time.Second) == nil && n.dead("pve-"+e.Site) {
+		if typed := n.pullPlug(e.Site); len(typed) > 0 {
+			for _, args := range typed {
+				n.types(ctx, e, args)
+			}
+			return
+		}
+	}
+}
+
+// dead says whether a machine has been broken and is not mended.
+func (n *nemesis) dead(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.broken[host]
 }
 
 // pullPlug has a person go to a machine whose rescue waits for the proof that it is off, pull its

@@ -184,8 +184,8 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 	}
 }
 
-// noProof: a structure's machine dies and its fence does not answer, so that a person has to go
-// there. Restored after some 20 s, or 35 s beside another loss; the fence is asked for a while then.
+// noProof: a structure's machine dies and its fence does not answer, so that a person who is
+// called has to go there.
 func (d *draw) noProof(begin, lasts time.Duration) {
 	if !d.chance(0.15) {
 		return
@@ -195,9 +195,7 @@ func (d *draw) noProof(begin, lasts time.Duration) {
 	for _, do := range []string{DoPlug, DoHost} {
 		d.add(Event{At: begin, For: lasts, Do: do, Site: id})
 	}
-	for range 3 {
-		d.add(Event{At: begin + d.between(28*time.Second, 75*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
-	}
+	d.add(Event{At: begin + d.between(5*time.Second, 30*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
 }
 
 // lodgings: Raoull's machine dies alone, at the site where guests live on it, or at another.
