@@ -139,7 +139,7 @@ func (d *draw) incident(begin, lasts time.Duration) {
 	d.people(during)
 	d.hands(during)
 	d.returns(during)
-	d.noProof(begin, lasts)
+	d.noProof(begin)
 	d.lodgings(begin, lasts)
 }
 
@@ -186,14 +186,14 @@ func (d *draw) mainFault(begin, lasts time.Duration) {
 
 // noProof: a structure's machine dies and its fence does not answer, so that a person who is
 // called has to go there.
-func (d *draw) noProof(begin, lasts time.Duration) {
+func (d *draw) noProof(begin time.Duration) {
 	if !d.chance(0.15) {
 		return
 	}
 	id := d.brique()
 	begin += d.between(0, 5*time.Second)
 	for _, do := range []string{DoPlug, DoHost} {
-		d.add(Event{At: begin, For: lasts, Do: do, Site: id})
+		d.add(Event{At: begin, Do: do, Site: id}) // with the chaos: restore and fence take a minute
 	}
 	d.add(Event{At: begin + d.between(5*time.Second, 30*time.Second), Do: DoPerson, Site: id, To: PersonHostOff, Draw: d.Uint64()})
 }
