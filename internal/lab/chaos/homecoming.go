@@ -96,7 +96,7 @@ func (r *round) comeHome(ctx context.Context) error {
 	}
 	r.tl.add("phase", fmt.Sprintf("people bring %d guests home", len(away)), nil)
 	begun := time.Now()
-	p := &returner{nem: r.nem, draw: sim.NewStreams(r.seed).Stream("chaos keep").Uint64(), tried: map[failover.OpID]bool{}}
+	p := &returner{nem: r.nem, draw: sim.NewStreams(r.seed).Stream("chaos keep").Uint64(), tried: map[failover.OpID]int{}}
 	people, stop := context.WithCancel(ctx)
 	defer r.nem.wg.Wait()
 	defer stop()
@@ -123,7 +123,7 @@ func (r *round) comeHome(ctx context.Context) error {
 type returner struct {
 	nem   *nemesis
 	draw  uint64
-	tried map[failover.OpID]bool // typed again already: what is stuck once more is acknowledged
+	tried map[failover.OpID]int // how often a person has had a say: what is stuck once more is acknowledged
 }
 
 func (p *returner) work(ctx context.Context) {
@@ -153,19 +153,19 @@ func (p *returner) typed() [][]string {
 	for _, o := range p.nem.check.ops() {
 		verb := ""
 		for _, g := range o.Guests {
-			busy[g.Guest] = busy[g.Guest] || !o.Phase.Ended() || g.State == failover.RunStuck
+			busy[g.Guest] = busy[g.Guest] || !o.Phase.Ended() // what was stuck may have moved on since
 			if g.State == failover.RunStuck && verb == "" {
 				verb = "retry"
 			}
 		}
 		switch {
-		case verb == "retry" && p.tried[o.ID] && o.Phase.Ended():
-			verb = "ack"
+		case verb == "retry" && o.Phase.Ended() && p.tried[o.ID] > 0:
+			verb = []string{"ack", ""}[min(p.tried[o.ID]-1, 1)]
 		case !o.Phase.Ended() && len(o.Waiting) > 0:
 			verb = "approve"
 		}
 		if verb != "" {
-			p.tried[o.ID] = verb == "retry"
+			p.tried[o.ID]++
 			p.nem.check.decided(o.ID)
 			out = append(out, []string{"op", verb, string(o.ID), "--yes"})
 		}
