@@ -127,6 +127,9 @@ func checkHomeWindow(prev, next *State) error {
 			run := op.Guests[g]
 			rule := next.Network.Structures[next.Network.Guests[g].Structure].Return
 			b := prev.Guests[g].Branch
+			if _, left := prev.HomeBranch(g); !left {
+				b = nil // it is gone, by a person's choice
+			}
 			switch {
 			case rule == nil || !rule.Window.Open(next.Clock):
 				return violated("S10", "%s comes home by itself at %s", g, clockText(next.Clock))

@@ -172,3 +172,18 @@ func TestHomeCopyThatRunsEndsIt(t *testing.T) {
 	}
 	p.must(c)
 }
+
+// TestComesHomeWhereItsCopyIsGone: a copy at home that ran, and that its people have deleted since,
+// keeps nobody away (seed 252406).
+func TestComesHomeWhereItsCopyIsGone(t *testing.T) {
+	p := windowPlay(t, nil)
+	p.off(func(c *failover.Copy) { c.Running, c.Since = true, p.now.Add(-time.Minute) })
+	p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", AsOf: p.s.Index}})
+	p.later(time.Hour)
+	for _, op := range p.s.Ops {
+		if op.Kind == failover.KindFailback && len(op.Guests) == 2 {
+			return
+		}
+	}
+	t.Errorf("no failback of both guests among %d operations; branch %+v", len(p.s.Ops), p.s.Guests[kept1].Branch)
+}

@@ -188,7 +188,8 @@ func (c *checker) mayBeAlone(s *Site, g failover.GuestID, id int) bool {
 }
 
 // byItself: S7, what comes home without a person leaves no copy there that anybody has written
-// to since; S10, its structure lets it, at this time of the day.
+// to since, as far as its machine can tell: not after that has lost its power in the meantime (the
+// copy is sealed like any other); S10, its structure lets it, at this time of the day.
 func (c *checker) byItself(prev *failover.State, cmd failover.BeginOp) {
 	if cmd.Kind != failover.KindFailback || cmd.Forced {
 		if cmd.Window {
@@ -203,11 +204,11 @@ func (c *checker) byItself(prev *failover.State, cmd failover.BeginOp) {
 		if at := c.w.log.Last().Clock; rule == nil || !rule.Window.Open(at) { // the log's time, which is a wrong one under a leader with a wrong clock
 			c.fail("S10", "%s comes home by itself at %s", a.Guest, at)
 		}
-		if c.forks[home] {
-			continue // a person has made that copy a guest of its own: it stays, whatever was written to it
+		if c.forks[home] || c.replaced[home] {
+			continue // a person has made that copy a guest of its own, or has given it up when it was sealed
 		}
 		for _, wr := range c.ledger.written[a.Guest] {
-			if wr.site == home.Site && wr.host == home.Host && wr.vmid == home.VMID && wr.at.After(p.Owned) {
+			if wr.site == home.Site && wr.host == home.Host && wr.vmid == home.VMID && wr.at.After(p.Owned) && !c.w.sites[home.Site].ownBack.After(wr.at) {
 				c.fail("S7", "%s comes home by itself, and %s was written to its copy there at %s", a.Guest, wr.note, wr.at.Sub(Epoch))
 			}
 		}
