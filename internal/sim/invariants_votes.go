@@ -47,7 +47,8 @@ func (t *truth) counted(domain failover.DomainID, votes []failover.Vote) {
 		if !v.Voter || !v.Dark || len(v.Unwell) > 0 || v.Age > failover.VoteAge {
 			continue
 		}
-		if began, ok := t.unfit[v.Observer]; ok && t.w.loop.Now().Sub(began) > failover.VoteAge+latest+graceMargin {
+		// It is looked at again: since the last look it may have come into contact, and voted.
+		if began, ok := t.unfit[v.Observer]; ok && t.unable(t.w.sites[v.Observer]) && t.w.loop.Now().Sub(began) > failover.VoteAge+latest+graceMargin {
 			t.w.check.fail("S5", "%s is given up with the vote of %s, whose agent does not work or is alone for %s", domain, v.Observer, t.w.loop.Now().Sub(began))
 		}
 	}

@@ -59,7 +59,7 @@ func (t *truth) follow() {
 // agent follows whether an agent is fit to be counted, and its clock.
 func (t *truth) agent(id failover.SiteID, now time.Time) {
 	s := t.w.sites[id]
-	since(t.unfit, id, !s.power || !s.host || !s.agent.lives() || !t.w.log.Quorum(id), now)
+	since(t.unfit, id, t.unable(s), now)
 	if before, known := t.skew[id]; known && (s.skew-before).Abs() > slewed {
 		t.w.check.jumps[id] = now
 	}
@@ -124,4 +124,9 @@ func (t *truth) lost(site failover.SiteID, delay time.Duration) {
 	if shut < len(t.w.ids)/2+1 {
 		t.w.check.fail("S4", "%s is given up and only %d of %d voters had no way to it for %s", site, shut, len(t.w.ids), delay)
 	}
+}
+
+// unable says whether an agent does not work, or has no contact with a majority.
+func (t *truth) unable(s *Site) bool {
+	return !s.power || !s.host || !s.agent.lives() || !t.w.log.Quorum(s.name)
 }

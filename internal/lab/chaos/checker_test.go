@@ -155,6 +155,23 @@ func TestAWorldThatIsWellHasNoViolation(t *testing.T) {
 	}
 }
 
+// TestAReturnBesideAWake: one operation shuts the old copy of a guest down while another starts
+// the one that counts (seed 56).
+func TestAReturnBesideAWake(t *testing.T) {
+	s := newScene(t)
+	run := func(at failover.SiteID) []failover.OpGuestView {
+		return []failover.OpGuestView{{Guest: hero, Target: at, VMID: copyID, State: failover.RunActive}}
+	}
+	s.ops = []failover.OpView{
+		{ID: "op-1", Kind: failover.KindReturn, Phase: failover.OpReleasing, Guests: run(home)},
+		{ID: "op-2", Kind: failover.KindWake, Phase: failover.OpReleasing, Guests: run(target)},
+	}
+	s.pass(time.Second, nil)
+	if found := s.check.Violations(); len(found) != 0 {
+		t.Errorf("violations %v, want none", found)
+	}
+}
+
 // TestTheCheckerFails: a world that is broken in one way is told apart from one that is
 // well, by the invariant that it breaks.
 func TestTheCheckerFails(t *testing.T) {
