@@ -15,15 +15,24 @@ func (s *State) leaveBehind(op Operation, run GuestRun, to Assignment, why Reaso
 		return // nothing of ours is there, and the restore point stays pinned for the next id
 	}
 	a := run.Assignment
-	tidy := Operation{
-		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: op.origin(), Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
-		Plan:      Plan{Loss: op.Plan.Loss, Assignments: []Assignment{a}},
-		Cancelled: why,
-		Guests: map[GuestID]GuestRun{
-			a.Guest: {State: RunCancelled, Assignment: a, VMID: run.VMID, Token: st.Index, Steps: pendingSteps(StepCleanup)},
-		},
-	}
+	tidy := tidies(op.origin(), op.Plan.Loss, why, st)
+	tidy.removes(GuestRun{Assignment: a, VMID: run.VMID, Steps: pendingSteps(StepCleanup)})
 	s.Ops[tidy.ID] = tidy
+}
+
+// tidies is an operation that removes copies of another one, none yet.
+func tidies(of OpID, loss Loss, why Reason, st Stamp) Operation {
+	return Operation{
+		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: of, Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
+		Plan: Plan{Loss: loss}, Cancelled: why, Guests: map[GuestID]GuestRun{},
+	}
+}
+
+// removes adds what is to be done about one guest's copy.
+func (o *Operation) removes(run GuestRun) {
+	run.State, run.Token = RunCancelled, o.Begun.Index
+	o.Guests[run.Assignment.Guest] = run
+	o.Plan.Assignments = append(o.Plan.Assignments, run.Assignment)
 }
 
 // origin is the operation whose copies an operation deals with.

@@ -181,14 +181,8 @@ func (s *State) tidyStuck(run GuestRun, loss Loss, st Stamp) {
 	if from.Unstarted {
 		step = StepCleanup
 	}
-	tidy := Operation{
-		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: from.Of, Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
-		Plan:      Plan{Loss: loss, Assignments: []Assignment{a}},
-		Cancelled: because(CodeCameHome, "guest", string(g), "site", string(run.Assignment.Target)),
-		Guests: map[GuestID]GuestRun{
-			g: {State: RunCancelled, Assignment: a, VMID: from.VMID, Token: st.Index, Steps: pendingSteps(step), Source: from, Tried: was.Tried},
-		},
-	}
+	tidy := tidies(from.Of, loss, because(CodeCameHome, "guest", string(g), "site", string(run.Assignment.Target)), st)
+	tidy.removes(GuestRun{Assignment: a, VMID: from.VMID, Steps: pendingSteps(step), Source: from, Tried: was.Tried})
 	s.Ops[tidy.ID] = tidy
 }
 

@@ -197,17 +197,11 @@ func (c BeginOp) due(s *State, st Stamp) error {
 // takeBack gives guests up that are not owned yet: those that were touched at home start
 // there again, and what lies at the target is removed by an operation of its own.
 func (s *State) takeBack(op Operation, guests []GuestID, why Reason, st Stamp) {
-	tidy := Operation{
-		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: op.origin(), Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
-		Plan: Plan{Loss: op.Plan.Loss}, Cancelled: why, Guests: map[GuestID]GuestRun{},
-	}
+	tidy := tidies(op.origin(), op.Plan.Loss, why, st)
 	for _, g := range guests {
 		run := op.Guests[g].edit()
 		if protect, ok := run.Step(StepProtect); ok && protect.Attempt > 0 {
-			tidy.Guests[g] = GuestRun{
-				State: RunCancelled, Assignment: run.Assignment, VMID: run.VMID, Token: st.Index, Steps: pendingSteps(StepCleanup),
-			}
-			tidy.Plan.Assignments = append(tidy.Plan.Assignments, run.Assignment)
+			tidy.removes(GuestRun{Assignment: run.Assignment, VMID: run.VMID, Steps: pendingSteps(StepCleanup)})
 		}
 		run.State, run.Token, run.Admitted, run.Back, run.Steps = RunCancelled, st.Index, 0, why, nil
 		if run.Source.Found.Index != 0 && (run.Source.Ran || !run.FromStuck()) {
