@@ -308,11 +308,31 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 			return err
 		}
 	}
+	freed := s.free(&op, st)
+	aside := s.cleanAside(&op, st)
+	if freed+aside == 0 {
+		return reject(CodeNothing, "what", "stuck guests", "op", string(op.ID))
+	}
+	if c.HostOff {
+		op.HostOff = st
+	}
+	if freed > 0 {
+		op.reopen(st)
+	} else if phase, done := op.outcome(); done && op.Phase == OpStuck {
+		op.Phase = phase
+	}
+	s.Ops[op.ID] = op
+	s.event(st, because(CodeRetry, "op", string(op.ID), "guests", fmt.Sprint(freed+aside)), Event{Op: op.ID})
+	return nil
+}
+
+// free lets the stuck runs of an operation go on whose guests are still its own, and counts them.
+func (s *State) free(op *Operation, st Stamp) int {
 	n := 0
 	for _, g := range sortedKeys(op.Guests) {
 		run := op.Guests[g].edit()
 		_, i, left := run.Current()
-		if run.State != RunStuck || !left || !s.stillStuckIn(op, g) {
+		if run.State != RunStuck || !left || !s.stillStuckIn(*op, g) {
 			continue
 		}
 		run.State, run.Stuck, run.Token = RunActive, Reason{}, st.Index
@@ -328,26 +348,23 @@ func (c RetryOp) apply(s *State, st Stamp) error {
 		}
 		n++
 	}
-	if n == 0 {
-		return reject(CodeNothing, "what", "stuck guests", "op", string(op.ID))
+	return n
+}
+
+// reopen lets an operation that has ended go on.
+func (o *Operation) reopen(st Stamp) {
+	if !o.Phase.Ended() {
+		return
 	}
-	if c.HostOff {
-		op.HostOff = st
+	o.Phase, o.Ended = OpCommitted, Stamp{}
+	switch {
+	case o.Kind.aside():
+		o.Phase = OpReleasing
+	case o.Committed.Index == 0:
+		o.Phase = OpPreparing
+	default:
+		o.Again = st
 	}
-	if op.Phase.Ended() {
-		op.Phase, op.Ended = OpCommitted, Stamp{}
-		switch {
-		case op.Kind.aside():
-			op.Phase = OpReleasing
-		case op.Committed.Index == 0:
-			op.Phase = OpPreparing
-		default:
-			op.Again = st
-		}
-	}
-	s.Ops[op.ID] = op
-	s.event(st, because(CodeRetry, "op", string(op.ID), "guests", fmt.Sprint(n)), Event{Op: op.ID})
-	return nil
 }
 
 // stillStuckIn says whether a stuck guest is this operation's to free: neither

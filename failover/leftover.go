@@ -20,6 +20,27 @@ func (s *State) leaveBehind(op Operation, run GuestRun, to Assignment, why Reaso
 	s.Ops[tidy.ID] = tidy
 }
 
+// cleanAside takes the cleanups at which an operation is stuck out of it whose guests another one
+// has moved since: its retry may decide about them no more, but what it has prepared must not stay,
+// nor its restore point be kept from pruning for ever. It returns how many they are.
+func (s *State) cleanAside(op *Operation, st Stamp) int {
+	tidy := tidies(op.origin(), op.Plan.Loss, op.Cancelled, st)
+	for _, g := range sortedKeys(op.Guests) {
+		run := op.Guests[g].edit()
+		step, i, left := run.Current()
+		if run.State != RunStuck || !left || step.ID != StepCleanup || s.stillStuckIn(*op, g) {
+			continue
+		}
+		tidy.removes(GuestRun{Assignment: run.Assignment, VMID: run.VMID, Steps: pendingSteps(StepCleanup), Tried: run.Tried})
+		run.State, run.Token, run.Stuck, run.Steps = RunCancelled, st.Index, Reason{}, run.Steps[:i]
+		op.Guests[g] = run
+	}
+	if len(tidy.Guests) > 0 {
+		s.Ops[tidy.ID] = tidy
+	}
+	return len(tidy.Guests)
+}
+
 // tidies is an operation that removes copies of another one, none yet.
 func tidies(of OpID, loss Loss, why Reason, st Stamp) Operation {
 	return Operation{
