@@ -110,13 +110,15 @@ func TestDemo(t *testing.T) {
 }
 
 func TestFaultEffectsListsTheCatalogue(t *testing.T) {
-	var out, complaint bytes.Buffer
-	if code := run(t.Context(), []string{"fault", "effects"}, &out, &complaint); code != exitOK {
-		t.Fatalf("exit code %d: %s", code, complaint.String())
-	}
-	for _, e := range lab.Effects() {
-		if !strings.Contains(out.String(), "\n"+string(e)+" ") {
-			t.Errorf("no effect %s in:\n%s", e, out.String())
+	for _, args := range [][]string{{"fault", "effects"}, {"fault", "--dir", "none", "effects"}, {"fault", "effects", "--dir", "none"}} {
+		var out, complaint bytes.Buffer
+		if code := run(t.Context(), args, &out, &complaint); code != exitOK {
+			t.Fatalf("wwwlab %v: exit code %d: %s", args, code, complaint.String())
+		}
+		for _, e := range lab.Effects() {
+			if !strings.Contains(out.String(), "\n"+string(e)+" ") {
+				t.Errorf("wwwlab %v: no effect %s in:\n%s", args, e, out.String())
+			}
 		}
 	}
 }

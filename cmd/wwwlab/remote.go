@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"slices"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -193,7 +194,7 @@ func printEffects(w io.Writer) {
 }
 
 func fault(ctx context.Context, args []string, s streams) error {
-	if len(args) == 1 && args[0] == "effects" {
+	if slices.Contains(args, "effects") { // whatever network it is
 		printEffects(s.Out)
 		return nil
 	}
