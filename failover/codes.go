@@ -107,6 +107,7 @@ const (
 	CodeUnreached    = "WWW-1346"
 	CodeCertEnds     = "WWW-1347"
 	CodeCertRefused  = "WWW-1348"
+	CodeStepFailed   = "WWW-1349"
 
 	CodeBranchOff     = "WWW-1360"
 	CodeBranchRan     = "WWW-1361"

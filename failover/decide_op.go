@@ -144,7 +144,7 @@ func (d *decider) deadDependency(op Operation, run GuestRun) (GuestID, bool) {
 
 // afterFailure chooses what follows a failed attempt.
 func (d *decider) afterFailure(op Operation, run GuestRun, step Step, t Token) Command {
-	note := because(CodeRetry, "guest", string(t.Guest), "step", string(step.ID), "note", step.Note)
+	note := because(CodeStepFailed, "guest", string(t.Guest), "step", string(step.ID), "note", step.Note)
 	fixed := op.Kind.aside() && op.Kind != KindWarm // to one copy, at its place
 	movable := !run.Owned() && run.State == RunActive && !fixed
 	switch {

@@ -40,9 +40,9 @@ func ExplainOp(s *State, id OpID, now time.Time) OpView {
 		return OpView{}
 	}
 	v := OpView{
-		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.concerns(), Begun: op.Begun.At, At: op.At, Committed: op.Committed.At,
+		ID: op.ID, Kind: op.Kind, Phase: op.Phase, Domain: op.concerns(), Of: op.Of, Begun: op.Begun.At, At: op.At, Committed: op.Committed.At,
 		Ended: op.Ended.At, By: op.Begun.Actor, PlanHash: op.Plan.Hash, LeftOut: op.Plan.LeftOut, Cancelled: op.Cancelled,
-		Waiting: op.Waiting(), Offer: s.OfferOf(id, now), Guests: []OpGuestView{},
+		Waiting: op.Waiting(), Offer: s.OfferOf(id, now), Guests: []OpGuestView{}, Retry: s.retryable(op),
 	}
 	if op.Phase == OpScheduled {
 		for _, a := range op.Plan.Assignments {

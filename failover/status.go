@@ -142,6 +142,7 @@ type OpView struct {
 	Kind      OpKind        `json:"kind"`
 	Phase     OpPhase       `json:"phase"`
 	Domain    DomainID      `json:"domain"`
+	Of        OpID          `json:"of,omitempty"` // the operation whose copies it deals with, if that is another
 	Begun     time.Time     `json:"begun"`
 	At        time.Time     `json:"at,omitzero"` // switchover: not before
 	Committed time.Time     `json:"committed,omitzero"`
@@ -156,6 +157,7 @@ type OpView struct {
 	Guests    []OpGuestView `json:"guests"`
 	LeftOut   []LeftOut     `json:"left_out,omitempty"`
 	Cancelled Reason        `json:"cancelled,omitzero"`
+	Retry     bool          `json:"retry,omitempty"` // some of it is stuck, and wwwctl op retry lets it go on
 }
 
 // OpGuestView is one guest of an operation.

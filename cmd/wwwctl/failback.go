@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -75,13 +76,34 @@ func (a *app) failbackPlan(ctx context.Context, req api.FailoverRequest) error {
 		return view{kind: api.KindPlan, data: plan, table: a.branchTable(plan), text: func() string {
 			p := &page{s: a.show}
 			p.raw(a.planScreen(plan, req))
-			p.line("Nothing was done. To keep the copy that serves: wwwctl %s", spell(req))
-			other := req
-			other.Keep, other.Replace = failover.KeepHome, nil
-			p.line("To keep the copy at home instead:              wwwctl %s", spell(other))
+			failbackWays(p, plan, req)
 			return p.b.String()
 		}}, err
 	})
+}
+
+// failbackWays says what to type to keep either copy. What is stuck away comes home with the one
+// there only.
+func failbackWays(p *page, plan api.Plan, req api.FailoverRequest) {
+	p.line("Nothing was done.")
+	ways := []struct {
+		keep failover.Keep
+		name string
+	}{{failover.KeepAway, "To keep the copy that serves: wwwctl %s"}, {failover.KeepHome, "To keep the copy at home:     wwwctl %s"}}
+	if req.Keep == failover.KeepHome {
+		slices.Reverse(ways)
+	}
+	served := slices.ContainsFunc(plan.Branches, func(b failover.BranchView) bool { return !b.Stuck })
+	for _, way := range ways {
+		if way.keep == failover.KeepAway && !served && len(plan.Branches) > 0 {
+			continue
+		}
+		one := req
+		if one.Keep = way.keep; way.keep == failover.KeepHome {
+			one.Replace = nil // it makes room for the copy that comes
+		}
+		p.line(way.name, spell(one))
+	}
 }
 
 // branchTable is the two copies of each guest of a failback, one guest per row.

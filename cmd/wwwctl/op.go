@@ -74,7 +74,7 @@ func (a *app) opList(ctx context.Context, keep func(failover.OpView) bool) error
 		t := table{cols: cols("ID", "BEGUN", "KIND", "OF", "PHASE", ">SERVING", ">WORST TOOK", ">WORST LOSS", "~BY")}
 		for _, op := range list.Items {
 			took, loss := worst(op)
-			t.add(c(string(op.ID)), c(a.show.date(op.Begun)), c(string(op.Kind)), c(domain(op.Domain)), cell{string(op.Phase), opTone(op.Phase)},
+			t.add(c(string(op.ID)), c(a.show.date(op.Begun)), c(string(op.Kind)), c(concern(op)), cell{string(op.Phase), opTone(op.Phase)},
 				c(fmt.Sprintf("%d/%d", served(op), len(op.Guests))), c(spanOrDash(took)), c(spanOrDash(loss)), c(dash(op.By)))
 		}
 		return view{kind: api.KindOps, data: list, table: t}, err
@@ -106,7 +106,7 @@ func (a *app) opShow(ctx context.Context, id failover.OpID) error {
 func (a *app) opScreen(op api.Op) string {
 	s, v := a.show, op.Op
 	p := &page{s: s}
-	p.line("%s  %s of %s %s %s  %s", s.paint(strong, string(v.ID)), v.Kind, domain(v.Domain), s.glyph("arrow"), targets(v),
+	p.line("%s  %s of %s %s %s  %s", s.paint(strong, string(v.ID)), v.Kind, concern(v), s.glyph("arrow"), targets(v),
 		s.paint(opTone(v.Phase), string(v.Phase)))
 	field := func(name, text string) {
 		if text != "" {
@@ -133,6 +133,9 @@ func (a *app) opScreen(op api.Op) string {
 	}
 	p.raw(a.opTable(v.Guests).lines(s, a.g.noHeaders)...)
 	waitsForPeople(p, v.Guests)
+	if v.Retry {
+		p.line("when the cause is removed: wwwctl op retry %s", v.ID)
+	}
 	for _, l := range v.LeftOut {
 		p.line("left out: %s", s.text(a.leftOut([]failover.LeftOut{l})))
 	}

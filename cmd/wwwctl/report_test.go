@@ -36,7 +36,7 @@ func anIncident() failover.Incident {
 			},
 			{
 				Guest: "compta-moulin", Structure: "le-moulin", Priority: 2, Target: "fabrique", State: failover.RunStuck, Point: at(1, 15),
-				Stuck: failover.Reason{Code: failover.CodeRetry, Args: map[string]string{"guest": "compta-moulin", "step": "check", "note": hostile}},
+				Stuck: failover.Reason{Code: failover.CodeStepFailed, Args: map[string]string{"guest": "compta-moulin", "step": "check", "note": hostile}},
 				Tried: []failover.Tried{{Target: "quai", Reason: failover.Reason{Code: failover.CodeLost, Args: map[string]string{"domain": "site:quai"}}}},
 			},
 		},

@@ -207,7 +207,7 @@ func (a *app) statusTail(p *page, st failover.Status, most int) {
 	ended := 0
 	for _, op := range st.Ops {
 		if op.Phase.Ended() && ended < 2 {
-			p.line("%s  %s of %s: %s %s ago, %d of %s serving", op.ID, op.Kind, domain(op.Domain), op.Phase,
+			p.line("%s  %s of %s: %s %s ago, %d of %s serving", op.ID, op.Kind, concern(op), op.Phase,
 				span(st.At.Sub(op.Ended)), served(op), plural(len(op.Guests), "guest"))
 			ended++
 		}
@@ -312,6 +312,19 @@ func domain(d failover.DomainID) string {
 	return strings.TrimPrefix(string(d), "site:")
 }
 
+// concern is what an operation is about: a site, a host, the operation whose copies it removes, or guests.
+func concern(op failover.OpView) string {
+	switch {
+	case op.Domain != "":
+		return domain(op.Domain)
+	case op.Of != "":
+		return string(op.Of)
+	case len(op.Guests) == 1:
+		return string(op.Guests[0].Guest)
+	}
+	return plural(len(op.Guests), "guest")
+}
+
 func served(op failover.OpView) int {
 	n := 0
 	for _, g := range op.Guests {
@@ -343,7 +356,7 @@ func (a *app) statusPhone(st failover.Status) string {
 		a.alone(p, st)
 	}
 	for _, op := range running(st.Ops) {
-		p.line("%s %s %s %s", op.ID, op.Kind, domain(op.Domain), a.opState(op, st))
+		p.line("%s %s %s %s", op.ID, op.Kind, concern(op), a.opState(op, st))
 		if op.Total > 0 {
 			p.line("%s %3d%% %s", s.bar(op.Bytes, op.Total, 10), percent(op), remaining(op))
 		}

@@ -14,7 +14,7 @@ import (
 func (a *app) opLines(op failover.OpView, st failover.Status, room int) []string {
 	s := a.show
 	p := &page{s: s}
-	left := fmt.Sprintf("%s  %s of %s %s %s", op.ID, op.Kind, domain(op.Domain), s.glyph("arrow"), targets(op))
+	left := fmt.Sprintf("%s  %s of %s %s %s", op.ID, op.Kind, concern(op), s.glyph("arrow"), targets(op))
 	p.line("%s  %s", s.paint(strong, left), a.opState(op, st))
 	if op.Total > 0 {
 		p.line("  %s %3d%%  %s of %s  %s", s.bar(op.Bytes, op.Total, 20), percent(op),
@@ -155,6 +155,12 @@ func (a *app) opState(op failover.OpView, st failover.Status) string {
 	case failover.OpCommitted:
 		return "committed " + span(st.At.Sub(op.Committed)) + " ago"
 	case failover.OpReleasing:
+		switch {
+		case op.Kind == failover.KindTidy:
+			return "removes what is left"
+		case op.Cancelled.IsZero():
+			return "at work, " + span(st.At.Sub(op.Begun))
+		}
 		return "cancelled, its copies are cleaned up"
 	}
 	return string(op.Phase)

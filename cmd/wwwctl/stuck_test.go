@@ -27,6 +27,12 @@ func TestStuckAwayIsTold(t *testing.T) {
 			t.Errorf("%s does not tell %q:\n%s%s", line, way, r.out, r.errOut)
 		}
 	}
+	if r := wwwctl(t.Context(), socket, "failback plan nuage"); strings.Contains(r.out, "--keep away") {
+		t.Errorf("a way is told that does not exist:\n%s", r.out)
+	}
+	if r := wwwctl(t.Context(), socket, "op show "+string(op)); !strings.Contains(r.out, "wwwctl op retry "+string(op)) || !strings.Contains(r.out, "start failed: ") || strings.Contains(r.out, "tries again") {
+		t.Errorf("op show does not tell that the start failed and how to retry it:\n%s", r.out)
+	}
 	r := wwwctl(t.Context(), socket, "failback plan nuage --keep home")
 	if !strings.Contains(r.out, "STUCK, quai:") || !strings.Contains(r.out, "it is sealed and kept") {
 		t.Errorf("the plan does not tell what becomes of the copy away:\n%s%s", r.out, r.errOut)

@@ -254,7 +254,7 @@ func TestCleanupLeavesACopyThatHasRun(t *testing.T) {
 				t.Fatal(err)
 			}
 			step, _, _ := r.run().Current()
-			r.must(failover.Stick{Op: r.op().ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeRetry, Args: map[string]string{"step": string(step.ID)}}})
+			r.must(failover.Stick{Op: r.op().ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeStepFailed, Args: map[string]string{"step": string(step.ID)}}})
 			r.must(failover.RetryOp{Op: r.op().ID})
 			r.until("nothing left")
 		})

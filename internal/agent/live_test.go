@@ -77,7 +77,7 @@ func TestLiveRestoreThatBreaks(t *testing.T) {
 		t.Errorf("the program removed it %d times", n)
 	}
 	op := r.op()
-	r.must(failover.Stick{Op: op.ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeRetry}})
+	r.must(failover.Stick{Op: op.ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeStepFailed}})
 	r.pbs.PowerOn(r.now)
 	if err := r.pve.RemoveGuest(vmid, r.now); err != nil {
 		t.Fatal(err)

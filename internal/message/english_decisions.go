@@ -189,7 +189,7 @@ var decisions = map[string]Message{
 		Impact:  "Delay, maybe older data.", Look: "wwwctl op show OP", Do: "Nothing.",
 	},
 	"WWW-1328": {
-		Severity: Critical, Word: "guest-stuck", Title: "guest needs a person", Text: "{guest}: stuck[ at step {step}][: {why}][: {note}][; its copy at {home} is there: wwwctl failback run {guest} --keep home]",
+		Severity: Critical, Word: "guest-stuck", Title: "guest needs a person", Text: "{guest}: stuck[ at step {step}][: {why}][: {note}][; its copy at {home} is there: wwwctl failback run {guest} --keep home][; see wwwctl op show {op}]",
 		Meaning: "Every automatic way is used up.", Impact: "The guest is down.",
 		Look: "wwwctl op show OP · the task log on the target's PVE",
 		Do:   "Remove the cause, then wwwctl op retry OP. Once its home is back it may also serve there again: wwwctl failback plan GUEST --keep home.",
@@ -329,6 +329,12 @@ var decisions = map[string]Message{
 		Impact:  "Members are shown a warning instead of the service. Nothing is moved for it.",
 		Look:    "wwwctl sites SITE",
 		Do:      "Look at the reverse proxy of the site. If members know it so: certificate: any at the guest in network.yaml, or the authority in public_ca_file: of each wwwd.yaml.",
+	},
+	"WWW-1349": {
+		Severity: Warning, Title: "a step failed", Text: "[{guest}: ][{step} failed][: {note}]",
+		Meaning: "It was tried as often as that may help.",
+		Impact:  "Another restore point or target is taken, a planned move is taken back, or a person has to look.",
+		Look:    "wwwctl op show OP · the task log on the target's PVE", Do: "Remove the cause; if the guest is stuck: wwwctl op retry OP.",
 	},
 	"WWW-1345": {
 		Severity: Warning, Word: "away-long", Title: "guests have been away from home for long",

@@ -29,7 +29,7 @@ func Stuck() (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	why := failover.Reason{Code: failover.CodeRetry, Args: map[string]string{"guest": "nuage", "step": "start", "note": "start failed"}}
+	why := failover.Reason{Code: failover.CodeStepFailed, Args: map[string]string{"guest": "nuage", "step": "start", "note": "start failed"}}
 	return b, b.Apply(failover.Stick{Op: op, Guest: "nuage", Reason: why}, failover.EndOp{Op: op})
 }
 
