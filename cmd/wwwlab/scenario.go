@@ -161,8 +161,13 @@ func rescuedBeside(ctx context.Context, d *demo, f facts, r *report) {
 	if f.op == nil || f.op.Kind != failover.KindRescue || f.op.Committed.IsZero() {
 		r.fail("no rescue was committed")
 	}
-	if on, err := site.PlugOn(d.room.dir, string(f.site)); err != nil || on {
-		r.fail("the dead host was not put off: plug on %t, %v", on, err)
+	i, err := d.room.lab.Index(string(f.site))
+	if err != nil {
+		r.fail("%v", err)
+		return
+	}
+	if off, err := d.room.lab.FencedOff(d.room.dir, i); err != nil || !off {
+		r.fail("the dead host was not put off by its %s: %v", d.room.lab.Fence(i), err)
 	}
 }
 

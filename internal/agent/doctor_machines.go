@@ -152,7 +152,7 @@ func (r *doctorRound) planOthers() {
 
 // planRouter plans to read what the site's router answers its members by itself.
 func (d *Doctor) planRouter(r *doctorRound) {
-	if d.Router == nil || r.spec.Sites[d.Site].Router.Type != "routeros" {
+	if d.Router == nil {
 		return
 	}
 	router := d.Router()

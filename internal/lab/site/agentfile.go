@@ -26,6 +26,9 @@ func (l *Lab) agentConfig(dir string, i int) (string, error) {
 	line("advertise: \"%s:%d\"", p.Mesh(i), ports.Mesh)
 	line("dial: {mesh: %s, public: %s}", p.Mesh(i), p.Public(i))
 	line("tls: {ca: %q, cert: %q, key: %q}", secretFile(dir, name, "ca.crt"), secretFile(dir, name, "agent.crt"), secretFile(dir, name, "agent.key"))
+	if err := l.routerConfig(line, dir, i); err != nil {
+		return "", err
+	}
 	if l.Sites[i].Kind != network.Witness {
 		if err := l.proxmoxConfig(line, dir, i); err != nil {
 			return "", err
@@ -82,9 +85,36 @@ func (l *Lab) proxmoxConfig(line func(string, ...any), dir string, i int) error 
 	if len(inventory) > 0 {
 		line("inventory:\n%s", strings.Join(inventory, "\n"))
 		line("hands:\n%s", strings.Join(hands, "\n"))
-		line("fences: {%s: {command: [%q, %q]}}", plugName, secretFile(dir, name, plugProgram), secretFile(dir, name, plugState))
+		return l.fenceConfig(line, dir, i)
 	}
 	return nil
+}
+
+// routerConfig writes how the agent reads its site's router.
+func (l *Lab) routerConfig(line func(string, ...any), dir string, i int) error {
+	if l.Routed {
+		return nil
+	}
+	print, err := Fingerprint(dir, l.Sites[i].Name, "router", l.Sites[i].Name)
+	if err == nil {
+		line("router: {url: %q, user: %s, password_file: %q, fingerprint: %q}", l.routerURL(i), routerReader, secretFile(dir, l.Sites[i].Name, readerSecret), print)
+	}
+	return err
+}
+
+// fenceConfig writes how the agent puts its site's structure's host off.
+func (l *Lab) fenceConfig(line func(string, ...any), dir string, i int) error {
+	name := l.Sites[i].Name
+	if l.Fence(i) == plugName {
+		line("fences: {%s: {command: [%q, %q]}}", plugName, secretFile(dir, name, plugProgram), secretFile(dir, name, plugState))
+		return nil
+	}
+	print, err := Fingerprint(dir, name, "router", name)
+	if err == nil {
+		line("fences: {%s: {port: %s, router: {url: %q, user: %s, password_file: %q, fingerprint: %q}}}",
+			portName, hostPort, l.routerURL(i), routerWriter, secretFile(dir, name, writerSecret), print)
+	}
+	return err
 }
 
 // pinConfig writes the certificates that probes expect of every host.

@@ -61,6 +61,13 @@ func (l *Lab) MakeCerts(dir string, now time.Time) error {
 				errs = append(errs, err)
 			}
 		}
+		if !l.Routed {
+			own, err := newIssuer("router of "+s.Name, now)
+			if err == nil {
+				err = own.write(certFile(dir, s.Name, "router-"+s.Name), []string{s.Name}, l.Plan().RouterBackend(i), now)
+			}
+			errs = append(errs, err)
+		}
 		if entry, ok := l.Entry(i); ok {
 			all := append(slices.Clone(names), s.Name+".site."+l.Zone)
 			errs = append(errs, ca.write(certFile(dir, s.Name, "entry"), all, entry.Addr(), now))
@@ -89,7 +96,7 @@ func certFile(dir, site, name string) string {
 }
 
 // Fingerprint returns the fingerprint of a host's certificate as Proxmox shows it
-// ("AA:BB:…", SHA-256). kind is "pve" or "pbs".
+// ("AA:BB:…", SHA-256). kind is "pve" or "pbs"; or "router", with the site's name as host.
 func Fingerprint(dir, site, kind, host string) (string, error) {
 	cert, err := loadCert(certFile(dir, site, kind+"-"+host))
 	if err != nil {

@@ -8,7 +8,8 @@
 //	leases.go    the guests' addresses     store.go     backups and sync jobs
 //	control.go   its control socket        certs.go     certificates
 //	files.go     a lab's directory         agentfile.go wwwd.yaml of an agent
-//	effects.go   what was asked of a PVE
+//	effects.go   what was asked of a PVE   plug.go      the plug of a structure's host
+//	router.go    the router's REST API, and the port of that host
 //
 // A site listens on its backend addresses only; what others dial are the
 // forwarders of internal/lab/fabric, which a supervisor holds. A site that is

@@ -85,6 +85,9 @@ func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error
 		"pve.token": fmt.Sprintf("%s=%s\n", PVEToken, l.TokenSecret(name, PVEToken)),
 		"pbs.token": fmt.Sprintf("%s:%s\n", PBSToken, l.TokenSecret(name, PBSToken)),
 	}
+	if !l.Routed {
+		files[readerSecret], files[writerSecret] = l.TokenSecret(name, routerReader)+"\n", l.TokenSecret(name, routerWriter)+"\n"
+	}
 	if l.RealDNS() {
 		files[tsigName] = l.TSIGSecret() + "\n"
 	}

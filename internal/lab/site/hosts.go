@@ -74,20 +74,23 @@ func (p *process) powerOn(now time.Time) {
 		broken := m.broken
 		p.mu.Unlock()
 		unplugged := m.Owner == network.OwnerStructure && !plug && err == nil
-		if !broken && !unplugged {
-			m.on(now)
+		if broken || unplugged {
+			continue
+		}
+		m.boot(now)
+		if m.Owner != network.OwnerStructure || !p.portOff() {
+			m.power.on()
 		}
 	}
 }
 
-func (m *machine) on(now time.Time) {
+func (m *machine) boot(now time.Time) {
 	if m.pbs != nil {
 		m.pbs.PowerOn(now)
 	}
 	if m.pve != nil {
 		m.pve.PowerOn(now)
 	}
-	m.power.on()
 }
 
 func (m *machine) crash(now time.Time) {

@@ -25,6 +25,7 @@ const (
 	MetricsPort = 9978
 	GuardPort   = 12099 // held by the supervisor: the block of addresses is taken
 	RouterPort  = 12022
+	RESTPort    = 12023 // of the router, for its site's agent
 	GuestPort   = 12080
 	EntryPort   = 12443
 	DNSPort     = 12053

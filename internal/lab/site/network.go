@@ -71,7 +71,7 @@ func (l *Lab) host(i int, h Host) network.Host {
 	addr := l.Plan().Host(i, h.Index)
 	out := network.Host{Owner: h.Owner}
 	if h.Owner == network.OwnerStructure {
-		out.Fence = plugName
+		out.Fence = l.Fence(i)
 	}
 	if h.PVE {
 		out.PVE = &network.PVE{URL: fmt.Sprintf("https://%s", netip.AddrPortFrom(addr, l.Ports().PVE)), Node: h.Name}
@@ -181,5 +181,5 @@ func (l *Lab) Services() []fabric.Service {
 
 // Ports returns every port that the lab listens on.
 func Ports() []int {
-	return []int{MeshPort, MetricsPort, RouterPort, GuestPort, EntryPort, DNSPort, PVEPort, PBSPort}
+	return []int{MeshPort, MetricsPort, RouterPort, RESTPort, GuestPort, EntryPort, DNSPort, PVEPort, PBSPort}
 }

@@ -78,8 +78,11 @@ func (p *process) followPlug(now time.Time) {
 	}
 }
 
-// plugIn switches the plug on: the host starts, unless it is broken.
+// plugIn switches the plug on: the host starts, unless it is broken. One behind a port gets that back.
 func (p *process) plugIn() error {
+	if p.lab.Fence(p.index) == portName {
+		return p.enablePort()
+	}
 	if err := os.WriteFile(secretFile(p.dir, p.name, plugState), []byte("on\n"), 0o600); err != nil {
 		return fmt.Errorf("plug in: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/lab/routeros"
 )
 
 // tick is how often the fakes move and the guests' listeners follow them.
@@ -40,6 +41,7 @@ type process struct {
 	restores  *witnessed
 	effects   *effects
 	orders    chan order
+	router    *routeros.Router // nil in a routed lab, which has real ones
 
 	wg   sync.WaitGroup
 	errs chan error // of servers that ended by themselves
@@ -91,7 +93,7 @@ func Run(ctx context.Context, c Config) error {
 // last: whoever is answered there knows that the site is up.
 func (p *process) begin(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		p.openHosts, p.serveHosts, p.serveRouter, p.serveEntry, p.serveHelper, p.serveControl,
+		p.openHosts, p.serveHosts, p.serveRouter, p.serveREST, p.serveEntry, p.serveHelper, p.serveControl,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -118,6 +120,7 @@ func (p *process) advance(ctx context.Context) {
 				}
 			}
 			p.followPlug(now)
+			p.followPort()
 			p.reconcile(ctx)
 		}
 	}
