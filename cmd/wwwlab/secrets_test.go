@@ -104,6 +104,9 @@ func plantedSecrets(t *testing.T, r *room, more secrets) (known secrets, keep []
 	for _, name := range r.lab.Names() {
 		known["the token of the PVE of "+name] = r.lab.TokenSecret(name, site.PVEToken)
 		known["the token of the PBS of "+name] = r.lab.TokenSecret(name, site.PBSToken)
+		for _, user := range []string{site.RouterReader, site.RouterWriter} {
+			known["the password of "+user+" at the router of "+name] = r.lab.TokenSecret(name, user)
+		}
 		for _, file := range []string{"agent.key", "ca.key"} {
 			b, err := os.ReadFile(filepath.Join(site.SiteDir(r.dir, name), file))
 			if err != nil {
@@ -134,7 +137,7 @@ func plantedSecrets(t *testing.T, r *room, more secrets) (known secrets, keep []
 		known[what+" in base64"] = base64.StdEncoding.EncodeToString([]byte(text))
 		known[what+" in hex"] = hex.EncodeToString([]byte(text))
 	}
-	return known, []string{"pve.token", "pbs.token", "agent.key", "ca.key", "tsig.key", "knot.conf", site.FileName, channelSecret}
+	return known, []string{"pve.token", "pbs.token", "agent.key", "ca.key", "tsig.key", "knot.conf", site.RouterReaderFile, site.RouterWriterFile, site.FileName, channelSecret}
 }
 
 // askEverything asks an agent each question that its own description has, and what its

@@ -97,7 +97,7 @@ func (l *Lab) routerConfig(line func(string, ...any), dir string, i int) error {
 	}
 	print, err := Fingerprint(dir, l.Sites[i].Name, "router", l.Sites[i].Name)
 	if err == nil {
-		line("router: {url: %q, user: %s, password_file: %q, fingerprint: %q}", l.routerURL(i), routerReader, secretFile(dir, l.Sites[i].Name, readerSecret), print)
+		line("router: {url: %q, user: %s, password_file: %q, fingerprint: %q}", l.routerURL(i), RouterReader, secretFile(dir, l.Sites[i].Name, RouterReaderFile), print)
 	}
 	return err
 }
@@ -112,7 +112,7 @@ func (l *Lab) fenceConfig(line func(string, ...any), dir string, i int) error {
 	print, err := Fingerprint(dir, name, "router", name)
 	if err == nil {
 		line("fences: {%s: {port: %s, router: {url: %q, user: %s, password_file: %q, fingerprint: %q}}}",
-			portName, hostPort, l.routerURL(i), routerWriter, secretFile(dir, name, writerSecret), print)
+			portName, hostPort, l.routerURL(i), RouterWriter, secretFile(dir, name, RouterWriterFile), print)
 	}
 	return err
 }

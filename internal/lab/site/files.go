@@ -86,7 +86,7 @@ func (l *Lab) writeAgent(dir string, i int, ca *cluster.CA, now time.Time) error
 		"pbs.token": fmt.Sprintf("%s:%s\n", PBSToken, l.TokenSecret(name, PBSToken)),
 	}
 	if !l.Routed {
-		files[readerSecret], files[writerSecret] = l.TokenSecret(name, routerReader)+"\n", l.TokenSecret(name, routerWriter)+"\n"
+		files[RouterReaderFile], files[RouterWriterFile] = l.TokenSecret(name, RouterReader)+"\n", l.TokenSecret(name, RouterWriter)+"\n"
 	}
 	if l.RealDNS() {
 		files[tsigName] = l.TSIGSecret() + "\n"

@@ -18,13 +18,14 @@ import (
 // The router of a site of a lab on loopback. Its agent reads there what members in the LAN are told of
 // the zone; at one site it puts the structure's host off by the port behind which that stands.
 const (
-	portName     = "port"
-	hostPort     = "ether3"
-	routerReader = "ww-ro" // as the guide calls them
-	routerWriter = "ww-rw"
-	routerRows   = "router.json"
-	readerSecret = "router-ro.password"
-	writerSecret = "router-rw.password"
+	portName   = "port"
+	hostPort   = "ether3"
+	routerRows = "router.json"
+	// The users of docs/operating.md, and the files of their passwords beside wwwd.yaml.
+	RouterReader     = "ww-ro"
+	RouterWriter     = "ww-rw"
+	RouterReaderFile = "router-ro.password"
+	RouterWriterFile = "router-rw.password"
 )
 
 // Fence is the name of the fence of a site's structure's host: of each driver there is one in every lab
@@ -46,8 +47,8 @@ func (l *Lab) openRouter(dir string, i int) (*routeros.Router, error) {
 	name := l.Sites[i].Name
 	return routeros.New(routeros.Config{
 		Users: map[string]routeros.User{
-			routerReader: {Password: l.TokenSecret(name, routerReader), Policies: []string{routeros.PolicyRead, routeros.PolicyREST}},
-			routerWriter: {Password: l.TokenSecret(name, routerWriter), Policies: []string{routeros.PolicyRead, routeros.PolicyWrite, routeros.PolicyREST}},
+			RouterReader: {Password: l.TokenSecret(name, RouterReader), Policies: []string{routeros.PolicyRead, routeros.PolicyREST}},
+			RouterWriter: {Password: l.TokenSecret(name, RouterWriter), Policies: []string{routeros.PolicyRead, routeros.PolicyWrite, routeros.PolicyREST}},
 		},
 		Rows: map[string][]routeros.Row{
 			routeros.Ethernet: {{"name": "ether1", "disabled": "false"}, {"name": "ether2", "disabled": "false"}, {"name": hostPort, "disabled": "false"}},
