@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -15,6 +17,7 @@ const (
 	parkStatus = "status"
 	parkTasks  = "tasks"
 	parkSet    = "set"
+	parkLocked = "locked"
 )
 
 // park keeps the copy at home, which is sealed, under its own id: off, its cables out,
@@ -50,6 +53,8 @@ func (j *job) park(ctx context.Context) (time.Time, *outcome) {
 		}
 		m.phase = parkSet
 		return j.now, nil
+	case parkLocked:
+		return j.locked(ctx, h.PVE, id)
 	}
 	return j.change(ctx, h.PVE, id, "park", m.config.Park(string(j.op.ID), j.run.Left.OnBoot), nil)
 }
@@ -79,12 +84,46 @@ func (j *job) change(ctx context.Context, pve *proxmox.PVE, id int, what string,
 	switch proxmox.KindOf(err) {
 	case "":
 		return j.now, nil
-	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Busy, proxmox.Locked:
+	case proxmox.Locked:
+		m.phase = parkLocked
+		return j.now, nil
+	case proxmox.Changed, proxmox.OutcomeUnknown, proxmox.Busy:
 		if m.posts++; m.posts < maxPulls {
 			return j.now.Add(2 * time.Second), nil
 		}
 	}
 	return j.trouble(err)
+}
+
+// locked waits for what has locked a copy, a backup say, if it is still at work. A crash of its host leaves
+// the lock of what was at work then, and nothing takes that away but a person.
+func (j *job) locked(ctx context.Context, pve *proxmox.PVE, id int) (time.Time, *outcome) {
+	m := &j.w.mem
+	j.call("is anything at work on copy")
+	tasks, err := pve.Tasks(ctx, proxmox.TaskFilter{Source: proxmox.ActiveTasks})
+	if err != nil {
+		return j.trouble(err)
+	}
+	works := slices.ContainsFunc(tasks, func(t proxmox.TaskStatus) bool {
+		return t.Running && (t.UPID.ID == strconv.Itoa(id) || t.UPID.Type == "vzdump") // one of many guests names none
+	})
+	if works || m.config.Lock() == "" { // it was locked after it was read
+		m.phase = parkLook
+		return j.now.Add(5 * time.Second), nil
+	}
+	retry := fmt.Sprintf("; and wwwctl op retry %s", j.op.ID)
+	if j.step.ID == failover.StepPark || j.step.ID == failover.StepUnpark { // both copies are then as they were
+		retry = ""
+	}
+	return j.fatally("copy %d is locked (%s) by what ended badly: look into it, then on %s: %s unlock %d%s", id, m.config.Lock(), j.lockedOn(), j.tool(), id, retry)
+}
+
+// lockedOn is the host of the copy that a step changes: that at home, or for a fork its own.
+func (j *job) lockedOn() failover.HostID {
+	if j.step.ID == failover.StepPark || j.step.ID == failover.StepRejoin {
+		return j.from().Host
+	}
+	return j.run.Assignment.Host
 }
 
 // unpark makes the copy at home one that can serve again, and lets it start with its host
@@ -121,6 +160,9 @@ func (j *job) amend(ctx context.Context, id int, change func(proxmox.GuestConfig
 		}
 		m.config, m.phase = c, parkSet
 		return j.now, nil
+	}
+	if m.phase == parkLocked {
+		return j.locked(ctx, h.PVE, id)
 	}
 	set, del := change(m.config)
 	return j.change(ctx, h.PVE, id, string(j.step.ID), set, del)

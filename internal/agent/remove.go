@@ -3,8 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strconv"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -146,7 +144,7 @@ func (j *job) unseal(ctx context.Context) (time.Time, *outcome) {
 const (
 	forkLook    = ""
 	forkStatus  = "status"
-	forkLocked  = "locked"
+	forkLocked  = parkLocked
 	forkConfirm = "confirm"
 	forkSet     = "set"
 )
@@ -175,7 +173,7 @@ func (j *job) fork(ctx context.Context) (time.Time, *outcome) {
 		}
 		return j.now, nil
 	case forkLocked:
-		return j.forkLocked(ctx, h)
+		return j.locked(ctx, h.PVE, j.run.VMID)
 	case forkStatus:
 		return j.stillOff(ctx, h, forkConfirm)
 	case forkConfirm:
@@ -189,22 +187,4 @@ func (j *job) fork(ctx context.Context) (time.Time, *outcome) {
 		return j.fatally("guest %d: %v", j.run.VMID, err)
 	}
 	return j.change(ctx, h.PVE, j.run.VMID, "make copy a guest of its own", set, del)
-}
-
-// forkLocked waits for what has locked a copy, a backup say, if it is still at work. A crash of
-// its host leaves the lock of what was at work then, and nothing takes that away but a person.
-func (j *job) forkLocked(ctx context.Context, h Hand) (time.Time, *outcome) {
-	j.call("is anything at work on copy")
-	tasks, err := h.PVE.Tasks(ctx, proxmox.TaskFilter{Source: proxmox.ActiveTasks})
-	if err != nil {
-		return j.trouble(err)
-	}
-	if slices.ContainsFunc(tasks, func(t proxmox.TaskStatus) bool {
-		return t.Running && (t.UPID.ID == strconv.Itoa(j.run.VMID) || t.UPID.Type == "vzdump") // one of many guests names none
-	}) {
-		j.w.mem.phase = forkLook
-		return j.now.Add(5 * time.Second), nil
-	}
-	return j.fatally("copy %d is locked (%s) by what ended badly: look into it, then on %s: %s unlock %d; and wwwctl op retry %s",
-		j.run.VMID, j.w.mem.config.Lock(), j.run.Assignment.Host, j.tool(), j.run.VMID, j.op.ID)
 }
