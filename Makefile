@@ -24,7 +24,7 @@ RACE := CGO_ENABLED=1 $(GO) test -race -vet=off -ldflags=-w
 GOVULNCHECK ?= v1.9.0
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-dns bench-detection soak sim mutants cover contract alerts clean
+.PHONY: help build demo lab test e2e netns chaos lint fmt bench bench-dns bench-detection soak histories sim mutants cover contract alerts clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -135,13 +135,21 @@ sim: ## replay one simulated run (SEED=n SCENARIO="stale target" SHRINK=1)
 # Awk would hold back what comes until it has a block of it.
 last = { last=; while IFS= read -r line; do case "$$line" in *"$(1)"*) last="$(1)$${line\#*$(1)}";; *) printf '%s\n' "$$line";; esac; done; printf '%s\n' "$$last"; [ -n "$$last" ]; }
 
-soak: ## many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
-	@set -o pipefail; $(GO) test ./internal/sim -run 'TestCampaign|Boundary|SingleFault' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
+soak: ## many histories of the way home, then many simulated networks for hours each (SEEDS=n FROM=first COVERAGE=file)
+	@set -o pipefail; failed=; \
+	$(GO) test ./internal/sim -run 'TestHistories$$' -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v \
+	  | $(call last,histories: ) || failed=1; \
+	$(GO) test ./internal/sim -run 'TestCampaign|Boundary|SingleFault' -sim.whole -sim.seeds=$(SEEDS) -sim.from=$(FROM) \
 	  -sim.coverage=$(or $(COVERAGE),/dev/null) -count=1 -timeout 0 -v \
-	  | $(call last,soak: )
+	  | $(call last,soak: ) || failed=1; \
+	[ -z "$$failed" ]
+
+histories: ## many histories of the way home, with an account of all that was written (SEEDS=n FROM=first)
+	@set -o pipefail; $(GO) test ./internal/sim -run 'TestHistories$$' -sim.seeds=$(SEEDS) -sim.from=$(FROM) -count=1 -timeout 0 -v \
+	  | $(call last,histories: )
 
 mutants: ## sabotage the production code line by line: the simulator must notice (SEEDS=100)
-	@set -o pipefail; $(GO) test ./internal/sim/mutants -run TestMutantsDie -count=1 -timeout 0 -v \
+	@set -o pipefail; $(GO) test ./internal/sim/mutants -run 'TestMutantsDie|TestHistoriesMiss' -count=1 -timeout 0 -v \
 	  -mutants.seeds=$(if $(filter command%,$(origin SEEDS)),$(SEEDS),100) -mutants.name="$(NAME)" \
 	  | $(call last,mutants: )
 

@@ -23,7 +23,7 @@ func (w *World) laterEntries(i int, home network.SiteID, keys map[network.SiteID
 
 // laterSpaces are the namespaces of a store for a home's later lines.
 func (w *World) laterSpaces(home place) []string {
-	if home.kind != network.Brique {
+	if !home.saved() {
 		return nil
 	}
 	return []string{failover.AwayNamespace(home.name), failover.SealedNamespace(home.name)}

@@ -19,18 +19,21 @@ type burning struct {
 	site    failover.SiteID
 	until   time.Time
 	retired bool
+	tried   int // how often people have had the guests restored elsewhere
 }
 
 const (
 	burntFor  = 30 * time.Minute // that people take at most
 	burntLook = 15 * time.Second // how often they look
+	// triesAtMost is how often they type the same.
+	triesAtMost = 20
 )
 
 // burn destroys a site for good when all else is over; false: it does not.
 func (c *campaign) burn() bool {
 	w := c.w
 	r := w.rand("burnt")
-	if c.burnt != nil || !chance(r, 0.25) {
+	if c.burnt != nil || !chance(r, c.odds.fire) {
 		return false
 	}
 	c.burnt = &burning{site: w.ids[r.IntN(3)], until: w.loop.Now().Add(burntFor)}
@@ -97,6 +100,10 @@ func (c *campaign) bringBack() {
 		}
 	}
 	if len(all) == 0 {
+		return
+	}
+	if c.burnt.tried++; c.burnt.tried > triesAtMost { // it ends as often in the same way
+		c.burnt.until = w.loop.Now()
 		return
 	}
 	loss := failover.Loss{Site: c.burnt.site, Guests: all, ByHand: true}
@@ -184,22 +191,29 @@ func (l *ledger) burntDown(state *failover.State, g failover.GuestID, wr write) 
 	if state.Guests[g].Phase == failover.PhaseStuck {
 		return true // what it had is in restore points elsewhere, which wait for a person to choose; they are not looked into
 	}
-	var base time.Time
+	return !l.carriedOn(state, g, wr.place(), wr.at, map[failover.Place]bool{})
+}
+
+// carriedOn says whether what a copy was told at a time was in a backup that a copy at a site began with which
+// stands, maybe by way of others that burnt.
+func (l *ledger) carriedOn(state *failover.State, g failover.GuestID, from failover.Place, when time.Time, seen map[failover.Place]bool) bool {
+	seen[from] = true
 	lines := state.LineagesOf(g)
 	for _, next := range lines {
 		of := slices.IndexFunc(lines, func(o failover.Lineage) bool { return o.ID() == next.Of })
-		if of < 0 || next.Resumes != "" {
+		to := placeOfLine(next)
+		if of < 0 || next.Resumes != "" || placeOfLine(lines[of]) != from || !when.Before(next.Base.Time) || seen[to] { // backups are told to the second
 			continue
 		}
-		if o := lines[of]; o.Site == wr.site && o.Host == wr.host && o.VMID == wr.vmid && next.Base.Time.After(base) {
-			base = next.Base.Time
+		if !l.w.sites[to.Site].burnt && !l.ruined(state, g, to) || l.carriedOn(state, g, to, when, seen) {
+			return true
 		}
 	}
-	if !wr.at.Before(base) { // backups are told to the second
-		l.lost++
-		return true
-	}
 	return false
+}
+
+func placeOfLine(l failover.Lineage) failover.Place {
+	return failover.Place{Site: l.Site, Host: l.Host, VMID: l.VMID}
 }
 
 // burnt are the sites that were destroyed for good.

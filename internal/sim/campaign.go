@@ -62,17 +62,26 @@ func Campaign() Scenario {
 				}
 				w.sites[id].unfenced = chance(r, 0.15)
 			}
-			c := &campaign{w: w, brought: map[string]int{}, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
+			c := &campaign{w: w, odds: odds{home: 0.6, month: 0.5, fire: 0.25}, brought: map[string]int{}, left: 2 + r.IntN(2), until: campaignLeast + between(r, 0, campaignMore)}
 			w.loop.In(campaignWarm, "", c.begin)
 		},
 		Until: 4*campaignLeast + monthLater,
 	}
 }
 
+// odds are the probabilities of what happens when all is at rest.
+type odds struct {
+	home  float64 // people bring home what lives elsewhere
+	month float64 // a month passes, at the end
+	fire  float64 // and then a site burns down
+}
+
 // campaign is a run's sequence of incidents.
 type campaign struct {
 	w        *World
-	n        int // incidents begun
+	odds     odds
+	tale     *history // one history of the way home instead; nil: whatever comes
+	n        int      // incidents begun
 	left     int
 	homed    int // the incident after which people have looked at what lives elsewhere
 	burnt    *burning
@@ -93,9 +102,19 @@ func (c *campaign) begin() {
 	i := &incident{w: w, r: r, window: between(r, 25*time.Second, 70*time.Second)}
 	w.tell("incident %d, for %s", c.n, i.window)
 	w.stats.Incidents++
+	if c.tale != nil {
+		c.tale.incident(i)
+		return
+	}
 	i.plan()
-	c.deadline = w.loop.Now().Add(i.window + putRight)
-	w.loop.In(i.window, "all faults end", func() {
+	c.endsIn(i.window)
+}
+
+// endsIn has all faults end after a while, and everything be put right then.
+func (c *campaign) endsIn(d time.Duration) {
+	w := c.w
+	c.deadline = w.loop.Now().Add(d + putRight)
+	w.loop.In(d, "all faults end", func() {
 		w.healAll()
 		w.loop.In(settleLook, "", c.settle)
 	})
@@ -109,7 +128,7 @@ func (c *campaign) settle() {
 		w.loop.In(settleLook, "", c.settle)
 		return
 	}
-	if why == "" && (c.heedAdvice() || c.bringStuck() || c.homecoming() || c.tidying()) {
+	if why == "" && (c.heedAdvice() || c.bringStuck() || c.homecoming() || c.tale.next() || c.tidying()) {
 		c.deadline = w.loop.Now().Add(putRight)
 		w.loop.In(settleLook, "", c.settle)
 		return
@@ -122,7 +141,10 @@ func (c *campaign) settle() {
 	w.acknowledge(w.rand(fmt.Sprintf("acks %d", c.n)).Float64())
 	if c.left > 0 {
 		w.backup()
-		gap := between(w.rand(fmt.Sprintf("gap %d", c.n)), 2*time.Minute, 2*(c.until-w.loop.Since())/time.Duration(c.left+1)-2*time.Minute)
+		gap := c.tale.gap()
+		if gap == 0 {
+			gap = between(w.rand(fmt.Sprintf("gap %d", c.n)), 2*time.Minute, 2*(c.until-w.loop.Since())/time.Duration(c.left+1)-2*time.Minute)
+		}
 		c.pass(w.loop.Now().Add(gap), c.begin)
 		return
 	}
@@ -171,17 +193,29 @@ func (c *campaign) pass(until time.Time, then func()) {
 		return
 	}
 	if w.unrest() == "" {
-		w.loop.Skip(min(left-passBreath, passAtMost))
-		for _, id := range w.ids {
-			w.sites[id].agent.life.eyes.report.Wake()
-		}
+		w.passOver(min(left-passBreath, passAtMost))
 	}
 	w.loop.In(passBreath, "", func() { c.pass(until, then) })
 }
 
+// passOver moves the clock on, and has everybody's next report made anew. The probes that do not
+// stand still (those of a site that is cut off) make none meanwhile.
+func (w *World) passOver(d time.Duration) {
+	w.loop.Skip(d)
+	for _, id := range w.ids {
+		if a := w.sites[id].agent; a.up {
+			a.life.eyes.hold(d)
+			a.life.eyes.report.Wake()
+		}
+	}
+}
+
 // unrest says why time cannot be passed over: something is not well, or
 // somebody has something to do; "": nothing.
-func (w *World) unrest() string {
+func (w *World) unrest() string { return w.unrestBut("") }
+
+// unrestBut is the same but for what is known of one site: that it is lost, say.
+func (w *World) unrestBut(out failover.SiteID) string {
 	s := w.log.Last()
 	switch {
 	case s.Network == nil || w.log.leader == "" || !w.log.ready:
@@ -190,18 +224,21 @@ func (w *World) unrest() string {
 		return "cut lines"
 	}
 	for _, id := range w.ids {
-		if why := w.sites[id].unrest(len(w.log.entries)); why != "" {
+		if why := w.sites[id].unrest(len(w.log.entries), out); why != "" && id != out {
 			return string(id) + ": " + why
 		}
 	}
 	for _, id := range sortedKeys(s.Domains) {
 		d := s.Domains[id]
+		if id == failover.SiteDomain(out) || id == failover.HostDomain(structureHost(out)) {
+			continue
+		}
 		if d.Level != failover.LevelNone || d.Cause != failover.CauseUp && d.Cause != failover.CauseMaintenance {
 			return fmt.Sprintf("%s is %s", id, d.Cause)
 		}
 	}
 	for _, id := range sortedKeys(s.Ops) {
-		if op := s.Ops[id]; !op.Phase.Ended() && len(op.Waiting()) == 0 {
+		if op := s.Ops[id]; !op.Phase.Ended() && len(op.Waiting()) == 0 && (out == "" || !tidiesLost(op, map[failover.SiteID]bool{out: true})) {
 			return fmt.Sprintf("%s of %s is %s", op.Kind, op.Domain, op.Phase)
 		}
 	}
@@ -213,7 +250,7 @@ func (w *World) unrest() string {
 	return w.primaries.unrest()
 }
 
-func (s *Site) unrest(entries int) string {
+func (s *Site) unrest(entries int, out failover.SiteID) string {
 	a := s.agent
 	switch {
 	case !s.power || !s.host || s.structure != nil && !s.own || !s.uplink || s.sick || s.liar || s.refuses || s.dns.how != "":
@@ -224,8 +261,8 @@ func (s *Site) unrest(entries int) string {
 		return "behind the log"
 	case len(a.life.eyes.unwell) > 0:
 		return strings.Join(a.life.eyes.unwell, " ")
-	case !a.life.eyes.resting():
-		return "sees " + a.life.eyes.restless()
+	case !a.life.eyes.resting(out):
+		return "sees " + a.life.eyes.restless(out)
 	case len(a.life.workers) > 0:
 		return "work"
 	case a.waits("alone"):

@@ -49,6 +49,7 @@ const (
 	coverLog     = "log"     // what became of a proposal
 	coverPrimary = "primary" // what became of an update of the zone
 	coverTrouble = "trouble" // that was planned, by its first words
+	coverHistory = "history" // what a history has told of
 )
 
 func (c Coverage) count(kind, format string, args ...any) { c[kind+" "+fmt.Sprintf(format, args...)]++ }

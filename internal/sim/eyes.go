@@ -207,6 +207,15 @@ func (e *eyes) goOn(s *sight, now time.Time) bool {
 	return true
 }
 
+// hold lets time pass that no sight sees.
+func (e *eyes) hold(d time.Duration) {
+	for _, s := range e.sights {
+		if !s.stands {
+			s.behind += d
+		}
+	}
+}
+
 // goOnAll has the time of all sights go on: what follows is for the probes to see.
 func (e *eyes) goOnAll(now time.Time) {
 	for _, s := range e.sights {
@@ -215,15 +224,18 @@ func (e *eyes) goOnAll(now time.Time) {
 	e.probe.Wake()
 }
 
-// resting says whether the time of all sights stands still: what is seen is all
-// well, and has been for a while.
-func (e *eyes) resting() bool {
-	return len(e.sights) > 1 && !slices.ContainsFunc(e.sights, func(s *sight) bool { return !s.stands })
+// resting says whether the time of all sights stands still, but for that of one site: what is
+// seen is all well, and has been for a while.
+func (e *eyes) resting(but failover.SiteID) bool {
+	return len(e.sights) > 1 && !slices.ContainsFunc(e.sights, func(s *sight) bool { return !s.stands && (but == "" || s.of != but) })
 }
 
 // restless names a target that keeps a sight from standing still.
-func (e *eyes) restless() string {
+func (e *eyes) restless(but failover.SiteID) string {
 	for _, s := range e.sights {
+		if but != "" && s.of == but {
+			continue
+		}
 		for _, x := range s.eyes {
 			now := s.time(e.l.a.w.loop.Now())
 			if o := x.p.Observe(now); !s.stands && (!o.Seen.Alive() || x.p.Last().Seen != o.Seen || !x.step.After(s.change)) {
@@ -257,7 +269,7 @@ func (e *eyes) observe(now time.Time) time.Time {
 	if !slices.Equal(before, e.unwell) {
 		e.report.Wake()
 	}
-	if len(e.unwell) == 0 && e.resting() && !a.w.opts.Strict {
+	if len(e.unwell) == 0 && e.resting("") && !a.w.opts.Strict {
 		return now.Add(calmLook)
 	}
 	return now.Add(time.Second)

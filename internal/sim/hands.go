@@ -13,7 +13,7 @@ func (i *incident) hands() {
 	w, r := i.w, i.r
 	i.warmHands()
 	i.some(0.08, 1, func() {
-		id, n, lasts := i.brique(), r.IntN(10), i.span(10*time.Second, 60*time.Second)
+		id, n, lasts := i.home(), r.IntN(10), i.span(10*time.Second, 60*time.Second)
 		w.fault(i.when(), fmt.Sprintf("a person stops a guest at home at %s for %s", id, lasts), func() { w.stopHome(w.sites[id], n, lasts) })
 	})
 	i.some(0.08, 1, func() {

@@ -13,18 +13,19 @@ import (
 // elsewhere, keeping either copy, take that back, and do so in the middle of trouble; and
 // what must be so of the copies that are left.
 
-// homecomers are people who bring guests home while things go wrong.
-func (i *incident) homecomers() {
+// homecomers are people who bring guests home while things go wrong: how often they do, and how often
+// they take it back.
+func (i *incident) homecomers(often, back float64) {
 	w := i.w
 	if !w.opts.Homeward {
 		return
 	}
 	i.r = w.rand(fmt.Sprintf("homecomers %d", len(w.plan))) // of their own: other draws stay as they are
-	i.some(0.5, 2, func() {
-		id, pick, keep := i.brique(), i.r.IntN(100), drawKeep(i.r.Float64())
+	i.some(often, 2, func() {
+		id, pick, keep := i.home(), i.r.IntN(100), drawKeep(i.r.Float64())
 		w.fault(i.when(), fmt.Sprintf("an operator brings home what is away from %s, keeps the copy %s", id, keep), func() { w.comeHome(id, pick, keep) })
 	})
-	i.some(0.2, 1, func() {
+	i.some(back, 1, func() {
 		pick := i.r.IntN(100)
 		w.fault(i.when(), "an operator takes a homecoming back", func() { w.undoHomecoming(pick) })
 	})
@@ -88,9 +89,9 @@ func (w *World) undoHomecoming(pick int) {
 func (c *campaign) homecoming() bool {
 	w := c.w
 	r := w.rand(fmt.Sprintf("homecoming %d", c.n))
-	often := 0.6
+	often := c.odds.home
 	if w.opts.Window != (network.Window{}) {
-		often = 0.2 // people leave it to the window
+		often /= 3 // people leave it to the window
 	}
 	if !w.opts.Homeward || c.homed == c.n || !chance(r, often) {
 		return false

@@ -20,7 +20,7 @@ var homeIDs = network.IDRange{First: 5000, Last: 5099}
 // declareHomeward declares it.
 func declareHomeward(s *network.Spec, ps []place) {
 	for _, p := range ps {
-		if p.kind != network.Brique {
+		if !p.saved() {
 			continue
 		}
 		later := network.LineageStorages{Away: awayEntry(p.name), Sealed: sealedEntry(p.name)}

@@ -81,7 +81,7 @@ func (w *World) openHosts() error {
 		own := []lab.StorageConfig{w.entry(i, ownBackups, p.name, keys)}
 		home := w.pveConfig(s, 0, own)
 		home.ACL = map[string]map[string][]string{pveToken: privileges.ACL(privileges.NeededToLeave(home.Node, ownBackups))}
-		if w.opts.Homeward {
+		if w.opts.Homeward && p.saved() {
 			home.Storages = append(home.Storages, w.laterEntries(i, p.name, keys)...)
 			if home.ACL[pveToken], err = homeRights(home.Node, p.name); err != nil {
 				return err
@@ -92,7 +92,7 @@ func (w *World) openHosts() error {
 		}
 		var sources []lab.StorageConfig
 		for _, o := range w.places {
-			if o.kind == network.Brique {
+			if o.saved() {
 				sources = append(sources, w.entry(i, sourceEntry(o.name), o.name, keys))
 				sources = append(sources, w.laterEntries(i, o.name, keys)...)
 			}
@@ -113,19 +113,27 @@ func (w *World) openHosts() error {
 
 func (w *World) rand(name string) *rand.Rand { return w.streams.Stream(name) }
 
+// disks are those of the next PBS: as a rule all share what never changes.
+func (w *World) disks() *lab.Store {
+	if w.opts.Apart {
+		return lab.NewMemStore()
+	}
+	return w.chunks
+}
+
 func (w *World) pbsConfig(i int) lab.PBSConfig {
 	p := w.places[i]
 	c := lab.PBSConfig{
 		Node: "pbs-" + string(p.name), Datastore: datastore, Rand: w.rand("pbs " + string(p.name)), Clock: w.loop.Now,
-		Store:  w.chunks,
+		Store:  w.disks(),
 		Tokens: map[string]string{pbsToken: secret, backupUser: secret},
 		ACL:    map[string]map[string][]string{pbsToken: w.storeRights(p.name)},
 	}
 	for _, o := range w.places {
-		if o.kind == network.Brique {
+		if o.saved() {
 			c.Namespaces = append(c.Namespaces, string(o.name))
 		}
-		if o.kind == network.Brique && o.name != p.name {
+		if o.saved() && o.name != p.name {
 			c.Jobs = append(c.Jobs, pullOf(o.name))
 		}
 		c.Namespaces = append(c.Namespaces, w.laterSpaces(o)...)
@@ -189,7 +197,7 @@ func (w *World) pveConfig(s *Site, h int, entries []lab.StorageConfig) lab.PVECo
 		node, memory = string(raoullHost(s.name)), w.opts.HostMemory
 	}
 	return lab.PVEConfig{
-		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: memory, RestoreRate: cmp.Or(w.opts.RestoreRate, restoreRate), WriteEvery: 30 * time.Second,
+		Version: pveVersion, Site: string(s.name), Node: node, Address: hostAddr(s.index, h), Memory: memory, RestoreRate: cmp.Or(w.opts.RestoreRate, restoreRate), WriteEvery: w.opts.Chatter,
 		Storages: append([]lab.StorageConfig{{ID: localDisks, Type: "zfspool", Size: hostStorage}}, entries...),
 		Bridges:  []lab.BridgeConfig{{Name: bridge, Ports: "eno1", VLANAware: true}},
 		Tokens:   map[string]string{pveToken: secret},

@@ -14,12 +14,20 @@ import (
 
 // TestHunt runs every scenario, a part of the tables of crashes and of single
 // faults, and then random incidents until the first violation, and says in one
-// line what caught it. It is how `make mutants` looks for a sabotage.
+// line what caught it. It is how `make mutants` looks for a sabotage. With -sim.scenario it
+// plays that one only.
 func TestHunt(t *testing.T) {
 	if *hunts == 0 {
 		t.Skip("no -sim.hunt given (make mutants)")
 	}
 	h := &hunter{t: t}
+	if *told != "" {
+		for seed := *from; seed < *from+*hunts; seed++ {
+			h.run(seed, named(t, *told))
+		}
+		fmt.Printf("hunt: nothing in %d runs\n", h.runs)
+		return
+	}
 	list := scenarios()
 	for _, name := range slices.Sorted(maps.Keys(list)) {
 		h.run(*from, list[name]())
@@ -35,6 +43,9 @@ func TestHunt(t *testing.T) {
 	}
 	for seed := *from; seed < *from+*hunts; seed++ {
 		h.run(seed, sim.Campaign())
+	}
+	for seed := *from; seed < *from+*hunts; seed++ {
+		h.run(seed, sim.Histories())
 	}
 	fmt.Printf("hunt: nothing in %d runs\n", h.runs)
 }

@@ -17,18 +17,19 @@ import (
 // give-up and fork): people who tidy up when all is well and in the middle of trouble, who
 // start such a copy once more, and what must be so of it.
 
-// tidiers are people who do something about the copies that were left while things go wrong.
-func (i *incident) tidiers() {
+// tidiers are people who do something about the copies that were left while things go wrong, and who
+// start one.
+func (i *incident) tidiers(tidy, start float64) {
 	w := i.w
 	if !w.opts.Homeward {
 		return
 	}
 	i.r = w.rand(fmt.Sprintf("tidiers %d", len(w.plan))) // of their own: other draws stay as they are
-	i.some(0.3, 2, func() {
+	i.some(tidy, 2, func() {
 		dice := w.rand(fmt.Sprintf("tidies %d", len(w.plan)))
 		w.fault(i.when(), "an operator tidies up after guests", func() { w.tidyUp(dice) })
 	})
-	i.some(0.15, 1, func() {
+	i.some(start, 1, func() {
 		pick, lasts := i.r.IntN(100), i.span(10*time.Second, 40*time.Second)
 		w.fault(i.when(), fmt.Sprintf("a person starts a copy that was left for %s", lasts), func() { w.startLeft(pick, lasts) })
 	})
@@ -105,6 +106,12 @@ func (w *World) startLeft(pick int, lasts time.Duration) {
 func (c *campaign) tidying() bool {
 	w := c.w
 	most := tidiesAtMost * c.n
+	if c.tale != nil { // there, people do when the history is over
+		most = 0
+		if c.left == 0 {
+			most = tidiesAtMost - 1
+		}
+	}
 	if c.later {
 		most += tidiesAtMost
 	}
@@ -126,7 +133,7 @@ const monthLater = failover.KeepSealed + time.Hour
 // some that a person has acknowledged; false: it has not passed, or had already.
 func (c *campaign) month() bool {
 	w := c.w
-	if c.later || !w.opts.Homeward || !chance(w.rand("month"), 0.5) {
+	if c.later || !w.opts.Homeward || !chance(w.rand("month"), c.odds.month) {
 		return false
 	}
 	for _, l := range w.log.Last().Lineages {
@@ -180,7 +187,7 @@ func (c *checker) removed(s *Site, vmid int) bool {
 		c.fail("S7", "%s deletes %s, which %s lives in", op.ID, at(s.name, vmid), g)
 	}
 	for _, wr := range c.ledger.written[g] {
-		if wr.site == s.name && wr.host == where.Host && wr.vmid == vmid && c.ledger.sealed(*seal, wr) < 2 {
+		if wr.site == s.name && wr.host == where.Host && wr.vmid == vmid && c.ledger.sealed(*seal, wr) < 2-c.ledger.spoiltSince(*seal, op.Begun.At) {
 			c.fail("S7", "%s deletes %s, and %s of %s lies sealed at %d sites", op.ID, at(s.name, vmid), wr.note, g, c.ledger.sealed(*seal, wr))
 		}
 	}
@@ -205,7 +212,7 @@ func (c *checker) leftBehind(prev, next *failover.State, m failover.StepMoved) {
 		if seal := prev.SealOf(m.Token.Guest, where); seal != nil && next.Clock.Sub(seal.Acked.At) < 30*24*time.Hour {
 			c.fail("S7", "the branch of %s is given up %s after it was acknowledged", at(where.Site, where.VMID), next.Clock.Sub(seal.Acked.At))
 		}
-		c.ledger.givenUp[where] = true
+		c.ledger.giveUp(prev.SealOf(m.Token.Guest, where), where)
 	case failover.StepFork:
 		c.forked(m.Token.Guest, where, prev.Guests[m.Token.Guest].Now())
 	}

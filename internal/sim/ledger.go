@@ -15,12 +15,14 @@ import (
 // branch at two sites (S7); or it is lost with the disks of a site that was destroyed for
 // good, and with it no more than the person who retired the site was told.
 type ledger struct {
-	w       *World
-	n       int
-	written map[failover.GuestID][]write
-	read    map[string]held         // sealed backups, by site and volid: they never change
-	lost    int                     // writes that went with the disks of a site
-	givenUp map[failover.Place]bool // copies whose sealed branch a person has given up after its retention
+	w         *World
+	n         int
+	written   map[failover.GuestID][]write
+	forgotten int                     // of them, with copies that people have deleted by hand
+	unread    map[string]time.Time    // and those that could not be read, then
+	read      map[string]held         // sealed backups, by site and volid: they never change
+	spoilt    map[lab.ChunkID]badDisk // of sealed backups
+	givenUp   map[failover.Place]held // copies whose sealed branch a person has given up after its retention, and what was in it
 }
 
 // write is one acknowledged write: who took it, and when.
@@ -37,11 +39,16 @@ type write struct {
 const writeEvery = 40 * time.Second
 
 func newLedger(w *World) *ledger {
-	return &ledger{w: w, written: map[failover.GuestID][]write{}, read: map[string]held{}, givenUp: map[failover.Place]bool{}}
+	return &ledger{w: w, written: map[failover.GuestID][]write{}, read: map[string]held{}, unread: map[string]time.Time{}, spoilt: map[lab.ChunkID]badDisk{}, givenUp: map[failover.Place]held{}}
 }
 
 // follow has users write every now and then; it is bookkeeping, no event.
 func (l *ledger) follow() {
+	l.everybodyWrites()
+	l.w.loop.In(l.w.opts.Writing, "", l.follow)
+}
+
+func (l *ledger) everybodyWrites() {
 	state := l.w.log.Last()
 	if state.Network != nil {
 		for _, g := range state.Network.GuestIDs() {
@@ -52,7 +59,6 @@ func (l *ledger) follow() {
 			}
 		}
 	}
-	l.w.loop.In(writeEvery, "", l.follow)
 }
 
 // pve is the machine of a copy, nil while it has no power.
@@ -100,7 +106,7 @@ func (l *ledger) check() {
 		}
 		known := map[failover.Place]held{}
 		for _, wr := range l.written[g] {
-			if !l.kept(state, g, wr, known) && !l.burntDown(state, g, wr) {
+			if !l.kept(state, g, wr, known) && !l.burntDown(state, g, wr) && !l.ruined(state, g, wr.place()) {
 				l.w.check.fail("S7", "%s of %s, taken by %s at %s, is in no copy that is kept, and sealed as %+v",
 					wr.note, g, at(wr.site, wr.vmid), wr.at.Sub(Epoch), state.SealOf(g, wr.place()))
 			}
@@ -113,6 +119,7 @@ func (l *ledger) check() {
 func (l *ledger) forget(at failover.Place) {
 	for g, all := range l.written {
 		l.written[g] = slices.DeleteFunc(all, func(wr write) bool { return wr.place() == at })
+		l.forgotten += len(all) - len(l.written[g])
 	}
 }
 
@@ -143,7 +150,7 @@ func (l *ledger) kept(state *failover.State, g failover.GuestID, wr write, known
 	took := wr.place()
 	owns := state.Guests[g].Now()
 	owns.Epoch = failover.Epoch{}
-	if l.heldAt(known, took).has(wr) || l.heldAt(known, owns).has(wr) || l.givenUp[took] {
+	if _, gone := l.givenUp[took]; gone || l.heldAt(known, took).has(wr) || l.heldAt(known, owns).has(wr) {
 		return true
 	}
 	sealed := func(at failover.Place) bool {
@@ -158,20 +165,14 @@ func (l *ledger) kept(state *failover.State, g failover.GuestID, wr write, known
 	}
 	return slices.ContainsFunc(state.LineagesOf(g), func(o failover.Lineage) bool { // it was in a backup that another copy began with
 		at := failover.Place{Site: o.Site, Host: o.Host, VMID: o.VMID}
-		return l.heldAt(known, at).has(wr) || sealed(at)
+		return l.heldAt(known, at).has(wr) || sealed(at) || l.givenUp[at].has(wr)
 	})
 }
 
-// sealsLeft is at how many sites a sealed branch must lie: at two, less those that are gone.
-func (l *ledger) sealsLeft(seal failover.Seal) int {
-	n := 0
-	for _, c := range seal.Copies {
-		if !l.w.sites[c.Site].burnt {
-			n++
-		}
-	}
-	return max(1, n)
-}
+// sealsLeft is at how many sites a sealed branch must lie: at two, less those that are gone, and those
+// where it has gone bad.
+func (l *ledger) sealsLeft(seal failover.Seal) int { return max(1, l.whole(seal)) }
+func sealKey(c failover.SealCopy) string           { return string(c.Site) + " " + c.Point.Volid }
 
 func (w write) place() failover.Place {
 	return failover.Place{Site: w.site, Host: w.host, VMID: w.vmid}
@@ -185,23 +186,23 @@ func (l *ledger) sealed(seal failover.Seal, wr write) int {
 		if s.burnt {
 			continue
 		}
-		entry, name, _ := strings.Cut(c.Point.Volid, ":backup/")
-		ns := failover.SealedNamespace(failover.SiteID(strings.TrimPrefix(entry, sealedEntry(""))))
+		ns, name := savedAs(c)
 		if !slices.ContainsFunc(s.pbs.Snapshots(ns), func(snap lab.Snapshot) bool { return snap.Name() == name && snap.Protected }) {
 			continue
 		}
-		key := string(c.Site) + " " + c.Point.Volid
+		key := sealKey(c)
 		saved, known := l.read[key]
-		if !known {
+		if !known && l.unread[key] != l.w.loop.Now() {
 			lines, err := s.raoull.SavedData(c.Point.Volid)
 			if err != nil {
+				l.unread[key] = l.w.loop.Now()
 				l.w.tell("the sealed backup %s at %s is not read: %v", c.Point.Volid, c.Site, err)
 				continue
 			}
 			saved = linesHeld(lines)
 			l.read[key] = saved
 		}
-		if saved.has(wr) {
+		if saved.lines != nil && saved.has(wr) {
 			n++
 		}
 	}

@@ -67,20 +67,7 @@ func (i *incident) plan() {
 		// Most while there are restores to be hit.
 		i.machineFault(i.span(10*time.Second, 80*time.Second))
 	}
-	i.some(0.6, 2, func() { w.fault(i.when(), "the leader is deposed", func() { w.log.Depose() }) })
-	i.some(0.7, 3, func() {
-		id, back := i.pick(), i.span(time.Second, 25*time.Second)
-		w.fault(i.when(), fmt.Sprintf("the agent of %s dies for %s", id, back), func() { w.crashAgent(w.sites[id], back) })
-	})
-	if chance(r, 0.5) {
-		p, most := 0.01+0.05*r.Float64(), 1+r.IntN(5)
-		dice := w.rand(fmt.Sprintf("crashes %d", len(w.plan)))
-		w.fault(0, fmt.Sprintf("agents die at boundaries, %d at most", most), func() { w.crashAtRandom(dice, p, most) })
-	}
-	i.some(0.3, 1, func() {
-		id, back := i.brique(), i.span(15*time.Second, 90*time.Second)
-		w.fault(i.when(), fmt.Sprintf("the machine of %s fails for %s", id, back), func() { w.crashHost(w.sites[id], back) })
-	})
+	i.deaths(deaths{leader: 0.6, agent: 0.7, boundary: 0.5, machine: 0.3})
 	i.observers()
 	i.lines()
 	i.servers()
@@ -90,8 +77,30 @@ func (i *incident) plan() {
 	i.hands()
 	i.movers()
 	i.programmers()
-	i.homecomers()
-	i.tidiers()
+	i.homecomers(0.5, 0.2)
+	i.tidiers(0.3, 0.15)
+}
+
+// deaths are how often a leader is deposed, an agent dies at a time, some do at boundaries of their
+// work, and a machine fails.
+type deaths struct{ leader, agent, boundary, machine float64 }
+
+func (i *incident) deaths(p deaths) {
+	w, r := i.w, i.r
+	i.some(p.leader, 2, func() { w.fault(i.when(), "the leader is deposed", func() { w.log.Depose() }) })
+	i.some(p.agent, 3, func() {
+		id, back := i.pick(), i.span(time.Second, 25*time.Second)
+		w.fault(i.when(), fmt.Sprintf("the agent of %s dies for %s", id, back), func() { w.crashAgent(w.sites[id], back) })
+	})
+	if chance(r, p.boundary) {
+		p, most := 0.01+0.05*r.Float64(), 1+r.IntN(5)
+		dice := w.rand(fmt.Sprintf("crashes %d", len(w.plan)))
+		w.fault(0, fmt.Sprintf("agents die at boundaries, %d at most", most), func() { w.crashAtRandom(dice, p, most) })
+	}
+	i.some(p.machine, 1, func() {
+		id, back := i.brique(), i.span(15*time.Second, 90*time.Second)
+		w.fault(i.when(), fmt.Sprintf("the machine of %s fails for %s", id, back), func() { w.crashHost(w.sites[id], back) })
+	})
 }
 
 // main is what the incident is about.
@@ -209,6 +218,9 @@ func (i *incident) machineFault(when time.Duration) {
 	f.Match.Skip = r.IntN(3)
 	if chance(r, 0.4) {
 		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(i.brique())
+	}
+	if w.opts.Apart && (f.Effect == lab.EffectLoseSnapshot || f.Effect == lab.EffectCorruptSnapshot) {
+		f.Effect = lab.EffectDropReply // which backups go bad, and where, is the ledger's to know (ledger.spoil)
 	}
 	name := fmt.Sprintf("fault %s of %d × %s/%s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)
 	w.fault(when, name, func() {

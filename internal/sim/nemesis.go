@@ -230,14 +230,7 @@ func (i *incident) otherNetwork() func() {
 func (i *incident) minds() {
 	w, r := i.w, i.r
 	i.some(0.2, 1, func() {
-		w.fault(i.when(), "somebody cancels all operations", func() {
-			s := w.log.Last()
-			for _, id := range sortedKeys(s.Ops) {
-				if !s.Ops[id].Phase.Ended() {
-					w.propose(failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
-				}
-			}
-		})
+		w.fault(i.when(), "somebody cancels all operations", w.cancelAll)
 	})
 	i.some(0.2, 1, func() {
 		guest, target := r.IntN(100), i.brique()
@@ -256,4 +249,14 @@ func (i *incident) minds() {
 		name, at := r.IntN(100), i.brique()
 		w.fault(i.when(), "somebody holds a name at "+string(at), func() { w.holdName(name, at) })
 	})
+}
+
+// cancelAll has a person cancel whatever is open.
+func (w *World) cancelAll() {
+	s := w.log.Last()
+	for _, id := range sortedKeys(s.Ops) {
+		if !s.Ops[id].Phase.Ended() {
+			w.propose(failover.CancelOp{Op: id, Reason: failover.Reason{Code: "WWW-1409", Args: map[string]string{"reason": "simulation"}}})
+		}
+	}
 }

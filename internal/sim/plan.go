@@ -62,6 +62,7 @@ type incident struct {
 	w      *World
 	r      *rand.Rand
 	window time.Duration
+	homes  []failover.SiteID // that guests have; nil: any brique
 }
 
 // span draws a duration of a range that holds for the longest window: in a
@@ -75,6 +76,14 @@ func (i *incident) span(low, high time.Duration) time.Duration {
 
 // when draws a time within the incident, early enough for something to follow.
 func (i *incident) when() time.Duration { return between(i.r, 0, i.window*9/10) }
+
+// home draws a site that guests have as their home.
+func (i *incident) home() failover.SiteID {
+	if i.homes != nil {
+		return i.homes[i.r.IntN(len(i.homes))]
+	}
+	return i.brique()
+}
 
 // pick draws a site; brique one that guests live at.
 func (i *incident) pick() failover.SiteID   { return i.w.ids[i.r.IntN(len(i.w.ids))] }

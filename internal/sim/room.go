@@ -54,17 +54,25 @@ func (w *World) giveUpHome(op failover.OpID, g failover.GuestID, where failover.
 		c.fail("S7", "people are asked to delete %s of %s, which is not sealed", at(where.Site, where.VMID), g)
 		return
 	}
+	if !w.deleteSealed(g, where, *seal) {
+		w.cancelled(op)
+	}
+}
+
+// deleteSealed has people of a structure delete a copy at home whose branch is sealed; false: they look
+// into what is sealed first, and cannot read it.
+func (w *World) deleteSealed(g failover.GuestID, where failover.Place, seal failover.Seal) bool {
+	c, s := w.check, w.sites[where.Site]
 	for _, at := range seal.Copies {
 		if _, err := w.sites[at.Site].raoull.SavedData(at.Point.Volid); err != nil {
 			w.tell("people of %s look into what is sealed first, and delete nothing: %v", s.name, err) // out of reach just now, corrupt since, or under another key for now: whether all can be read is looked at in the end
-			w.cancelled(op)
-			return
+			return false
 		}
 	}
 	for _, wr := range c.ledger.written[g] {
-		if wr.place() == where && c.ledger.sealed(*seal, wr) < c.ledger.sealsLeft(*seal) {
-			c.fail("S7", "people are asked to delete %s, and %s of %s lies sealed at %d sites", at(where.Site, where.VMID), wr.note, g, c.ledger.sealed(*seal, wr))
-			return
+		if wr.place() == where && c.ledger.sealed(seal, wr) < c.ledger.sealsLeft(seal) {
+			c.fail("S7", "people are asked to delete %s, and %s of %s lies sealed at %d sites", at(where.Site, where.VMID), wr.note, g, c.ledger.sealed(seal, wr))
+			return true
 		}
 	}
 	w.tell("people of %s delete %d: there is no room", s.name, where.VMID)
@@ -75,6 +83,7 @@ func (w *World) giveUpHome(op failover.OpID, g failover.GuestID, where failover.
 	if err := s.structure.RemoveGuest(where.VMID, w.loop.Now()); err != nil {
 		c.violated(fmt.Errorf("people delete %s: %w", at(where.Site, where.VMID), err))
 	}
+	return true
 }
 
 // cancelled has a person cancel an operation.

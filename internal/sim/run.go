@@ -42,6 +42,10 @@ type Options struct {
 	Jobs        BadJobs        // sync jobs of a site that are configured badly; zero: none
 	Primaries   int            // servers of their own that take updates of the zone, with a secondary; 0: the agents serve it
 	Window      network.Window // in which guests of some structures come home by themselves; zero: never
+	Chatter     time.Duration  // how often a running guest writes a line by itself; default 30 s
+	Writing     time.Duration  // how often each guest's users write; default writeEvery
+	Apart       bool           // each PBS has disks of its own: what is corrupt at one site is not at the others
+	layout      []place        // the network, instead of Places
 }
 
 // Size of the simulated network.
@@ -85,11 +89,16 @@ type Stats struct {
 
 // Add returns the sum of two.
 func (s Stats) Add(o Stats) Stats {
-	a, b := reflect.ValueOf(&s).Elem(), reflect.ValueOf(o)
+	sum(&s, o)
+	return s
+}
+
+// sum adds the counts of a struct of numbers to those of another one.
+func sum[T any](to *T, o T) {
+	a, b := reflect.ValueOf(to).Elem(), reflect.ValueOf(o)
 	for i := range a.NumField() {
 		a.Field(i).SetInt(a.Field(i).Int() + b.Field(i).Int())
 	}
-	return s
 }
 
 // Missing names the counts that are zero.
@@ -147,6 +156,7 @@ type Result struct {
 	Plan      []Planned
 	Stats     Stats
 	Coverage  Coverage
+	Account   Account // of what people have written
 }
 
 // Error tells a violation with all that is needed to look at it.
@@ -168,6 +178,12 @@ func Run(o Options) Result {
 	}
 	if o.ReadyEvery == 0 {
 		o.ReadyEvery = 30 * time.Second
+	}
+	if o.Chatter == 0 {
+		o.Chatter = 30 * time.Second
+	}
+	if o.Writing == 0 {
+		o.Writing = writeEvery
 	}
 	if o.HostMemory == 0 {
 		o.HostMemory = hostMemory
@@ -196,6 +212,7 @@ func Run(o Options) Result {
 	}
 	r.Hash, r.Events, r.Virtual = fmt.Sprintf("%016x", w.trace.hash), w.loop.Events(), w.loop.Since()-w.month
 	r.Passed = w.loop.Skipped() - w.month
+	r.Account = w.check.ledger.account()
 	r.Trace, r.Stats, r.Plan, r.Coverage = w.trace.last, w.stats, w.plan, w.cover
 	return r
 }

@@ -57,7 +57,7 @@ func TestReplay(t *testing.T) {
 func named(t *testing.T, name string) sim.Scenario {
 	t.Helper()
 	list := scenarios()
-	list["mixed"], list["campaign"] = sim.Mixed, sim.Campaign
+	list["mixed"], list["campaign"], list["histories"] = sim.Mixed, sim.Campaign, sim.Histories
 	for _, key := range slices.Sorted(maps.Keys(list)) {
 		if s := list[key](); key == name || s.Name == name {
 			return s
@@ -70,7 +70,7 @@ func named(t *testing.T, name string) sim.Scenario {
 // TestMixed runs random incidents, one per seed.
 func TestMixed(t *testing.T) {
 	t.Parallel()
-	soak(t, seeds(15, 2), sim.Mixed)
+	campaigns(t, seeds(15, 2), sim.Mixed)
 }
 
 // TestCampaign runs networks for hours with several incidents each; it is what
@@ -81,59 +81,116 @@ func TestCampaign(t *testing.T) {
 	if *count > 0 {
 		n = *count
 	}
-	soak(t, n, sim.Campaign)
+	campaigns(t, n, sim.Campaign)
+}
+
+// TestHistories runs many stories of the way home, in which all that was written must be accounted for.
+func TestHistories(t *testing.T) {
+	t.Parallel()
+	n := seeds(300, 2)
+	if *count > 0 {
+		n = *count
+	}
+	sum := soak(t, n, sim.Histories)
+	written(t, sum.coverage)
+	a := sum.account
+	t.Logf("histories: %d seeds, %d violations, %.1f seeds/s, %d writes acknowledged, of them %d in the running copy, %d sealed, %d in a copy that was left, %d given up, %d lost with a disk",
+		n, sum.violations, float64(n)/sum.took.Seconds(), a.Written, a.Running, a.Sealed, a.Left, a.GivenUp, a.Lost)
+	if got := a.Running + a.Sealed + a.Left + a.GivenUp + a.Lost; got != a.Written {
+		t.Errorf("of %d writes %d are accounted for", a.Written, got)
+	}
+	if untold := sim.Untold(sum.coverage); n >= 10_000 && len(untold) > 0 {
+		t.Errorf("in %d histories these were never told of: %q", n, untold)
+	}
+}
+
+// campaigns soaks scenarios in which anything may happen, and demands that it did.
+func campaigns(t *testing.T, n uint64, scenario func() sim.Scenario) {
+	t.Helper()
+	sum := soak(t, n, scenario)
+	written(t, sum.coverage)
+	if missing := sim.Missing(sum.coverage); n >= 10_000 && len(missing) > 0 {
+		t.Errorf("in %d seeds these never happened: %q", n, missing)
+	}
+	t.Logf("soak: %d seeds, %d violations, %.1f seeds/s, %.1f simulated hours/s",
+		n, sum.violations, float64(n)/sum.took.Seconds(), sum.hours.Hours()/sum.took.Seconds())
+	// Incidents in which nothing happens prove nothing.
+	if missing := sum.stats.Missing(); n >= 50 && len(missing) > 0 {
+		t.Errorf("in %d seeds these never happened: %v", n, missing)
+	}
+}
+
+// soaked is what many runs have come to.
+type soaked struct {
+	stats        sim.Stats
+	account      sim.Account
+	coverage     sim.Coverage
+	hours, awake time.Duration
+	violations   int
+	took         time.Duration
+}
+
+func (s *soaked) add(r sim.Result) {
+	s.stats, s.account = s.stats.Add(r.Stats), s.account.Add(r.Account)
+	s.hours, s.awake = s.hours+r.Virtual, s.awake+r.Virtual-r.Passed
+	s.coverage.Add(r.Coverage)
+	if r.Violation != nil {
+		s.violations++
+	}
 }
 
 // soak runs a scenario from n seeds, and sums up.
-func soak(t *testing.T, n uint64, scenario func() sim.Scenario) {
+func soak(t *testing.T, n uint64, scenario func() sim.Scenario) soaked {
 	t.Helper()
-	var parts [2]sim.Stats // as many as the smallest machine has cores
-	covered := [2]sim.Coverage{{}, {}}
-	var hours, awake [2]time.Duration
-	began, violations := time.Now(), [2]int{}
+	parts := [2]soaked{{coverage: sim.Coverage{}}, {coverage: sim.Coverage{}}} // as many as the smallest machine has cores
+	began := time.Now()
 	t.Run("seeds", func(t *testing.T) {
 		for i := range parts {
 			t.Run(fmt.Sprint(i), func(t *testing.T) {
 				t.Parallel()
 				for seed := *from + uint64(i); seed < *from+n; seed += uint64(len(parts)) {
 					r := sim.Run(sim.Options{Seed: seed, Scenario: scenario()})
-					parts[i] = parts[i].Add(r.Stats)
-					hours[i] += r.Virtual
-					awake[i] += r.Virtual - r.Passed
-					covered[i].Add(r.Coverage)
+					parts[i].add(r)
 					if r.Violation != nil {
-						violations[i]++
 						t.Error(r.Error())
 					}
 					if ran := seed - *from + 1; *count > 0 && ran/1000 != (ran+uint64(len(parts)))/1000 {
-						t.Logf("%s: about %d seeds, %d violations in half of them", time.Since(began).Round(time.Second), ran, violations[i])
+						t.Logf("%s: about %d seeds, %d violations in half of them", time.Since(began).Round(time.Second), ran, parts[i].violations)
 					}
 				}
 			})
 		}
 	})
-	sum, took := parts[0].Add(parts[1]), time.Since(began).Seconds()
-	t.Logf("%+v, not at rest for %s each", sum, ((awake[0] + awake[1]) / time.Duration(n)).Round(time.Second))
-	covered[0].Add(covered[1])
-	report(t, covered[0], n)
-	t.Logf("soak: %d seeds, %d violations, %.1f seeds/s, %.1f simulated hours/s",
-		n, violations[0]+violations[1], float64(n)/took, (hours[0]+hours[1]).Hours()/took)
-	// Incidents in which nothing happens prove nothing.
-	if missing := sum.Missing(); n >= 50 && len(missing) > 0 {
-		t.Errorf("in %d seeds these never happened: %v", n, missing)
-	}
+	sum, o := parts[0], parts[1]
+	sum.stats, sum.account = sum.stats.Add(o.stats), sum.account.Add(o.account)
+	sum.hours, sum.awake, sum.violations = sum.hours+o.hours, sum.awake+o.awake, sum.violations+o.violations
+	sum.coverage.Add(o.coverage)
+	sum.took = time.Since(began)
+	t.Logf("%+v, not at rest for %s each", sum.stats, (sum.awake / time.Duration(n)).Round(time.Second))
+	return sum
 }
+
+// firstHistory is the first seed of which TestSameSeedSameRun runs a history.
+const firstHistory = 100
 
 // TestSameSeedSameRun compares runs byte for byte, in whatever way the
 // scheduler of the real machine treats them.
 func TestSameSeedSameRun(t *testing.T) {
 	run := func(seed uint64) (string, string) {
 		var b strings.Builder
-		r := sim.Run(sim.Options{Seed: seed, Scenario: sim.Mixed(), Verbose: &b, Primaries: 2 - int(seed%3)})
+		o := sim.Options{Seed: seed, Scenario: sim.Mixed(), Verbose: &b, Primaries: 2 - int(seed%3)}
+		if seed >= firstHistory {
+			o.Scenario, o.Primaries = sim.Histories(), 0
+		}
+		r := sim.Run(o)
 		return r.Hash, b.String()
 	}
 	hashes := map[string]uint64{}
-	for seed := range seeds(4, 1) {
+	for n := range seeds(10, 2) {
+		seed := n / 2
+		if n%2 == 1 {
+			seed += firstHistory
+		}
 		hash, text := run(seed)
 		before := runtime.GOMAXPROCS(1)
 		again, repeated := run(seed)
@@ -148,21 +205,18 @@ func TestSameSeedSameRun(t *testing.T) {
 	}
 }
 
-// report writes what occurred where -sim.coverage wants it, and demands of a long
-// run that all of it did.
-func report(t *testing.T, c sim.Coverage, n uint64) {
+// written writes what occurred where -sim.coverage wants it.
+func written(t *testing.T, c sim.Coverage) {
 	t.Helper()
-	if *coverage != "" {
-		var b strings.Builder
-		for _, k := range slices.Sorted(maps.Keys(c)) {
-			fmt.Fprintf(&b, "%9d  %s\n", c[k], k)
-		}
-		if err := os.WriteFile(*coverage, []byte(b.String()), 0o644); err != nil {
-			t.Error(err)
-		}
+	if *coverage == "" {
+		return
 	}
-	if missing := sim.Missing(c); n >= 10_000 && len(missing) > 0 {
-		t.Errorf("in %d seeds these never happened: %q", n, missing)
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(c)) {
+		fmt.Fprintf(&b, "%9d  %s\n", c[k], k)
+	}
+	if err := os.WriteFile(*coverage, []byte(b.String()), 0o644); err != nil {
+		t.Error(err)
 	}
 }
 

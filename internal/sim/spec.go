@@ -50,7 +50,11 @@ type place struct {
 	vlan      int
 	onReturn  string // of the structure: "stop", or "" for leave
 	guests    []member
+	bare      bool // it has no guests, and no other site a place for their backups
 }
+
+// saved says whether there are places for the backups of a place's guests.
+func (p place) saved() bool { return p.kind == network.Brique && !p.bare }
 
 // member is a guest at home at a place.
 type member struct {
@@ -60,6 +64,14 @@ type member struct {
 	chunks   int64 // of its disk
 	after    string
 	hooked   bool // it declares programs
+}
+
+// places is what the options say of the network.
+func (o Options) places() []place {
+	if o.layout != nil {
+		return o.layout
+	}
+	return places(o.Places)
 }
 
 // places is the network of design section 15, as the demo has it, or a small one.
@@ -193,7 +205,7 @@ func declaredSite(ps []place, i int) network.Site {
 			Sources: map[network.SiteID][]string{}, Lineages: map[network.SiteID]network.LineageStorages{},
 		}
 		for _, o := range ps {
-			if o.kind == network.Brique { // its own: what a rescue restores from
+			if o.saved() { // its own: what a rescue restores from
 				h.Sources[o.name] = []string{sourceEntry(o.name)}
 				h.Lineages[o.name] = network.LineageStorages{Away: awayEntry(o.name), Sealed: sealedEntry(o.name)}
 			}

@@ -103,7 +103,7 @@ func (t *trace) tick(at time.Time, name string) {
 
 func newWorld(o Options) (*World, error) {
 	w := &World{
-		opts: o, loop: NewLoop(), streams: NewStreams(o.Seed), places: places(o.Places), sites: map[failover.SiteID]*Site{},
+		opts: o, loop: NewLoop(), streams: NewStreams(o.Seed), places: o.places(), sites: map[failover.SiteID]*Site{},
 		chunks: lab.NewMemStore(), faults: &lab.Faults{}, trace: &trace{verbose: o.Verbose}, names: map[failover.SiteID]names{}, cover: Coverage{},
 	}
 	w.ids = siteIDs(w.places)
@@ -327,7 +327,7 @@ func (w *World) boot() {
 	}
 	w.loop.In(5*time.Second, "look at the world", look)
 	w.loop.In(truthEvery, "", w.check.truth.follow)
-	w.loop.In(writeEvery, "", w.check.ledger.follow)
+	w.loop.In(w.opts.Writing, "", w.check.ledger.follow)
 	w.loop.In(time.Second, "", w.follow)
 	w.primaries.follow()
 }

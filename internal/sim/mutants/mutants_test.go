@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,8 +81,33 @@ func TestMutantsDie(t *testing.T) {
 	fmt.Printf("mutants: %d, %d survive\n", hunted, survivors)
 }
 
+// losing are mutants by which data is lost: the histories of the way home alone notice.
+var losing = []string{
+	"sealed-at-one-site", "sealed-copies-are-not-protected", "what-was-written-since-the-seal-goes", "retiring-tells-of-the-newest-move",
+	"comes-home-over-what-was-written", "what-ran-counts-as-never-run",
+}
+
+// TestHistoriesMissWhatIsLost is the part of `make mutants` that plays histories only.
+func TestHistoriesMissWhatIsLost(t *testing.T) {
+	if *hunt == 0 {
+		t.Skip("no -mutants.seeds given (make mutants)")
+	}
+	for _, m := range mutants.All() {
+		if !slices.Contains(losing, m.Name) || *named != "" && m.Name != *named {
+			continue
+		}
+		out, err := sabotage(t, m, "-sim.scenario=histories")
+		caught := huntLine.FindStringSubmatch(out)
+		if err == nil || caught == nil {
+			t.Errorf("no history misses what %s loses (%s):\n%s", m.Name, m.Why, out)
+			continue
+		}
+		fmt.Printf("%-34s %s\n", m.Name, caught[1])
+	}
+}
+
 // sabotage runs the hunt in a build with the mutant's files replaced.
-func sabotage(t *testing.T, m mutants.Mutant) (string, error) {
+func sabotage(t *testing.T, m mutants.Mutant, more ...string) (string, error) {
 	t.Helper()
 	abs, err := filepath.Abs(root)
 	if err != nil {
@@ -111,8 +137,9 @@ func sabotage(t *testing.T, m mutants.Mutant) (string, error) {
 	if err := os.WriteFile(overlay, replace, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "go", "test", "-vet=off", "-overlay", overlay, "-count=1", "-timeout", "10m",
-		"-run", "TestHunt", "./internal/sim", fmt.Sprintf("-sim.hunt=%d", *hunt))
+	cmd := exec.CommandContext(t.Context(), "go", append([]string{
+		"test", "-vet=off", "-overlay", overlay, "-count=1", "-timeout", "10m", "-run", "TestHunt", "./internal/sim", fmt.Sprintf("-sim.hunt=%d", *hunt),
+	}, more...)...)
 	cmd.Dir = abs
 	out, err := cmd.CombinedOutput()
 	return string(out), err
