@@ -34,8 +34,14 @@ func (d *decider) lossOf(v Verdict) Loss {
 	if kind != "host" {
 		return Loss{Site: v.Site}
 	}
-	own := d.s.Network.Sites[v.Site].Hosts[HostID(name)].Owner == network.OwnerStructure
-	return Loss{Site: v.Site, Host: HostID(name), Local: own}
+	return d.s.LossOfHost(HostID(name))
+}
+
+// LossOfHost is what automation would answer to, were a declared host lost: the guests of a
+// structure's are rescued beside it, Raoull's go to another site.
+func (s *State) LossOfHost(host HostID) Loss {
+	site := s.Network.SiteOf(host)
+	return Loss{Site: site, Host: host, Local: s.Network.Sites[site].Hosts[host].Owner == network.OwnerStructure}
 }
 
 // gone says whether a verdict is one that an operation may answer to.

@@ -59,7 +59,7 @@ func commands() []command {
 		{"status", "", "the essentials on one screen", statusCommand},
 		{"sites", "[SITE]", "every site; one site with its evidence", sitesCommand},
 		{"guests", "[GUEST]", "every guest; one guest with its copies", guestsCommand},
-		{"plan", "[SITE]", "what would happen if it were lost now; nothing is touched", planCommand},
+		{"plan", "[SITE|HOST|GUEST]", "what would happen if it were lost now; nothing is touched", planCommand},
 		{"simulate", "--lose SITE|HOST", "what would happen and when; nothing is touched", simulateCommand},
 		{"failover", "[SITE]", "bring its guests back elsewhere, by hand", failoverCommand},
 		{"rescue", "SITE", "restore the guests of its dead host beside it, on Raoull's PVE", rescueCommand},

@@ -133,9 +133,7 @@ func (a *app) opScreen(op api.Op) string {
 	}
 	p.raw(a.opTable(v.Guests).lines(s, a.g.noHeaders)...)
 	waitsForPeople(p, v.Guests)
-	if v.Retry {
-		p.line("when the cause is removed: wwwctl op retry %s", v.ID)
-	}
+	retryLine(p, v)
 	for _, l := range v.LeftOut {
 		p.line("left out: %s", s.text(a.leftOut([]failover.LeftOut{l})))
 	}
@@ -144,6 +142,18 @@ func (a *app) opScreen(op api.Op) string {
 		p.raw(a.eventLines(op.Events)...)
 	}
 	return p.b.String()
+}
+
+// retryLine says what to type once a person has removed the cause.
+func retryLine(p *page, v failover.OpView) {
+	switch {
+	case !v.Retry:
+	case slices.ContainsFunc(v.Guests, func(g failover.OpGuestView) bool { return g.Stuck.Code == failover.CodeNoProof }):
+		p.line("when its fence works again: wwwctl op retry %s", v.ID)
+		p.line("when somebody has seen that the host is off: wwwctl op retry %s --host-is-off", v.ID)
+	default:
+		p.line("when the cause is removed: wwwctl op retry %s", v.ID)
+	}
 }
 
 // opAct asks where the action cannot be taken back, and carries it out.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -55,7 +56,10 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 			if *byHand || *rescue || *move != "" {
 				ask = a.client.PlanByHand
 			}
-			plan, err := ask(ctx, req)
+			var plan api.Plan
+			plan, req, err = planOf(ctx, ask, req)
+			asked := req
+			asked.Rescue = req.Rescue || plan.Loss.Local && len(plan.Assignments) > 0
 			names, namesErr := a.client.PlanDNS(ctx, req) // an older agent does not know
 			missing = 0
 			for _, l := range plan.LeftOut {
@@ -65,7 +69,9 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 			}
 			return view{
 				kind: api.KindPlan, data: plan, table: a.planTable(plan),
-				text: func() string { return a.planScreen(plan, req) + a.namesLine(names, namesErr) + a.planFooter(plan, req) },
+				text: func() string {
+					return a.planScreen(plan, req) + a.namesLine(names, namesErr) + a.planFooter(plan, asked)
+				},
 			}, err
 		})
 		if err == nil && *exitCode && missing > 0 {
@@ -73,6 +79,31 @@ func planCommand(a *app, fs *flag.FlagSet) runner {
 		}
 		return err
 	}
+}
+
+// planOf asks for a plan. What was typed for a site may be the name of a host or of a guest, too: it
+// returns the request with what it is.
+func planOf(
+	ctx context.Context, ask func(context.Context, api.FailoverRequest) (api.Plan, error), req api.FailoverRequest,
+) (api.Plan, api.FailoverRequest, error) {
+	plan, err := ask(ctx, req)
+	if req.Site == "" || !unknown(err) {
+		return plan, req, err
+	}
+	host, guest := req, req
+	host.Site, host.Host = "", failover.HostID(req.Site)
+	guest.Site, guest.Guest = "", failover.GuestID(req.Site)
+	for _, other := range []api.FailoverRequest{host, guest} {
+		if plan, err := ask(ctx, other); !unknown(err) {
+			return plan, other, err
+		}
+	}
+	return plan, req, fail(exitFailure, api.CodeNotFound, "what", "site, host or guest", "name", string(req.Site))
+}
+
+func unknown(err error) bool {
+	e, ok := errors.AsType[*api.Error](err)
+	return ok && e.Code == api.CodeNotFound
 }
 
 func (a *app) planTable(plan api.Plan) table {

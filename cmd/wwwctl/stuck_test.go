@@ -33,6 +33,11 @@ func TestStuckAwayIsTold(t *testing.T) {
 	if r := wwwctl(t.Context(), socket, "op show "+string(op)); !strings.Contains(r.out, "wwwctl op retry "+string(op)) || !strings.Contains(r.out, "start failed: ") || strings.Contains(r.out, "tries again") {
 		t.Errorf("op show does not tell that the start failed and how to retry it:\n%s", r.out)
 	}
+	proof := failover.OpView{ID: "op-7", Retry: true, Guests: []failover.OpGuestView{{Stuck: failover.Reason{Code: failover.CodeNoProof}}}}
+	var text page
+	if retryLine(&text, proof); !strings.Contains(text.b.String(), "wwwctl op retry op-7 --host-is-off") {
+		t.Errorf("who has seen that a host is off is not told what to type:\n%s", text.b.String())
+	}
 	r := wwwctl(t.Context(), socket, "failback plan nuage --keep home")
 	if !strings.Contains(r.out, "STUCK, quai:") || !strings.Contains(r.out, "it is sealed and kept") {
 		t.Errorf("the plan does not tell what becomes of the copy away:\n%s%s", r.out, r.errOut)

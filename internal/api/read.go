@@ -209,6 +209,9 @@ func (h *handler) plan(r *http.Request) (any, error) {
 		return nil, err
 	}
 	c.loss.ByHand = byHand
+	if req.Host != "" && req.To == "" && !byHand { // what would be done by itself
+		c.loss.Local = s.LossOfHost(req.Host).Local
+	}
 	return h.planFor(s, c), nil
 }
 

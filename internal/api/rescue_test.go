@@ -98,6 +98,28 @@ func TestRescue(t *testing.T) {
 	}
 }
 
+// TestPlanOfAHostIsWhatWouldBeDone: a structure's dead host is rescued beside it, and its guests go elsewhere
+// only by hand, or where somebody names the site.
+func TestPlanOfAHostIsWhatWouldBeDone(t *testing.T) {
+	for _, beside := range []bool{true, false} {
+		b := newBackend(t)
+		withStructureHost(t, b, beside)
+		c := serve(t, &root, api.Options{Backend: b})
+		lost, err := c.PlanAsLoss(t.Context(), api.FailoverRequest{Host: "pve-asso"})
+		if err != nil || !lost.Loss.Local || (len(lost.Assignments) == 1) != beside || beside && lost.Assignments[0].Target != "moulin" {
+			t.Errorf("a PVE beside it %t: by itself %+v, %v", beside, lost, err)
+		}
+		byHand, err := c.PlanByHand(t.Context(), api.FailoverRequest{Host: "pve-asso"})
+		if err != nil || byHand.Loss.Local || len(byHand.Assignments) != 1 || byHand.Assignments[0].Target == "moulin" {
+			t.Errorf("a PVE beside it %t: by hand %+v, %v", beside, byHand, err)
+		}
+		to, err := c.PlanAsLoss(t.Context(), api.FailoverRequest{Host: "pve-asso", To: "quai"})
+		if err != nil || to.Loss.Local || to.Loss.Target != "quai" {
+			t.Errorf("a PVE beside it %t: to quai %+v, %v", beside, to, err)
+		}
+	}
+}
+
 // TestRescueWithoutPVE: where Raoull has nothing that receives guests, both ways that
 // there are stand in the refusal.
 func TestRescueWithoutPVE(t *testing.T) {
