@@ -241,7 +241,10 @@ func (r report) print(w io.Writer) {
 		return fmt.Sprintf("%.1f s", *s)
 	}
 	what := fmt.Sprintf("The plug of %s was pulled", cmp.Or(r.struck, r.Site))
-	if r.planned {
+	switch {
+	case strings.HasPrefix(r.struck, "the line of "):
+		what = strings.ToUpper(r.struck[:1]) + r.struck[1:] + " was cut"
+	case r.planned:
 		what = fmt.Sprintf("An operator had %s moved", r.Site)
 	}
 	fmt.Fprintf(w, "\n%s. Since then:\n", what)

@@ -338,7 +338,7 @@ var decisions = map[string]Message{
 	},
 	"WWW-1345": {
 		Severity: Warning, Word: "away-long", Title: "guests have been away from home for long",
-		Text:    "{guests} guests run away from home, {guest} at {site} for {days} days",
+		Text:    "away from home: {guests} guests, {guest} at {site} for {days} days",
 		Meaning: "A failover or a rescue is meant to last until the own site or host is back.",
 		Impact:  "They use the room that another site keeps for the next loss, and their newest data are there.",
 		Look:    "wwwctl guests · wwwctl plan SITE tells what a second loss would mean",

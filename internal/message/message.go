@@ -195,7 +195,24 @@ func fill(b *strings.Builder, template string, args map[string]string) {
 		name, v := pick(name, args)
 		b.WriteString(value(name, format, v))
 		template = after
+		if v == "1" {
+			template = singular(after)
+		}
 	}
+}
+
+// counted are the things of which a text may name one.
+var counted = []string{"guest", "vote", "day", "error", "warning"}
+
+// singular takes the s from what is counted right after a 1, where no verb follows that would change, too.
+func singular(after string) string {
+	for _, thing := range counted {
+		rest, has := strings.CutPrefix(after, " "+thing+"s")
+		if has && (rest == "" || strings.ContainsAny(rest[:1], ",;:)")) {
+			return " " + thing + rest
+		}
+	}
+	return after
 }
 
 // pick returns the first of the alternatives a|b that is there.

@@ -235,3 +235,15 @@ func literal(e ast.Expr) string {
 	s, _ := strconv.Unquote(lit.Value)
 	return s
 }
+
+func TestOneOfAThing(t *testing.T) {
+	for n, want := range map[string]string{"1": "op-7: committed, 1 guest, 1 vote", "2": "op-7: committed, 2 guests, 2 votes", "11": "op-7: committed, 11 guests, 11 votes"} {
+		if got := message.Text(message.English, "WWW-1311", map[string]string{"op": "op-7", "guests": n, "votes": n}); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	args := map[string]string{"guests": "1", "guest": "nuage", "site": "quai", "days": "1"}
+	if got, want := message.Text(message.English, "WWW-1345", args), "away from home: 1 guest, nuage at quai for 1 day"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
