@@ -75,6 +75,7 @@ type Fabric struct {
 	changed chan struct{} // closed and replaced when a rule or a life changes
 	cuts    map[Cut]struct{}
 	delays  map[Cut]time.Duration
+	quiet   map[silence]struct{}
 	dead    map[string]struct{}
 	fronts  []*front
 	links   map[*link]struct{}
@@ -97,6 +98,7 @@ func New(c Config) *Fabric {
 		changed: make(chan struct{}),
 		cuts:    map[Cut]struct{}{},
 		delays:  map[Cut]time.Duration{},
+		quiet:   map[silence]struct{}{},
 		dead:    map[string]struct{}{},
 		links:   map[*link]struct{}{},
 	}

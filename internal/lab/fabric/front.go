@@ -128,7 +128,7 @@ func (fr *front) route(src netip.Addr) flow {
 	if !known {
 		e = Endpoint{Site: Outside, Path: Public}
 	}
-	w := flow{from: e.Site, to: fr.svc.Site, path: fr.svc.Path}
+	w := flow{from: e.Site, to: fr.svc.Site, path: fr.svc.Path, service: silence{fr.svc.Site, fr.svc.Name}}
 	w.stray = fr.svc.Path == Mesh && e.Path != Mesh && e.Site != fr.svc.Site
 	if w.stray {
 		fr.warnStray(src, e)

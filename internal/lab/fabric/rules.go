@@ -26,7 +26,8 @@ func (c Cut) covers(other Cut) bool {
 type flow struct {
 	from, to string
 	path     Path
-	stray    bool // the sender has no route to this address
+	stray    bool    // the sender has no route to this address
+	service  silence // that it belongs to
 }
 
 func (w flow) reverse() flow {
@@ -79,6 +80,28 @@ func (f *Fabric) Delay(from, to string, path Path, d time.Duration) {
 	f.log.Info("path delayed", "from", from, "to", to, "path", path, "delay", d)
 }
 
+// silence is a service of a site.
+type silence struct{ site, name string }
+
+// Silence makes one service of a site answer nobody, those of the same site neither, while
+// everything else of the site goes on.
+func (f *Fabric) Silence(site, name string) {
+	f.mu.Lock()
+	f.quiet[silence{site, name}] = struct{}{}
+	f.broadcast()
+	f.mu.Unlock()
+	f.log.Info("service silent", "site", site, "service", name)
+}
+
+// Hear has a service answer again that Silence has made silent.
+func (f *Fabric) Hear(site, name string) {
+	f.mu.Lock()
+	delete(f.quiet, silence{site, name})
+	f.broadcast()
+	f.mu.Unlock()
+	f.log.Info("service heard", "site", site, "service", name)
+}
+
 // Cuts returns the cuts in force, sorted.
 func (f *Fabric) Cuts() []Cut {
 	f.mu.Lock()
@@ -117,7 +140,7 @@ func (f *Fabric) gate(flows ...flow) (open bool, delay time.Duration, changed <-
 func (f *Fabric) passes(w flow) bool {
 	_, fromDead := f.dead[w.from]
 	_, toDead := f.dead[w.to]
-	if fromDead || toDead || w.stray {
+	if _, quiet := f.quiet[w.service]; fromDead || toDead || w.stray || quiet {
 		return false
 	}
 	if w.from == w.to {

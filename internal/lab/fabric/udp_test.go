@@ -107,6 +107,41 @@ func TestUDPCutLosesOneDirection(t *testing.T) {
 	exchange(t, socket, a) // and not "lost"
 }
 
+// TestSilencedServiceAloneSaysNothing: datagrams to it are lost and connections wait, those of
+// its own site too; another service of the site goes on.
+func TestSilencedServiceAloneSaysNothing(t *testing.T) {
+	f := newFabric(t)
+	to, socket := udpService(t, f)
+	name := f.Services()[0].Name
+	a, own := udpClient(t, alpha, to), udpClient(t, beta, to)
+	exchange(t, socket, a)
+	exchange(t, socket, own)
+	ln := backend(t)
+	if err := f.Add(t.Context(), fabric.Service{
+		Name: "other", Site: "beta", Path: fabric.Mesh, Listen: netip.AddrPortFrom(beta, 0), Backend: netip.MustParseAddrPort(ln.Addr().String()),
+	}); err != nil {
+		t.Fatal(err)
+	}
+
+	f.Silence("beta", name)
+	send(t, a, "lost")
+	send(t, own, "lost too")
+	silent(t, a)
+	silent(t, own)
+	pair(t, ln, alpha, f.Services()[1].Listen.String())
+
+	f.Hear("beta", name)
+	exchange(t, socket, a) // and not "lost"
+	exchange(t, socket, own)
+
+	f.Silence("beta", "other")
+	c := dial(t, alpha, f.Services()[1].Listen.String())
+	send(t, c, "held")
+	silent(t, c)
+	f.Hear("beta", "other")
+	receive(t, accept(t, ln), "held")
+}
+
 func TestUDPOfDeadSiteIsSilentAndForgotten(t *testing.T) {
 	f := newFabric(t)
 	to, socket := udpService(t, f)

@@ -23,7 +23,7 @@ import (
 )
 
 // lifetime of the lab's certificates: longer than any lab is kept.
-const lifetime = 30 * 24 * time.Hour
+const lifetime = 90 * 24 * time.Hour
 
 // entryCA is the file with the authority of the public entries, in the lab's directory.
 const entryCA = "public-ca.pem"

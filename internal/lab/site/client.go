@@ -70,6 +70,16 @@ func (c *Client) Repair(ctx context.Context, host string) error {
 	return c.do(ctx, http.MethodPost, "/repair/"+host, nil, nil)
 }
 
+// StopStore ends the site's PBS, until it is started: its machine goes on.
+func (c *Client) StopStore(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/store/stop", nil, nil)
+}
+
+// StartStore starts the PBS again that StopStore has ended.
+func (c *Client) StartStore(ctx context.Context) error {
+	return c.do(ctx, http.MethodPost, "/store/start", nil, nil)
+}
+
 // PlugIn gives the site's structure's host its plug back, as a person does who has seen to it that
 // its guests do not start.
 func (c *Client) PlugIn(ctx context.Context) error {

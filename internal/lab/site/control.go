@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -50,9 +51,9 @@ type GuestStatus struct {
 
 // Act is what a person may do to a guest behind everybody's back.
 type Act struct {
-	Guest string `json:"guest"`
+	Guest string `json:"guest"`        // may be empty where the id says which
 	ID    int    `json:"id,omitempty"` // of one copy, where several have the name
-	Do    string `json:"do"`           // start, stop, delete; hold: not to start with its host; create: a guest of nobody, stopped
+	Do    string `json:"do"`           // start, stop, unlock, delete; hold: not to start with its host; create: a guest of nobody, stopped
 }
 
 // maxRequest bounds a control request.
@@ -103,6 +104,12 @@ func (p *process) control() http.Handler {
 	mux.HandleFunc("POST /repair/{host}", func(w http.ResponseWriter, r *http.Request) {
 		reply(w, struct{}{}, p.repairHost(r.PathValue("host")))
 	})
+	mux.HandleFunc("POST /store/stop", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, struct{}{}, p.stopStore())
+	})
+	mux.HandleFunc("POST /store/start", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, struct{}{}, p.startStore())
+	})
 	mux.HandleFunc("POST /plug-in", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, struct{}{}, p.plugIn())
 	})
@@ -110,7 +117,7 @@ func (p *process) control() http.Handler {
 		var a Act
 		err := decode(r, &a)
 		if err == nil {
-			err = p.act(a)
+			err = p.act(r.Context(), a)
 		}
 		reply(w, struct{}{}, err)
 	})
@@ -146,7 +153,7 @@ func (p *process) clearFaults() {
 	p.powerOn(time.Now())
 }
 
-func (p *process) act(a Act) error {
+func (p *process) act(ctx context.Context, a Act) error {
 	if a.Do == "create" {
 		return p.createForeign(a)
 	}
@@ -155,7 +162,7 @@ func (p *process) act(a Act) error {
 			continue
 		}
 		for _, v := range m.pve.Guests() {
-			if v.Name != a.Guest || a.ID != 0 && v.ID != a.ID {
+			if a.Guest != "" && v.Name != a.Guest || a.ID != 0 && v.ID != a.ID || a.Guest == "" && a.ID == 0 {
 				continue
 			}
 			switch a.Do {
@@ -165,10 +172,14 @@ func (p *process) act(a Act) error {
 				return m.pve.StopGuest(v.ID, time.Now())
 			case "hold":
 				return m.pve.SetOption(v.ID, "onboot", "0")
+			case "unlock":
+				tool := map[string]string{"qemu": "/usr/sbin/qm", "lxc": "/usr/sbin/pct"}[v.Kind]
+				_, err := m.pve.Root().Run(ctx, tool, "unlock", strconv.Itoa(v.ID))
+				return err
 			case "delete":
 				return m.pve.RemoveGuest(v.ID, time.Now())
 			}
-			return fmt.Errorf("do %q: want start, stop, delete, hold or create", a.Do)
+			return fmt.Errorf("do %q: want start, stop, unlock, delete, hold or create", a.Do)
 		}
 	}
 	return fmt.Errorf("no guest %q at %s", a.Guest, p.name)

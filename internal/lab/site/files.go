@@ -14,7 +14,7 @@ import (
 )
 
 // certLifetime of the agents' certificates: longer than any lab is kept.
-const certLifetime = 30 * 24 * time.Hour
+const certLifetime = 90 * 24 * time.Hour
 
 // NetworkFile is the declared network in a lab's directory.
 func NetworkFile(dir string) string { return filepath.Join(dir, "network.yaml") }

@@ -33,6 +33,8 @@ type machine struct {
 	Host
 	power  *mains
 	broken bool     // by crashHost, until it is repaired; under process.mu
+	store  *mains   // of its PBS alone
+	halted bool     // its PBS is, by stopStore; under process.mu
 	pve    *lab.PVE // nil: none
 	pbs    *lab.PBS // nil: none
 }
@@ -43,7 +45,7 @@ func (p *process) openHosts(ctx context.Context) error {
 	var pbs *lab.PBS
 	hosts := p.lab.Hosts(p.index)
 	for _, h := range hosts {
-		m := &machine{Host: h, power: newMains()}
+		m := &machine{Host: h, power: newMains(), store: newMains()}
 		if h.PBS {
 			var err error
 			if m.pbs, err = p.openPBS(ctx, h); err != nil {
@@ -71,21 +73,21 @@ func (p *process) powerOn(now time.Time) {
 	plug, err := PlugOn(p.dir, p.name)
 	for _, m := range p.machines {
 		p.mu.Lock()
-		broken := m.broken
+		broken, halted := m.broken, m.halted
 		p.mu.Unlock()
 		unplugged := m.Owner == network.OwnerStructure && !plug && err == nil
 		if broken || unplugged {
 			continue
 		}
-		m.boot(now)
+		m.boot(now, halted)
 		if m.Owner != network.OwnerStructure || !p.portOff() {
 			m.power.on()
 		}
 	}
 }
 
-func (m *machine) boot(now time.Time) {
-	if m.pbs != nil {
+func (m *machine) boot(now time.Time, halted bool) {
+	if m.pbs != nil && !halted {
 		m.pbs.PowerOn(now)
 	}
 	if m.pve != nil {
@@ -410,12 +412,15 @@ func (p *process) serveAPI(ctx context.Context, m *machine, kind string, at neti
 	if err != nil {
 		return err
 	}
+	if ln = m.power.listen(ln); kind == "pbs" {
+		ln = m.store.listen(ln)
+	}
 	h = lab.Waiting(h, Sleep, func(where string) {
 		p.log.Warn("host crashes by a fault", "host", m.Name, "where", where)
 		m.crash(time.Now())
 	})
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	p.serve(ctx, tls.NewListener(m.power.listen(ln), config), h)
+	p.serve(ctx, tls.NewListener(ln, config), h)
 	return nil
 }
 

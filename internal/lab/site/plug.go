@@ -116,6 +116,35 @@ func (p *process) repairHost(name string) error {
 	return nil
 }
 
+// stopStore ends the PBS of the site, whose machine goes on: it answers nobody, and what it was
+// doing has ended.
+func (p *process) stopStore() error { return p.haltStore(true) }
+
+// startStore starts the PBS again that stopStore has ended, unless its machine has no power.
+func (p *process) startStore() error { return p.haltStore(false) }
+
+func (p *process) haltStore(halted bool) error {
+	for _, m := range p.machines {
+		if m.pbs == nil {
+			continue
+		}
+		p.mu.Lock()
+		m.halted = halted
+		p.mu.Unlock()
+		if halted {
+			m.store.cut()
+			m.pbs.PowerLoss(time.Now())
+			return nil
+		}
+		if !m.power.isOff() {
+			m.pbs.PowerOn(time.Now())
+		}
+		m.store.on()
+		return nil
+	}
+	return fmt.Errorf("no PBS at %s", p.name)
+}
+
 func (p *process) machine(name string) (*machine, error) {
 	for _, m := range p.machines {
 		if m.Name == name {

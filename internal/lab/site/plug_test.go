@@ -3,6 +3,7 @@ package site_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
@@ -50,4 +51,31 @@ func TestAHostHasItsPlugBack(t *testing.T) {
 	if running("nuage-moulin") {
 		t.Error("the copy that is held has started")
 	}
+}
+
+// TestAStoreIsHaltedAlone: a PBS that is halted answers nobody, keeps what it has, and stays so when
+// something else is mended; its machine goes on.
+func TestAStoreIsHaltedAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	client := w.start("moulin")
+	i := w.index("moulin")
+	store := func() error {
+		_, _, err := w.get(w.lab.Plan().Mesh(i), netip.AddrPortFrom(w.lab.Plan().Host(i, 1), site.PBSPort), "pbs", "/api2/json/version", nil)
+		return err
+	}
+	w.until("the PBS answers", store)
+	if err := errors.Join(client.StopStore(t.Context()), client.Crash(t.Context(), "pve-moulin"), client.Repair(t.Context(), "pve-moulin")); err != nil {
+		t.Fatal(err)
+	}
+	if err := store(); err == nil {
+		t.Error("the PBS answers, and is halted")
+	}
+	if st, err := client.Status(t.Context()); err != nil || !st.Hosts[1].Power {
+		t.Errorf("its machine is %+v, %v; want it to go on", st.Hosts, err)
+	}
+	if err := client.StartStore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.until("the PBS answers again", store)
 }
