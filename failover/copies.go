@@ -121,10 +121,21 @@ func (s *State) superseded(g GuestID) []Place {
 			out = append(out, f)
 		}
 	}
-	if home := s.HomePlace(g); !home.same(p.Now()) && !s.forked(g, home) && !slices.ContainsFunc(out, home.same) {
+	home := s.HomePlace(g)
+	switch {
+	case home.same(p.Now()) || s.forked(g, home) || slices.ContainsFunc(out, home.same):
+	case len(out) > 0 && s.leftBefore(g, out[0], p.Epoch):
+		out = slices.Insert(out, 0, home) // it came home in between
+	default:
 		out = append(out, home)
 	}
 	return out
+}
+
+// leftBefore says whether a guest had left a place already when an epoch of it was born.
+func (s *State) leftBefore(g GuestID, at Place, born Epoch) bool {
+	l, known := s.Lineages[LineageOf(g, Placement{Epoch: at.Epoch})]
+	return known && at.Epoch.Generation == born.Generation && l.To.Index != 0 && l.To.Index < born.Index
 }
 
 // CopiesAt lists the copies that the agent of a site is to look at: of every

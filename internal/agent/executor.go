@@ -436,13 +436,28 @@ func failureOf(err error) failover.Failure {
 	return failover.FailTransient
 }
 
-const maxNote = 300
+const (
+	maxNote  = 300
+	maxCause = 80 // of what Proxmox says where what a person is to type comes after it
+)
 
-func clip(s string) string {
-	if len(s) > maxNote {
-		return s[:maxNote] + "…"
+func clip(s string) string { return cut(s, maxNote) }
+
+func cut(s string, n int) string {
+	if len(s) > n {
+		return s[:n] + "…"
 	}
 	return s
+}
+
+// tryAgain is what a person types once the cause is removed. A planned move is taken back before
+// ownership moves: of that there is nothing to retry.
+func (j *job) tryAgain() string {
+	planned := j.op.Kind == failover.KindSwitchover || j.op.Kind == failover.KindFailback
+	if planned && !j.run.Owned() && j.run.State == failover.RunActive {
+		return "type the move again"
+	}
+	return fmt.Sprintf("wwwctl op retry %s", j.op.ID)
 }
 
 func commandName(c failover.Command) string { return fmt.Sprintf("%T", c) }

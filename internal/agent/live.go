@@ -270,5 +270,5 @@ func (j *job) broken(why string) *outcome {
 	id, host := j.run.VMID, j.run.Assignment.Host
 	return &outcome{failure: failover.FailBroke, note: clip(fmt.Sprintf(
 		"the live restore of %d broke (%s): what was written to it since its start is lost; on %s: qm unlock %d; qm destroy %d; then wwwctl op retry %s restores it whole before it starts",
-		id, why, host, id, id, j.op.ID))}
+		id, cut(why, maxCause), host, id, id, j.op.ID))}
 }

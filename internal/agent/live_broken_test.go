@@ -147,3 +147,16 @@ func TestLiveRestoreWhoseTaskIsNotKnown(t *testing.T) {
 		t.Errorf("serving %t, lock %q, after %d restores and %d looks at the task", g.Serving, g.Lock, r.count("POST", "/qemu"), asked)
 	}
 }
+
+// TestLiveRestoreTellsWhatToTypeAfterALongError: Proxmox names its whole command line when its PBS is
+// gone; what a person is to type comes after it, and is not cut off.
+func TestLiveRestoreTellsWhatToTypeAfterALongError(t *testing.T) {
+	r := liveRig(t, false)
+	r.when("it is asked for", func() bool { return r.count("POST", "/qemu") > 0 })
+	r.pbs.PowerLoss(r.now)
+	r.when("it broke", func() bool { return strings.HasSuffix(r.status(), " failed") })
+	want := fmt.Sprintf("on pve-quai: qm unlock 90000; qm destroy 90000; then wwwctl op retry %s restores it whole before it starts", r.op().ID)
+	if !strings.HasPrefix(r.note(), string(failover.FailBroke)) || !strings.Contains(r.note(), want) {
+		t.Errorf("note %q, want in it %q", r.note(), want)
+	}
+}

@@ -132,17 +132,6 @@ func (j *job) unpark(ctx context.Context) (time.Time, *outcome) {
 	return j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) { return c.Unpark() })
 }
 
-// settle lets the copy that came home start with its host, as the one before it did.
-func (j *job) settle(ctx context.Context) (time.Time, *outcome) {
-	want := j.run.Left.OnBoot || j.run.Left.Site == ""
-	return j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) {
-		if !want || c.Values["onboot"] == "1" {
-			return nil, nil
-		}
-		return map[string]string{"onboot": "1"}, nil
-	})
-}
-
 // amend changes a guest at home until there is nothing left to change.
 func (j *job) amend(ctx context.Context, id int, change func(proxmox.GuestConfig) (map[string]string, []string)) (time.Time, *outcome) {
 	m := &j.w.mem

@@ -138,8 +138,8 @@ func (j *job) unfreed(err error) *outcome {
 		failure = failover.FailTransient
 	}
 	return &outcome{failure: failure, note: clip(fmt.Sprintf(
-		"a crash left guest %d with lock \"create\"; as root on %s: %s; then wwwctl op retry %s (%v)",
-		j.run.VMID, j.run.Assignment.Host, j.freed(), j.op.ID, err))}
+		"a crash left guest %d with lock \"create\"; as root on %s: %s; then %s (%v)",
+		j.run.VMID, j.run.Assignment.Host, j.freed(), j.tryAgain(), err))}
 }
 
 // freed is what a person types to free a guest that a restore left locked.

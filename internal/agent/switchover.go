@@ -184,8 +184,8 @@ func (j *job) setBoot(ctx context.Context, h Hand, value, again string) (time.Ti
 			unlock = "pct"
 		}
 		return j.now, &outcome{failure: failover.FailTransient, note: clip(fmt.Sprintf(
-			"%v; if no backup of it runs, as root on %s: %s unlock %d; then wwwctl op retry %s",
-			err, j.from().Host, unlock, j.from().VMID, j.op.ID))}
+			"%v; if no backup of it runs, as root on %s: %s unlock %d; then %s",
+			err, j.from().Host, unlock, j.from().VMID, j.tryAgain()))}
 	}
 	return j.trouble(err)
 }

@@ -451,7 +451,7 @@ func TestSwitchoverOfADeafGuest(t *testing.T) {
 func TestSwitchoverLeavesALockedGuest(t *testing.T) {
 	m := newMoveRig(t, func(s *lab.GuestSpec) { s.Extra = map[string]string{"lock": "backup"} })
 	m.begin()
-	if op := m.ended(); op.Phase != failover.OpCancelled || !strings.Contains(m.run().Back.Args["note"], "qm unlock 1101") {
+	if op := m.ended(); op.Phase != failover.OpCancelled || !strings.Contains(m.run().Back.Args["note"], "qm unlock 1101; then type the move again") {
 		t.Fatalf("ended %s: %v", op.Phase, m.run().Back)
 	}
 	if n := m.count("POST", "/status/shutdown"); n != 0 {
