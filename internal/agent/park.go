@@ -68,6 +68,11 @@ func (j *job) homeCopy(ctx context.Context, h Hand, id int) (proxmox.GuestConfig
 		j.w.mem.absent = true
 		next, done := j.fatally("guest %d is not on %s any more", id, j.run.Assignment.Host)
 		return c, next, done
+	case err == nil && c.Forked() && (j.step.ID == failover.StepPark || j.step.ID == failover.StepUnpark):
+		// The fork was begun before this failback, and done when its agent could not tell any more.
+		next, done := j.fatally("copy %d on %s has become a guest of its own meanwhile; wwwctl failback fork %s --copy %s/%d takes note of that",
+			id, j.changes(), j.run.Assignment.Guest, j.changes(), id)
+		return c, next, done
 	case err != nil:
 		next, done := j.trouble(err)
 		return c, next, done
@@ -115,11 +120,11 @@ func (j *job) locked(ctx context.Context, pve *proxmox.PVE, id int) (time.Time, 
 	if j.step.ID == failover.StepPark || j.step.ID == failover.StepUnpark { // both copies are then as they were
 		retry = ""
 	}
-	return j.fatally("copy %d is locked (%s) by what ended badly: look into it, then on %s: %s unlock %d%s", id, m.config.Lock(), j.lockedOn(), j.tool(), id, retry)
+	return j.fatally("copy %d is locked (%s) by what ended badly: look into it, then on %s: %s unlock %d%s", id, m.config.Lock(), j.changes(), j.tool(), id, retry)
 }
 
-// lockedOn is the host of the copy that a step changes: that at home, or for a fork its own.
-func (j *job) lockedOn() failover.HostID {
+// changes is the host of the copy that a step changes: that at home, or for a fork its own.
+func (j *job) changes() failover.HostID {
 	if j.step.ID == failover.StepPark || j.step.ID == failover.StepRejoin {
 		return j.from().Host
 	}

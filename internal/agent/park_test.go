@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -29,5 +30,26 @@ func TestLockedCopyAtHomeCallsAPerson(t *testing.T) {
 	}
 	if copied, _ := b.homePVE.Guest(backID); copied.Config["onboot"] != "1" {
 		t.Errorf("it starts with its host: %q", copied.Config["onboot"])
+	}
+}
+
+// TestForkedCopyServesNobody: a fork that its agent could not tell of any more has made the copy at home a guest of its
+// own. It has other network cards, their cables out: the guest goes on serving where it does, and a person is told.
+func TestForkedCopyServesNobody(t *testing.T) {
+	for _, keep := range []failover.Keep{failover.KeepHome, failover.KeepAway} {
+		b := newBackRig(t)
+		b.lab(b.homePVE.StopGuest(homeID, b.now))
+		b.lab(b.homePVE.SetOption(homeID, "description", "www-fork: of=nuage op=op-1"))
+		b.failback(keep)
+		op := b.ended()
+		if op.Phase != failover.OpCancelled || !strings.Contains(fmt.Sprint(op.Cancelled), "wwwctl failback fork "+string(guest)+" --copy pve-moulin/1101") {
+			t.Errorf("keep %s: ended %s: %+v; want it taken back, and what to type", keep, op.Phase, op.Cancelled)
+		}
+		if served, ok := b.pve.Guest(awayID); !ok || !served.Running || b.log.state.Guests[guest].Serving != away {
+			t.Errorf("keep %s: the copy that served runs %t, served at %s", keep, served.Running, b.log.state.Guests[guest].Serving)
+		}
+		if forked, ok := b.homePVE.Guest(homeID); !ok || forked.Running {
+			t.Errorf("keep %s: the fork is there %t, runs %t", keep, ok, forked.Running)
+		}
 	}
 }

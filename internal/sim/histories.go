@@ -58,7 +58,7 @@ func prepareHistory(o *Options) {
 	stream := func(name string) *rand.Rand { return NewStreams(o.Seed).Stream("history " + name) }
 	o.Timing, o.ReadyEvery, o.Chatter = BriefTiming(), 5*time.Minute, 3*time.Hour
 	o.Writing = 15 * time.Second
-	o.RestoreRate = 2 * restoreRate
+	o.RestoreRate = 3 * restoreRate
 	o.OneBackup, o.Homeward, o.Apart = true, true, true
 	o.Mode = drawMode(stream("mode"))
 	o.layout = layHistory(stream("places"))
@@ -132,14 +132,14 @@ func (h *history) gap() time.Duration {
 	if h == nil {
 		return 0
 	}
-	return between(h.w.rand(fmt.Sprintf("gap %d", h.c.n)), time.Minute, time.Hour)
+	return between(h.w.rand(fmt.Sprintf("gap %d", h.c.n)), time.Minute, passAtMost)
 }
 
 // leave is how the guests leave their home.
 func (h *history) leave(i *incident) {
 	w, r, home := h.w, i.r, h.home
 	lasts, begin := drawOut(r), between(r, 0, 5*time.Second)
-	h.long, h.nights = lasts-awakeOut, 1+r.IntN(3)
+	h.long, h.nights = lasts-awakeOut, 1+r.IntN(2)
 	gone, back := func() { w.setUplink(home, false) }, func() { w.setUplink(home, true) }
 	name, cut := "isolate", true
 	switch x := r.Float64(); {

@@ -163,6 +163,9 @@ func (c *checker) homeward(next *failover.State, m failover.StepMoved) {
 		delete(c.left, placeOf(run.Left))
 	case m.Token.Step == failover.StepStart && m.To == failover.StatusDone:
 		delete(c.left, targetOf(run))
+		c.unsettled[targetOf(run)] = c.w.loop.Now()
+	case m.Token.Step == failover.StepSettle && m.To == failover.StatusDone:
+		delete(c.unsettled, targetOf(run))
 	}
 }
 
@@ -176,6 +179,13 @@ func (c *checker) mayBeLeft(at failover.Place) bool {
 	op, run := c.w.newestAt(at)
 	givenUp := op.Kind == failover.KindFailback && op.Phase.Ended() && run.State == failover.RunCancelled && placeOf(run.Left) == at
 	return !givenUp || !run.Left.Ran || c.w.log.Last().Guests[run.Assignment.Guest].Epoch != run.Source.Epoch
+}
+
+// mayBeUnsettled says whether a copy that came home may be off because its host has started before it was to start
+// with it.
+func (c *checker) mayBeUnsettled(s *Site, at failover.Place) bool {
+	since, unsettled := c.unsettled[at]
+	return unsettled && s.ownBack.After(since)
 }
 
 // cameHome: a failback gives a guest to its home only when the other copy is off (S1), and is

@@ -42,6 +42,7 @@ type checker struct {
 	replaced  map[failover.Place]bool       // copies that people have deleted for want of room
 	asked     map[string]bool               // operation and guest of which people were asked to
 	left      map[failover.Place]bool       // copies that failbacks have left, and may have shut down
+	unsettled map[failover.Place]time.Time  // copies that came home, since their start: they do not start with their host yet
 	parked    map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
 	stood     map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
 	handled   map[string]bool               // site/vmid of copies that a person started or deleted
@@ -61,7 +62,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
-		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, parked: map[failover.GuestID]bool{},
+		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, unsettled: map[failover.Place]time.Time{}, parked: map[failover.GuestID]bool{},
 		contact: map[failover.SiteID]time.Time{}, aloneAt: map[failover.SiteID]uint64{}, replaced: map[failover.Place]bool{}, asked: map[string]bool{},
 		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{},
 		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, calledOff: map[failover.SiteID]time.Time{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
@@ -420,7 +421,7 @@ func (c *checker) home(s *Site, of failover.GuestID, id int) {
 	case off && g.Running: // somebody has started it
 		delete(c.stood, at(s.name, g.ID))
 	}
-	if s.own && !g.Running && !c.mayBeLeft(onStructure(s.name, id)) && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.forks[onStructure(s.name, id)] && !c.mayBeAlone(s, of, id) && !c.w.mayBeOff(of) {
+	if s.own && !g.Running && !c.mayBeLeft(onStructure(s.name, id)) && !c.mayBeUnsettled(s, onStructure(s.name, id)) && !c.stood[at(s.name, g.ID)] && !c.byHand[at(s.name, g.ID)] && !c.parked[of] && !c.forks[onStructure(s.name, id)] && !c.mayBeAlone(s, of, id) && !c.w.mayBeOff(of) {
 		c.fail("S9", "the home copy %d of %s was stopped", id, of)
 	}
 }

@@ -26,7 +26,8 @@ func (c *checker) waitsForRoom(next *failover.State, m failover.StepMoved) {
 	run := next.Ops[m.Token.Op].Guests[m.Token.Guest]
 	r := w.rand("room " + key)
 	act, after := chance(r, 0.85), between(r, 2*time.Second, 15*time.Second)
-	w.loop.In(after, "people look at an operation that waits for them", func() {
+	var look func(tries int)
+	look = func(tries int) {
 		now, waits := w.log.Last().Ops[m.Token.Op].Guests[m.Token.Guest]
 		if step, _, left := now.Current(); !waits || !left || step.ID != failover.StepReplace {
 			return
@@ -36,27 +37,39 @@ func (c *checker) waitsForRoom(next *failover.State, m failover.StepMoved) {
 			w.cancelled(m.Token.Op)
 			return
 		}
-		w.giveUpHome(m.Token.Op, m.Token.Guest, placeOf(run.Left))
-	})
+		switch done := w.giveUpHome(m.Token.Op, m.Token.Guest, placeOf(run.Left)); {
+		case done:
+		case tries == 0:
+			w.tell("operator: the copy cannot be removed")
+			w.cancelled(m.Token.Op)
+		default:
+			w.loop.In(20*time.Second, "people look again at an operation that waits for them", func() { look(tries - 1) })
+		}
+	}
+	w.loop.In(after, "people look at an operation that waits for them", func() { look(4) })
 }
 
 // giveUpHome has the structure's people delete the copy that a failback waits to be gone, if
 // it is off and says that it is parked; S7: all that its users were told is written lies sealed
-// at two sites.
-func (w *World) giveUpHome(op failover.OpID, g failover.GuestID, where failover.Place) {
+// at two sites. false: not now.
+func (w *World) giveUpHome(op failover.OpID, g failover.GuestID, where failover.Place) (done bool) {
 	c, s := w.check, w.sites[where.Site]
 	there, ok := w.guestAt(where)
-	if !s.own || !ok || there.Running {
-		return
+	if ok && (!s.own || there.Running) {
+		return false
+	}
+	if !ok {
+		return true
 	}
 	seal := w.log.Last().SealOf(g, where)
 	if seal == nil {
 		c.fail("S7", "people are asked to delete %s of %s, which is not sealed", at(where.Site, where.VMID), g)
-		return
+		return true
 	}
 	if !w.deleteSealed(g, where, *seal) {
 		w.cancelled(op)
 	}
+	return true
 }
 
 // deleteSealed has people of a structure delete a copy at home whose branch is sealed; false: they look
