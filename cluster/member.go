@@ -280,11 +280,12 @@ func (n *Node) changeMembers(ctx context.Context) (release func(), err error) {
 }
 
 func (n *Node) change(ctx context.Context, f raft.IndexFuture) error {
-	err := n.wait(ctx, f)
-	if errors.Is(err, raft.ErrNotLeader) {
+	switch err := n.wait(ctx, f); {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return fmt.Errorf("%w: %w", failover.ErrNoLeader, err)
-	}
-	if err != nil {
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown), errors.Is(err, raft.ErrAbortedByRestore):
+		return fmt.Errorf("%w: %w", failover.ErrUnknown, err) // the change may be in somebody's log
+	case err != nil:
 		return err
 	}
 	return n.fsm.waitFor(ctx, f.Index())

@@ -210,6 +210,23 @@ func TestMembership(t *testing.T) {
 	})
 }
 
+// TestMembershipByALeaderThatIsDeposed: what a leader was asked for while it lost the others may have been done
+// or not. Whoever asked is told so, and asks again: an agent that joins does.
+func TestMembershipByALeaderThatIsDeposed(t *testing.T) {
+	bubble(t, 3, func(t *testing.T, ctx context.Context, g *group) {
+		leader := g.leader()
+		for i, m := range g.members {
+			if m == leader {
+				g.Cut(i)
+			}
+		}
+		err := leader.node.AddMember(ctx, "late", "late-server", "10.0.0.99:9977", cluster.Nonvoter)
+		if !errors.Is(err, failover.ErrUnknown) && !errors.Is(err, failover.ErrNoLeader) {
+			t.Errorf("AddMember by a leader that nobody hears: %v, want ErrUnknown", err)
+		}
+	})
+}
+
 func TestUnreachableMemberGetsNoVote(t *testing.T) {
 	bubble(t, 2, func(t *testing.T, ctx context.Context, g *group) {
 		short, cancel := context.WithTimeout(ctx, 30*time.Second)

@@ -138,7 +138,9 @@ func (a *app) ready() error {
 	}
 	a.show = a.newStyle()
 	var err error
-	a.client, err = a.connect()
+	if a.client, err = a.connect(); err == nil && a.g.dryRun {
+		a.client.OnlyLook()
+	}
 	return err
 }
 

@@ -186,6 +186,10 @@ func runningCopies(n int) string {
 }
 
 func (a *app) ackSeal(ctx context.Context, g failover.GuestID) error {
+	if a.g.dryRun {
+		a.say("would let the sealed branches of %s be given up %d days from now", g, int(failover.KeepSealed.Hours()/24))
+		return nil
+	}
 	if err := a.askYes(ctx, fmt.Sprintf("Is nothing missed of the sealed branches of %s? They may be given up %d days from now.", g, int(failover.KeepSealed.Hours()/24))); err != nil {
 		return err
 	}

@@ -171,6 +171,9 @@ func (a *app) prepareMachine(ctx context.Context, o *onboard, peer string) (*con
 	}
 	a.client.Close()
 	a.client = api.NewSocketClient(a.g.socket)
+	if a.g.dryRun {
+		a.client.OnlyLook()
+	}
 	if err := a.preflight(a.machine(conf.Socket).checks(ctx, conf, peer)); err != nil {
 		return nil, err
 	}

@@ -27,6 +27,7 @@ type Client struct {
 	endpoint string // for messages
 	base     string // scheme and host
 	http     *http.Client
+	look     bool // see OnlyLook
 }
 
 // NewSocketClient returns a client of the agent behind a unix socket.
@@ -46,6 +47,24 @@ func NewSocketClient(path string) *Client {
 // over an HTTP client whose transport proves who both are.
 func NewClient(base string, c *http.Client) *Client {
 	return &Client{endpoint: base, base: strings.TrimSuffix(base, "/"), http: c}
+}
+
+// ErrOnlyLook says that a request was not sent, since it would have changed something.
+var ErrOnlyLook = errors.New("a dry run changes nothing")
+
+// OnlyLook has the client ask for nothing that changes anything, whatever is wanted of it: ErrOnlyLook.
+// What says itself that it is a dry run goes out.
+func (c *Client) OnlyLook() { c.look = true }
+
+// may says whether a request may go out.
+func (c *Client) may(method, path string, payload []byte) error {
+	var said struct {
+		DryRun bool `json:"dry_run"`
+	}
+	if !c.look || method == http.MethodGet || json.Unmarshal(payload, &said) == nil && said.DryRun {
+		return nil
+	}
+	return fmt.Errorf("%s %s was not asked for: %w", method, path, ErrOnlyLook)
 }
 
 // Endpoint names the agent that the client talks to, for messages.
@@ -360,6 +379,9 @@ func roundTrip[T any](ctx context.Context, c *Client, kind, method, path string,
 }
 
 func (c *Client) do(ctx context.Context, method, path, contentType string, payload []byte) ([]byte, error) {
+	if err := c.may(method, path, payload); err != nil {
+		return nil, err
+	}
 	var sent atomic.Bool // set before any byte of the request leaves
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { sent.Store(true) }})
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(payload))

@@ -179,12 +179,6 @@ func Run(o Options) Result {
 	if o.ReadyEvery == 0 {
 		o.ReadyEvery = 30 * time.Second
 	}
-	if o.Chatter == 0 {
-		o.Chatter = 30 * time.Second
-	}
-	if o.Writing == 0 {
-		o.Writing = writeEvery
-	}
 	if o.HostMemory == 0 {
 		o.HostMemory = hostMemory
 	}

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -102,6 +103,7 @@ func (t *trace) tick(at time.Time, name string) {
 }
 
 func newWorld(o Options) (*World, error) {
+	o.Chatter, o.Writing = cmp.Or(o.Chatter, 30*time.Second), cmp.Or(o.Writing, writeEvery)
 	w := &World{
 		opts: o, loop: NewLoop(), streams: NewStreams(o.Seed), places: o.places(), sites: map[failover.SiteID]*Site{},
 		chunks: lab.NewMemStore(), faults: &lab.Faults{}, trace: &trace{verbose: o.Verbose}, names: map[failover.SiteID]names{}, cover: Coverage{},
