@@ -112,7 +112,7 @@ var homeward = map[string]Message{
 	"WWW-1841": {
 		Severity: Error, Title: "no site can read both backups", Text: "{guest}: its sealed branch lies at {sites}, and none of these sites has a backup of the copy that goes on",
 		Meaning: "Files are compared where both backups can be read.", Impact: "Nothing was compared.", Look: "wwwctl guests {guest}",
-		Do: "Wait for the next backup, or its replica, at one of these sites, and ask again. Single files can be fetched from the sealed backup meanwhile: docs/return.md.",
+		Do: "Wait for the next backup, or its replica, at one of these sites, and ask again. Single files can be fetched from the sealed backup meanwhile: docs/return-details.md.",
 	},
 	"WWW-1842": {
 		Severity: Warning, Word: "replaced", Title: "a copy was given up for room", Text: "{guest}: copy {id} on {host} at {site} is gone, to make room for the one that comes home; what it held is sealed at {sealed}",
