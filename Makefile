@@ -70,8 +70,8 @@ chaos: build ## break networks of real processes at random, check them from outs
 	@$(BIN)/wwwlab chaos --dir .chaos --minutes $(MINUTES) --seed $(if $(filter command%,$(origin FROM)),$(FROM),$(SEED))
 
 .PHONY: chaos-steps
-chaos-steps: build ## kill the agent at work, and the leader, at every step of every operation (CASE=failover/own/leader-done)
-	WWW_STEPS=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./cmd/wwwlab -run TestEveryStepWithRealProcesses -count=1 -timeout 90m -v \
+chaos-steps: build ## strike agents, leader, machines, PBSs and names at every step of every operation (CASE=failover/own/leader-done)
+	WWW_STEPS=1 WWW_BIN=$(CURDIR)/$(BIN) $(GO) test ./cmd/wwwlab -run TestEveryStepWithRealProcesses -count=1 -parallel 6 -timeout 90m -v \
 	  -args -steps.case='$(CASE)'
 
 e2e: netns ## the real network, a short chaos, then the demo with real processes: every site killed and every DNS server, and faults

@@ -49,6 +49,12 @@ type struck struct {
 // prepare changes files before a process reads them.
 func realRoom(t *testing.T, bins binaries, dns string, prepare ...func(*room)) *room {
 	t.Helper()
+	return roomOf(t, bins, site.MinSites, dns, prepare...)
+}
+
+// roomOf is realRoom with a number of sites.
+func roomOf(t *testing.T, bins binaries, sites int, dns string, prepare ...func(*room)) *room {
+	t.Helper()
 	dir, held, err := demoDir("")
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +74,7 @@ func realRoom(t *testing.T, bins binaries, dns string, prepare ...func(*room)) *
 	// Not the test's context: that has ended when the room is closed.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	t.Cleanup(cancel)
-	r, err := newRoom(ctx, roomConfig{dir: dir, sites: site.MinSites, dns: dns, bins: bins, say: say})
+	r, err := newRoom(ctx, roomConfig{dir: dir, sites: sites, dns: dns, bins: bins, say: say})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -27,7 +28,7 @@ const maxRetries = 2
 // ended says whether nothing more comes of an operation that has ended: one that is stuck must
 // name a reason, and a person's retry must end it.
 func (s *stepsLab) ended(ctx context.Context, in failover.Incident) bool {
-	if in.Phase != failover.OpStuck || s.retries == maxRetries {
+	if in.Phase != failover.OpStuck || s.retries == maxRetries+s.blows() {
 		return true
 	}
 	for _, g := range in.Guests {
@@ -36,32 +37,62 @@ func (s *stepsLab) ended(ctx context.Context, in failover.Incident) bool {
 			if g.Stuck.Code == "" {
 				s.t.Errorf("%s is stuck in %s without a reason", g.Guest, s.op)
 			}
+			if err := errors.Join(s.mend(ctx), s.doesAsTold(ctx, g.Stuck.Args["note"])); err != nil {
+				s.t.Error(err)
+				return true
+			}
 		}
 	}
 	s.say("%s is stuck: %v", s.op, s.stuck[s.op])
-	_, shown, err := s.byHand(ctx, failover.SiteID(s.room.living()[0]), "op", "show", string(s.op))
-	if next := "wwwctl op retry " + string(s.op); err != nil || !strings.Contains(strings.Join(strings.Fields(shown), " "), next) {
-		s.t.Errorf("wwwctl op show does not tell to type %s: %v", next, err)
+	if err := s.tellsToRetry(ctx); err != nil {
+		s.t.Error(err)
 	}
 	s.retries++
 	if err := s.types(ctx, "op", "retry", string(s.op)); err != nil {
 		s.t.Error(err)
 		return true
 	}
+	s.index++ // who does not know of that yet is behind
 	return false
+}
+
+// tellLimit is how long the agent that a person asks may be behind the log: it may have just started.
+const tellLimit = 10 * time.Second
+
+// tellsToRetry looks what wwwctl op show tells a person to type.
+func (s *stepsLab) tellsToRetry(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, tellLimit)
+	defer cancel()
+	next := "wwwctl op retry " + string(s.op)
+	for {
+		_, shown, err := s.byHand(ctx, failover.SiteID(s.room.living()[0]), "op", "show", string(s.op))
+		if err == nil && strings.Contains(strings.Join(strings.Fields(shown), " "), next) {
+			return nil
+		}
+		if site.Sleep(ctx, followEvery) != nil {
+			return errors.Join(fmt.Errorf("wwwctl op show does not tell to type %s: %s", next, shown), err)
+		}
+	}
 }
 
 // awaitSettled waits until nothing is wrong any more, and fails with what is.
 func (s *stepsLab) awaitSettled(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
+	var last []string // of the last look that was not cut short
 	for {
 		wrong, err := s.wrong(ctx)
 		if err == nil && len(wrong) == 0 {
 			return s.once()
 		}
+		if ctx.Err() == nil {
+			last = wrong
+		}
+		if err := s.helps(ctx); err != nil {
+			return err
+		}
 		if site.Sleep(ctx, followEvery) != nil {
-			return errors.Join(fmt.Errorf("%s after %s: %s", settleLimit, s.op, strings.Join(wrong, "; ")), err)
+			return errors.Join(fmt.Errorf("%s after %s: %s", settleLimit, s.op, strings.Join(last, "; ")), err)
 		}
 	}
 }
@@ -75,7 +106,7 @@ func (s *stepsLab) wrong(ctx context.Context) ([]string, error) {
 	}
 	var out []string
 	for _, op := range ops.Items {
-		if !op.Phase.Ended() {
+		if tidied := op.Kind == failover.KindTidy && s.gone != ""; !op.Phase.Ended() && !tidied { // it waits for the dead target
 			out = append(out, fmt.Sprintf("%s has not ended: %s", op.ID, brief(op)))
 		}
 	}
@@ -89,15 +120,22 @@ func (s *stepsLab) wrong(ctx context.Context) ([]string, error) {
 		return out, err
 	}
 	running := map[string][]string{}
-	for _, name := range s.room.living() {
+	dead := s.room.fabric.Dead()
+	for _, name := range s.room.lab.Names() {
+		if slices.Contains(dead, name) {
+			continue
+		}
 		st, err := site.NewClient(s.room.dir, name).Status(ctx)
 		if err != nil {
 			return out, err
 		}
 		for _, h := range st.Hosts {
+			if !h.Power {
+				continue // what is left there is looked at when it is back
+			}
 			out = append(out, residue(h, places)...)
 			for _, g := range h.Guests {
-				if h.Power && g.Running {
+				if g.Running {
 					running[g.Name] = append(running[g.Name], name)
 					if !g.Serving {
 						out = append(out, fmt.Sprintf("%d on %s (%s) runs and does not serve yet", g.ID, h.Name, g.Name))
@@ -186,54 +224,75 @@ func (s *stepsLab) once() error {
 			}
 			what := e.Path[strings.LastIndexByte(e.Path, '/')+1:]
 			if e.Method == http.MethodPost && e.Status == http.StatusOK && slices.Contains([]string{"qemu", "lxc", "start", "shutdown"}, what) {
-				count[fmt.Sprintf("%s of %d on %s", what, e.ID, e.Host)]++
+				done := fmt.Sprintf("%s of %d on %s", what, e.ID, e.Host)
+				if count[done]++; count[done] > s.again(what, name, e.Host) {
+					return fmt.Errorf("%s was asked for %d times in %s", done, count[done], s.op)
+				}
 			}
-		}
-	}
-	for what, n := range count {
-		if n > 1 {
-			return fmt.Errorf("%s was asked for %d times in %s", what, n, s.op)
 		}
 	}
 	return nil
 }
 
-// account tells what was struck, and fails when a step was in no act of the story struck at its
-// worker, and at the leader. On a busy machine single cells go by unseen.
-func (s *stepsLab) account(st story) {
+// account tells what was struck, and fails when a step was in no act of the story struck at one of
+// those victims that it needs. On a busy machine single cells go by unseen.
+func (s *stepsLab) account(c cast) {
 	s.t.Helper()
 	for op, why := range s.stuck {
 		s.t.Logf("%s needed a person: %v", op, why)
 	}
-	total, workers, leaders := 0, map[failover.StepID]int{}, map[failover.StepID]int{}
-	for _, a := range st.acts {
+	total, times := 0, map[strike]int{}
+	for _, a := range s.story.acts {
 		for _, step := range a.steps {
 			row := ""
-			for _, m := range []moment{workerClaimed, workerActed, leaderActed, leaderDone} {
+			for _, m := range c.moments() {
 				n := s.struck[a.name][strike{step, m}]
-				row += fmt.Sprintf("  %s %d", m, n)
+				times[strike{step, m}] += n
 				total += n
-				if m == workerClaimed || m == workerActed {
-					workers[step] += n
-				} else {
-					leaders[step] += n
+				if m.concerns(step) {
+					row += fmt.Sprintf("  %s %d", m, n)
 				}
 			}
 			s.t.Logf("%-32s%s", a.name+"/"+string(step), row)
-			if slices.Contains(leaderSteps, step) {
-				workers[step]++ // it has none
-			}
-		}
-	}
-	for step, n := range workers {
-		if *stepsCase == "" && !s.t.Failed() && (n == 0 || leaders[step] == 0) {
-			s.t.Errorf("%s: its worker was killed %d times, and the leader %d times; want both", step, n, leaders[step])
 		}
 	}
 	if total == 0 {
 		s.t.Errorf("nothing was struck: %q matches no step", *stepsCase)
 	}
-	s.t.Logf("%s: %d agents killed", st.name, total)
+	s.t.Logf("%s: %d strikes", s.story.name, total)
+	if *stepsCase != "" || s.t.Failed() {
+		return
+	}
+	for _, step := range s.story.steps() {
+		if s.story.once && slices.Contains(leaderSteps, step) {
+			continue // a moment without length may go by unseen
+		}
+		for _, one := range c.needed {
+			one = slices.DeleteFunc(slices.Clone(one), func(m moment) bool {
+				return !m.concerns(step) || s.passed[strike{step, m}] || m == machineDies && slices.Contains(runningSteps, step) // one of these in an operation
+			})
+			n := 0
+			for _, m := range one {
+				n += times[strike{step, m}]
+			}
+			if len(one) > 0 && n == 0 {
+				s.t.Errorf("%s was struck at none of %v", step, one)
+			}
+		}
+	}
+}
+
+// steps are those that are struck in a story.
+func (st story) steps() []failover.StepID {
+	var out []failover.StepID
+	for _, a := range st.acts {
+		for _, step := range a.steps {
+			if !slices.Contains(out, step) {
+				out = append(out, step)
+			}
+		}
+	}
+	return out
 }
 
 // brief is how the guests of an operation stand.
@@ -285,13 +344,22 @@ func TestEveryStepHasACase(t *testing.T) {
 	}
 	struck := map[failover.StepID]bool{}
 	for _, st := range stepStories() {
+		for _, step := range st.steps() {
+			struck[step] = true
+		}
+	}
+	taken := map[failover.StepID]bool{}
+	for _, st := range stepStories() {
 		for _, a := range st.acts {
-			for _, step := range a.steps {
-				struck[step] = true
+			if a.by == operatorCancels {
+				taken[a.cancel] = true
 			}
 		}
 	}
 	for _, step := range all {
+		if _, excused := untaken[step]; taken[step] == excused {
+			t.Errorf("step %q: a person takes the operation back at it %t, and it is excused from that %t; give it to an act of takenBack, or a reason in untaken", step, taken[step], excused)
+		}
 		if _, excused := unstruck[step]; struck[step] == excused {
 			t.Errorf("step %q: struck with real processes %t, and excused from it %t; give it to an act of stepStories, or a reason in unstruck", step, struck[step], excused)
 		}

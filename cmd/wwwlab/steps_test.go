@@ -1,12 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +15,7 @@ import (
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/lab"
+	"github.com/raoull/worldwidewelsh/internal/lab/nameserver"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
 	"github.com/raoull/worldwidewelsh/internal/message"
 )
@@ -32,9 +33,6 @@ const (
 	leaderActed   moment = "leader-acted"   // the same, and the leader dies
 	leaderDone    moment = "leader-done"    // it is reported done, and the next one is not begun
 )
-
-// stepRounds are the moments that are struck in the story at each brique in turn.
-var stepRounds = [][]moment{{workerClaimed, leaderDone}, {workerActed}, {leaderActed}}
 
 const (
 	actLimit    = 8 * time.Minute        // of one operation, with every strike
@@ -55,6 +53,7 @@ type stepsLab struct {
 	*demo
 	t *testing.T
 
+	story    story
 	site     string // at which the story is played
 	act      act
 	moments  []moment
@@ -69,58 +68,64 @@ type stepsLab struct {
 	retries int                    // how often a person has typed wwwctl op retry
 	took    bool                   // the operation is undone
 	effects map[string]int64       // by site: what was read of its log before the act
+	dead    map[string]int         // how often a machine, or pbs:SITE, died in the act
 
+	gone   string          // a site whose machine of Raoull's is dead for good; "": none
+	passed map[strike]bool // left alone because a machine had just died on which the copy ran
+	hush   hush
+	resume time.Time                  // when a person resumes who has paused; zero: nobody has
+	woke   time.Time                  // when a machine last died on which the copy of the guest ran
 	struck map[string]map[strike]int  // by act
 	stuck  map[failover.OpID][]string // why a person had to type something
 }
 
-// TestEveryStepWithRealProcesses kills, at every step of the operations that move guests, the
-// agent that does the step and the leader: when it is claimed, when its effect is there and not
-// reported, when it is reported. Each is started again after the time that its unit waits. Every
-// operation must end done, or stuck with a reason and a command that ends it; every guest runs
-// once, where its names lead; nothing is done twice and nothing is left.
+// TestEveryStepWithRealProcesses strikes every step of the operations on guests: the agent that does
+// it and the leader die when it is claimed, when its effect is there and not reported, and when it is
+// reported, and are started again after the time that their unit waits; its machine and its PBSs die
+// for a while or for good; name servers are silent; people pause, retry and cancel. Every operation
+// must end done, or stuck with a reason and a command that ends it; every guest runs once, where its
+// names lead; nothing is done twice but for what a dead machine makes necessary, and nothing is left.
 func TestEveryStepWithRealProcesses(t *testing.T) {
 	if testing.Short() || os.Getenv("WWW_STEPS") != "1" {
-		t.Skip("takes twenty minutes: make chaos-steps")
+		t.Skip("takes twenty-five minutes: make chaos-steps")
 	}
 	bins := build(t)
 	for _, st := range stepStories() {
-		t.Run(st.name, func(t *testing.T) {
-			if !st.wanted() {
-				t.Skipf("no act of it matches %s", *stepsCase)
-			}
-			t.Parallel()
-			s := newStepsLab(t, bins, st)
-			for i, name := range s.room.lab.Names() {
-				moments := stepRounds[i%len(stepRounds)]
-				if st.once || *stepsCase != "" {
-					moments = []moment{workerClaimed, workerActed, leaderActed, leaderDone}
+		for _, c := range st.labs() {
+			t.Run(st.name+"/"+c.name, func(t *testing.T) {
+				if !st.wanted(c) {
+					t.Skipf("nothing of it matches %s", *stepsCase)
 				}
-				if s.play(name, moments, st); st.once || *stepsCase != "" || t.Failed() {
-					break
+				if st.zone && st.server() == "" {
+					t.Skipf("none of %v is installed", nameserver.Kinds())
 				}
-			}
-			s.account(st)
-		})
+				t.Parallel()
+				s := newStepsLab(t, bins, st)
+				for i, name := range st.at(s.room.lab) {
+					moments := c.rounds[i%len(c.rounds)]
+					if st.once || *stepsCase != "" {
+						moments = c.moments()
+					}
+					if s.play(name, moments); st.once || *stepsCase != "" || t.Failed() {
+						break
+					}
+				}
+				s.account(c)
+			})
+		}
 	}
-}
-
-// wanted says whether an act of the story may be struck.
-func (st story) wanted() bool {
-	want, _, _ := strings.Cut(*stepsCase, "/")
-	return want == "" || slices.ContainsFunc(st.acts, func(a act) bool { ok, err := path.Match(want, a.name); return ok && err == nil })
 }
 
 func newStepsLab(t *testing.T, bins binaries, st story) *stepsLab {
 	t.Helper()
-	r := realRoom(t, bins, site.Embedded, st.plant(t))
+	r := roomOf(t, bins, cmp.Or(st.sites, site.MinSites), st.server(), st.plant(t))
 	m, err := newMember(site.EntryCA(r.dir))
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &stepsLab{
-		demo: &demo{room: r, member: m, out: t.Output(), begun: time.Now()}, t: t,
-		expected: map[failover.GuestID]failover.SiteID{}, struck: map[string]map[strike]int{},
+		demo: &demo{room: r, member: m, out: t.Output(), begun: time.Now()}, t: t, story: st,
+		expected: map[failover.GuestID]failover.SiteID{}, struck: map[string]map[strike]int{}, passed: map[strike]bool{},
 		stuck: map[failover.OpID][]string{},
 	}
 	for _, g := range r.lab.Guests {
@@ -154,10 +159,12 @@ func (s *stepsLab) guests() []string {
 }
 
 // play plays the story at a site.
-func (s *stepsLab) play(at string, moments []moment, st story) {
+func (s *stepsLab) play(at string, moments []moment) {
 	s.site, s.moments = at, moments
-	for _, a := range st.acts {
-		s.act = a
+	for _, a := range s.story.acts {
+		if s.act = a; !a.played() {
+			continue
+		}
 		s.say("%s: %s, struck %v", at, a.name, s.moments)
 		ctx, cancel := context.WithTimeout(s.t.Context(), actLimit)
 		err := s.playAct(ctx)
@@ -177,17 +184,17 @@ func (s *stepsLab) playAct(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	want := failover.OpDone
-	if s.act.cancel != "" {
+	undone, want := s.act.undone(), failover.OpDone
+	if undone {
 		want = failover.OpCancelled
 	}
 	if op.Phase != want || s.took != (s.act.cancel != "") {
 		return fmt.Errorf("%s is %s, want %s: %s", op.ID, op.Phase, want, brief(op))
 	}
 	for _, g := range op.Guests {
-		if s.act.away && s.act.cancel == "" {
+		if s.act.away && !undone {
 			s.expected[g.Guest] = g.Target
-		} else if s.act.cancel == "" {
+		} else if !undone {
 			s.expected[g.Guest] = failover.SiteID(s.site)
 		}
 	}
@@ -204,39 +211,56 @@ func (s *stepsLab) playAct(ctx context.Context) error {
 	return nil
 }
 
-// carryThrough begins the act's operation and follows it to its end. A planned move of which the
-// program with a veto was cut off in the middle is taken back: a person types it again.
+// carryThrough begins the act's operation and follows it to its end. A planned move is taken back when
+// something that it needs dies, or when the program with a veto was cut off: a person types it again.
 func (s *stepsLab) carryThrough(ctx context.Context) (failover.OpView, error) {
-	for again := false; ; again = true {
+	for again := 0; ; again++ {
 		if err := s.act.begin(ctx, s); err != nil {
 			return failover.OpView{}, err
 		}
 		op, err := s.strikeAll(ctx)
-		vetoed := op.Phase == failover.OpCancelled && op.Cancelled.Code == failover.CodeHookVeto && !s.took
-		if err != nil || !vetoed || again {
+		back := op.Phase == failover.OpCancelled && !s.took && op.Cancelled.Code != "" &&
+			(op.Cancelled.Code == failover.CodeHookVeto || s.blows() > 0)
+		if err != nil || !back || again > s.blows() {
 			return op, err
 		}
-		s.say("%s was taken back by a program that was cut off, and is typed again", op.ID)
+		s.say("%s was taken back by itself, and is typed again", op.ID)
 		s.stuck[op.ID] = append(s.stuck[op.ID], message.Text(message.English, op.Cancelled.Code, op.Cancelled.Args))
+		if err := errors.Join(s.once(), s.mark()); err != nil { // what is done from here on is another operation's
+			return op, err
+		}
 		s.known[op.ID], s.op = true, ""
 	}
+}
+
+// mark remembers what was done at the machines until now.
+func (s *stepsLab) mark() error {
+	s.effects = map[string]int64{}
+	var errs []error
+	for _, name := range s.room.lab.Names() {
+		_, end, err := site.ReadEffects(site.EffectsLog(s.room.dir, name), 0)
+		s.effects[name] = end
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // awaitBegin waits for a network in which the act may begin, and remembers what was before it.
 func (s *stepsLab) awaitBegin(ctx context.Context) error {
 	ops, err := s.ops(ctx)
-	if err != nil {
-		return err
+	for err != nil || ops.Index < s.index { // who has just started may know less than was seen
+		if site.Sleep(ctx, stepPoll) != nil {
+			return errors.Join(errBehind, err)
+		}
+		ops, err = s.ops(ctx)
 	}
 	s.known, s.op, s.claimed, s.done, s.retries, s.took = map[failover.OpID]bool{}, "", map[string]time.Time{}, map[strike]bool{}, 0, false
+	s.dead = map[string]int{}
 	for _, op := range ops.Items {
 		s.known[op.ID] = true
 	}
-	s.effects = map[string]int64{}
-	for _, name := range s.room.lab.Names() {
-		if _, s.effects[name], err = site.ReadEffects(site.EffectsLog(s.room.dir, name), 0); err != nil {
-			return err
-		}
+	if err := s.mark(); err != nil {
+		return err
 	}
 	if s.act.kind == failover.KindFailover || s.act.kind == failover.KindRescue || s.act.kind == failover.KindSwitchover {
 		return s.room.awaitHealth(ctx)
@@ -254,7 +278,10 @@ func (s *stepsLab) strikeAll(ctx context.Context) (failover.OpView, error) {
 			if err := s.visit(ctx, in); err != nil {
 				return failover.OpView{}, err
 			}
-			if in.Phase.Ended() && s.ended(ctx, in) {
+			if err := s.resumes(ctx); err != nil {
+				return failover.OpView{}, err
+			}
+			if in.Phase.Ended() && s.resume.IsZero() && s.ended(ctx, in) {
 				break
 			}
 		}
@@ -322,17 +349,19 @@ func (s *stepsLab) visit(ctx context.Context, in failover.Incident) error {
 		for i, step := range g.Steps {
 			switch step.Status {
 			case failover.StatusRunning:
-				if step.ID == s.act.cancel && !s.took {
-					s.took = true
-					return s.act.undo(ctx, s)
+				if step.ID == s.act.cancel && !s.took && (s.act.by != machineGone || s.acted(g.Guest, step)) {
+					return s.undo(ctx)
 				}
-				if m, ok := s.atWork(g.Guest, step); ok {
-					return s.hit(ctx, strike{step.ID, m}, strings.TrimPrefix(step.Moved.Actor, "agent:"), g.Guest)
+				at := strings.TrimPrefix(step.Moved.Actor, "agent:")
+				if m, ok := s.atWork(g.Guest, step, at); ok {
+					return s.hit(ctx, strike{step.ID, m}, at, g.Guest)
 				}
 			case failover.StatusDone:
-				last := i+1 == len(g.Steps)
-				if (last || g.Steps[i+1].Status == failover.StatusPending) && s.due(step.ID, leaderDone) {
-					return s.hit(ctx, strike{step.ID, leaderDone}, "", g.Guest)
+				if step.ID == s.act.cancel && !s.took && !slices.ContainsFunc(g.Steps, owns) {
+					return s.undo(ctx) // it was too quick to be seen at work
+				}
+				if m, ok := s.atEnd(step.ID, string(g.Target)); ok && m.follows(g.Steps[i+1:]) {
+					return s.hit(ctx, strike{step.ID, m}, string(g.Target), g.Guest)
 				}
 			}
 		}
@@ -340,15 +369,55 @@ func (s *stepsLab) visit(ctx context.Context, in failover.Incident) error {
 	return nil
 }
 
-// atWork is the moment that is due of a step at which an agent works.
-func (s *stepsLab) atWork(g failover.GuestID, step failover.Step) (moment, bool) {
+// follows says whether a step that is done may still be struck: the next one is not begun. Who is no
+// agent may come a moment later.
+func (m moment) follows(rest []failover.Step) bool {
+	return len(rest) == 0 || rest[0].Status == failover.StatusPending || m.beside() && rest[0].Status == failover.StatusRunning
+}
+
+// undo has the operation undone; by a person who is a victim of the step, it is one more strike.
+func (s *stepsLab) undo(ctx context.Context) error {
+	if s.took = true; s.act.by != "" {
+		s.count(strike{s.act.cancel, s.act.by})
+	}
+	return s.act.undo(ctx, s)
+}
+
+// acted says whether a step that an agent has claimed is so far that its request is done.
+func (s *stepsLab) acted(g failover.GuestID, step failover.Step) bool {
 	key := fmt.Sprintf("%s/%s/%d", g, step.ID, step.Attempt)
 	if s.claimed[key].IsZero() {
 		s.claimed[key] = time.Now()
 	}
-	acted := time.Since(s.claimed[key]) > actedAfter
-	for _, m := range []moment{workerClaimed, workerActed, leaderActed} {
-		if (m == workerClaimed || acted) && s.due(step.ID, m) {
+	return time.Since(s.claimed[key]) > actedAfter
+}
+
+func (s *stepsLab) count(x strike) {
+	if s.struck[s.act.name] == nil {
+		s.struck[s.act.name] = map[strike]int{}
+	}
+	s.struck[s.act.name][x]++
+}
+
+// atWork is the moment that is due of a step at which an agent works.
+func (s *stepsLab) atWork(g failover.GuestID, step failover.Step, at string) (moment, bool) {
+	acted := s.acted(g, step)
+	for _, m := range s.moments {
+		if m != leaderDone && (m == workerClaimed || acted) && s.due(step.ID, m, at) {
+			return m, true
+		}
+	}
+	return "", false
+}
+
+// atEnd is the moment that is due of a step that is done: of those that are the leader's own any, and of
+// one that is soon over those of who is no agent.
+func (s *stepsLab) atEnd(step failover.StepID, at string) (moment, bool) {
+	if s.due(step, leaderDone, at) {
+		return leaderDone, true
+	}
+	for _, m := range s.moments {
+		if (slices.Contains(leaderSteps, step) || m.beside() && step == failover.StepWhole) && s.due(step, m, at) { // whole is soon over
 			return m, true
 		}
 	}
@@ -356,22 +425,32 @@ func (s *stepsLab) atWork(g failover.GuestID, step failover.Step) (moment, bool)
 }
 
 // due says whether a step is to be struck at a moment, and was not yet in this act.
-func (s *stepsLab) due(step failover.StepID, m moment) bool {
-	lone := m == leaderDone && slices.Contains(leaderSteps, step) // the one moment of these: struck at every site
-	if s.done[strike{step, m}] || !slices.Contains(s.moments, m) && !lone || !slices.Contains(s.act.steps, step) {
+func (s *stepsLab) due(step failover.StepID, m moment, at string) bool {
+	lone := m == leaderDone && slices.Contains(leaderSteps, step) && slices.Contains(casts()[0].moments(), s.moments[0]) // the one moment of these: struck at every site
+	if s.done[strike{step, m}] || !slices.Contains(s.moments, m) && !lone || !slices.Contains(s.act.steps, step) || !m.concerns(step) || m.ends() || s.spared(step, m, at) {
 		return false
 	}
-	ok, err := path.Match(*stepsCase, path.Join(s.act.name, string(step), string(m)))
-	return *stepsCase == "" || ok && err == nil
+	return s.act.matches(step, m)
 }
 
-// hit kills an agent and starts it again after the time that its unit waits. "": the leader.
+// hit strikes a step at which the agent of a site works.
 func (s *stepsLab) hit(ctx context.Context, x strike, victim string, g failover.GuestID) error {
 	s.done[x] = true
-	if x.at == leaderActed || x.at == leaderDone {
+	s.count(x)
+	switch x.at {
+	case leaderActed, leaderDone:
 		s.refreshLeader(ctx)
 		victim = s.leader
+	case workerClaimed, workerActed:
+	default:
+		s.say("%s/%s/%s: strikes at %s (%s)", s.act.name, x.step, x.at, victim, g)
+		return s.blow(ctx, x, victim)
 	}
+	return s.killAgent(ctx, x, victim, g)
+}
+
+// killAgent kills an agent and starts it again after the time that its unit waits.
+func (s *stepsLab) killAgent(ctx context.Context, x strike, victim string, g failover.GuestID) error {
 	if _, err := s.room.lab.Index(victim); err != nil {
 		return fmt.Errorf("who is at work at %s of %s: %w", x.step, g, err)
 	}
@@ -379,10 +458,6 @@ func (s *stepsLab) hit(ctx context.Context, x strike, victim string, g failover.
 		return err
 	}
 	s.say("%s/%s/%s: killed the agent of %s (%s)", s.act.name, x.step, x.at, victim, g)
-	if s.struck[s.act.name] == nil {
-		s.struck[s.act.name] = map[strike]int{}
-	}
-	s.struck[s.act.name][x]++
 	if err := site.Sleep(ctx, unitRestart); err != nil {
 		return err
 	}
