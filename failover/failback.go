@@ -107,8 +107,12 @@ func (s *State) HomeBranch(g GuestID) (at Place, ok bool) {
 	return moved, moved != Place{}
 }
 
-// gone says whether an agent has looked at a copy since it was left, and it is not there.
+// gone says whether an agent has looked at a copy since it was left, and it is not there; or whether one has
+// removed it.
 func (s *State) gone(g GuestID, at Place) bool {
+	if s.cleared(g, at) {
+		return true
+	}
 	seen, looked := s.Copies[at.Site]
 	if !looked || seen.Copies.AsOf < s.Guests[g].Epoch.Index {
 		return false

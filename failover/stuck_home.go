@@ -202,6 +202,20 @@ func (r GuestRun) neverHeld(l Lineage) bool {
 	return r.Source.Unstarted && l.Unstarted && l.To.Index != 0 && l.Guest == r.Assignment.Guest && l.Epoch == r.Source.Epoch
 }
 
+// cleared says whether a copy that never ran was removed when its guest had come home without it.
+func (s *State) cleared(g GuestID, at Place) bool {
+	if id, known := s.lineageAt(g, at); !known || !s.Lineages[id].Unstarted {
+		return false
+	}
+	for _, op := range s.Ops {
+		run, has := op.Guests[g]
+		if has && op.Kind == KindTidy && run.Source.Unstarted && run.Assignment.Host == at.Host && run.VMID == at.VMID && run.isDone(StepCleanup) {
+			return true
+		}
+	}
+	return false
+}
+
 // checkUnstarted: S7, a copy that counted is said never to have run only in the entry that gives its
 // guest to its home, and only if it was never served and no start of it ended well in the log.
 func checkUnstarted(prev, next *State) error {

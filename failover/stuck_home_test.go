@@ -112,6 +112,12 @@ func TestStuckAwayComesHome(t *testing.T) {
 			if err := p.s.MayDestroy(token); err != nil {
 				t.Errorf("may its copy be deleted? %v", err)
 			}
+			p.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusDone})
+		}
+	}
+	for _, c := range p.s.LeftCopies(kept1, p.now) { // nobody has looked there since
+		if c.Host == away.Host && (!c.Gone || c.Remove.Code != failover.CodeNothing) {
+			t.Errorf("the copy that was removed: gone %t, may be removed: %+v", c.Gone, c.Remove)
 		}
 	}
 	if _, err := p.s.UndoOf(kept1, p.now); rejection(err) != failover.CodeNothing {
