@@ -85,9 +85,13 @@ func (c *checker) pinned(s *Site) {
 
 // needed says whether an operation that has not ended well holds a restore point.
 func (c *checker) needed(s *Site, ns, name string) bool {
-	for _, op := range c.w.log.Last().Ops {
-		for _, run := range op.Guests {
+	state := c.w.log.Last()
+	for _, op := range state.Ops {
+		for g, run := range op.Guests {
 			a := run.Assignment
+			if run.Source.Of != "" { // what the guest was stuck with is let go when it serves at home
+				a = state.Ops[run.Source.Of].Guests[g].Assignment
+			}
 			open := !op.Phase.Ended() || run.State == failover.RunStuck
 			if open && a.Target == s.name && a.Point.Namespace == ns && strings.HasSuffix(a.Point.Volid, ":backup/"+name) {
 				return true
