@@ -96,9 +96,8 @@ func takenBack(a act, steps ...failover.StepID) []act {
 func targetsGone(steps ...failover.StepID) []act {
 	var out []act
 	for _, step := range steps {
-		out = append(out,
-			act{name: "failover-elsewhere", kind: failover.KindFailover, steps: []failover.StepID{step}, begin: loseByHand, cancel: step, by: machineGone, undo: targetGone, away: true, check: elsewhere, after: powerBack},
-			act{name: "failback", kind: failover.KindFailback, begin: typed("failback", "run", "SITE", "--keep", "away")})
+		gone := act{name: "failover-elsewhere", kind: failover.KindFailover, steps: []failover.StepID{step}, begin: loseByHand, cancel: step, by: machineGone, undo: targetGone, away: true, check: elsewhere, after: powerBack}
+		out = append(out, gone, act{name: "failback", kind: failover.KindFailback, begin: typed("failback", "run", "SITE", "--keep", "away"), with: &gone})
 	}
 	return out
 }

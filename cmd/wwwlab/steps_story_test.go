@@ -31,6 +31,7 @@ type act struct {
 	cancel failover.StepID
 	undo   func(context.Context, *stepsLab) error
 	by     moment                                 // of which cancelling is the strike; "": it is the act's way to end
+	with   *act                                   // the act that it follows, and is played with; nil: it is always played
 	away   bool                                   // in the end the guests are at their targets; else at home
 	parted bool                                   // in the end the copies at home may run, too
 	check  func(context.Context, *stepsLab) error // what must be so besides; nil: nothing

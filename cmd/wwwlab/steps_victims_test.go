@@ -44,7 +44,7 @@ type cast struct {
 	name   string
 	rounds [][]moment
 	needed [][]moment // at one of each of these every step must be struck, at any site
-	apart  bool       // in a story that is played once, each round has a lab of its own
+	apart  [][]moment // the rounds of a story that is played once, each in a lab of its own; nil: one lab for all
 }
 
 // casts are those who die in each story.
@@ -55,8 +55,13 @@ func casts() []cast {
 			needed: [][]moment{{workerClaimed, workerActed}, {leaderActed, leaderDone}},
 		},
 		{
-			name: "others", apart: true,
-			rounds: [][]moment{{machineDies}, {storeDies, sourceDies, machineDies}, {operatorRetries, operatorPauses, namesSilent, storeDies, sourceDies, machineDies}},
+			name: "others", // what was struck in an operation at one site is spared at the next
+			rounds: [][]moment{
+				{machineDies, operatorRetries, operatorPauses},
+				{storeDies, sourceDies, operatorRetries, operatorPauses, namesSilent, machineDies},
+				{operatorRetries, operatorPauses, namesSilent, storeDies, sourceDies, machineDies},
+			},
+			apart:  [][]moment{{machineDies}, {storeDies, sourceDies}, {operatorRetries, operatorPauses, namesSilent}},
 			needed: [][]moment{{machineDies}, {storeDies}, {sourceDies}, {namesSilent}, {operatorPauses, operatorRetries}},
 		},
 	}
@@ -71,17 +76,14 @@ func alone(name string, m moment) []cast {
 func (st story) labs() []cast {
 	var out []cast
 	for _, c := range st.cast() {
-		if !c.apart || !st.once || *stepsCase != "" {
+		if c.apart == nil || !st.once || *stepsCase != "" {
 			out = append(out, c)
 			continue
 		}
-		before := []moment{} // what an earlier round has struck needs no second try here
-		for i, round := range c.rounds {
-			mine := slices.DeleteFunc(slices.Clone(round), func(m moment) bool { return slices.Contains(before, m) })
-			before = append(before, mine...)
-			one := cast{name: fmt.Sprintf("%s-%d", c.name, i+1), rounds: [][]moment{mine}}
+		for i, round := range c.apart {
+			one := cast{name: fmt.Sprintf("%s-%d", c.name, i+1), rounds: [][]moment{round}}
 			for _, n := range c.needed {
-				if slices.Contains(mine, n[0]) {
+				if slices.Contains(round, n[0]) {
 					one.needed = append(one.needed, n)
 				}
 			}
@@ -416,6 +418,9 @@ func owns(step failover.Step) bool {
 
 // played says whether an act belongs to what is struck: what leads there always does.
 func (a act) played() bool {
+	if a.with != nil {
+		return a.with.played()
+	}
 	return a.by == "" || a.matches(a.cancel, a.by)
 }
 
