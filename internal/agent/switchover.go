@@ -20,14 +20,15 @@ type Hand struct {
 
 // leaving is what a worker learned about a guest at home.
 type leaving struct {
-	digest string // of its configuration
-	onboot bool
-	stop   bool // it may be, and is to be, switched off
-	runs   bool // it was found running
-	again  bool // seen running once
-	dump   proxmox.UPID
-	point  failover.RestorePoint // the backup that was found
-	adopts bool                  // the task of the backup was found, not begun
+	digest  string // of its configuration
+	onboot  bool
+	stop    bool // it may be, and is to be, switched off
+	runs    bool // it was found running
+	again   bool // seen running once
+	dump    proxmox.UPID
+	point   failover.RestorePoint // the backup that was found
+	started proxmox.TaskStatus    // the newest start before the backup
+	adopts  bool                  // the task of the backup was found, not begun
 
 	job    string          // that pulls
 	pulled map[string]bool // jobs that were run
@@ -340,8 +341,10 @@ func (j *job) downWatch(ctx context.Context, h Hand) (time.Time, *outcome) {
 const (
 	dumpLook  = ""
 	dumpTasks = "tasks"
+	dumpOff   = "off"
 	dumpPost  = "post"
 	dumpPoll  = "poll"
+	dumpSince = "since"
 	dumpList  = "list"
 )
 
@@ -358,11 +361,15 @@ func (j *job) backup(ctx context.Context) (time.Time, *outcome) {
 		return j.stillOff(ctx, h, dumpTasks)
 	case dumpTasks:
 		return j.dumpTasks(ctx, h)
+	case dumpOff:
+		return j.stillOff(ctx, h, dumpPost)
 	case dumpPost:
 		return j.dumpPost(ctx, h)
 	case dumpPoll:
 		m.leaving.dump = m.upid
-		return j.pollHome(ctx, h, "poll backup", dumpList)
+		return j.pollHome(ctx, h, "poll backup", dumpSince)
+	case dumpSince:
+		return j.dumpSince(ctx, h)
 	}
 	return j.dumpList(ctx, h)
 }
@@ -376,7 +383,8 @@ func (j *job) dumpTasks(ctx context.Context, h Hand) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
-	m.phase = dumpPost
+	m.phase = dumpOff
+	m.leaving.started, _ = newestOf(tasks, "start")
 	off, known := newestOf(tasks, "shutdown", "stop")
 	t, ok := proxmox.FindTask(tasks, "vzdump", j.from().VMID, h.PVE.TokenID(), off.UPID.Start.Add(time.Second))
 	if on, started := newestOf(tasks, "start"); started && !on.UPID.Start.Before(off.UPID.Start) {
@@ -403,6 +411,24 @@ func (j *job) dumpPost(ctx context.Context, h Hand) (time.Time, *outcome) {
 		}
 	}
 	return j.trouble(err)
+}
+
+// dumpSince makes sure that nobody has started the guest between the last look before its backup and the end of
+// that: what was written meanwhile is not in it. It is made once more, if the guest is off again.
+func (j *job) dumpSince(ctx context.Context, h Hand) (time.Time, *outcome) {
+	m := &j.w.mem
+	if m.failing != nil {
+		return j.now, m.failing
+	}
+	tasks, err := j.homeTasks(ctx, h)
+	if err != nil {
+		return j.trouble(err)
+	}
+	if t, ok := newestOf(tasks, "start"); ok && t.UPID != m.leaving.started.UPID {
+		return j.now, &outcome{failure: failover.FailTransient, note: fmt.Sprintf("guest %d was started by %s while it was backed up", j.from().VMID, t.UPID.Auth)}
+	}
+	m.phase = dumpList
+	return j.now, nil
 }
 
 // dumpList finds the snapshot that the task made.
