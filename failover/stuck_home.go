@@ -13,13 +13,21 @@ import "fmt"
 // stuckAway returns the operation in which a guest is stuck away from home: the copy that it
 // has given the guest to was never served.
 func (s *State) stuckAway(g GuestID) (Operation, bool) {
-	p := s.Guests[g]
-	if p.Phase != PhaseStuck || s.AtHome(g) || p.Epoch == (Epoch{}) {
+	if s.Guests[g].Phase != PhaseStuck || s.AtHome(g) {
+		return Operation{}, false
+	}
+	return s.stuckIn(g)
+}
+
+// stuckIn returns the operation in which a guest is stuck with the copy that counts, before that served.
+func (s *State) stuckIn(g GuestID) (Operation, bool) {
+	e := s.Guests[g].Epoch
+	if e == (Epoch{}) {
 		return Operation{}, false
 	}
 	for _, id := range sortedKeys(s.Ops) {
 		run, has := s.Ops[id].Guests[g]
-		if has && run.stuckIn(p.Epoch) && !s.Unconfirmed[id] {
+		if has && run.stuckIn(e) && !s.Unconfirmed[id] {
 			return s.Ops[id], true
 		}
 	}

@@ -137,6 +137,38 @@ func (p *play) tidies() []failover.OpID {
 	return out
 }
 
+// TestGivenUpBesideWhatIsStuck: a guest was given to its home and is stuck there before it serves. A failover of
+// it that begins, and ends since the site is back, leaves it so: what was stuck may be tried again, and the copies
+// that it has left, one of which names still lead to, are no residue (history, seed 10259).
+func TestGivenUpBesideWhatIsStuck(t *testing.T) {
+	p := movePlay(t)
+	declareHomeward(p)
+	loss := failover.Loss{Site: "moulin", Guests: []failover.GuestID{kept1}, Target: "quai", ByHand: true}
+	p.must(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: failover.PlanFor(p.s, loss, p.now), Forced: true})
+	p.done(kept1, "")
+	p.must(failover.EndOp{Op: p.newest().ID})
+	home := p.failback(failover.KeepHome, kept1)
+	p.done(kept1, failover.StepStart)
+	p.refuse(kept1)
+	p.settle()
+	if at := p.s.Guests[kept1]; p.s.Ops[home].Phase != failover.OpStuck || at.Phase != failover.PhaseStuck || at.Owner != "moulin" || at.Serving != "quai" {
+		t.Fatalf("%s is %s, its guest %+v: want it stuck at home", home, p.s.Ops[home].Phase, at)
+	}
+	loss.Target = "fabrique"
+	p.must(failover.BeginOp{Kind: failover.KindFailover, Domain: "site:moulin", Plan: failover.PlanFor(p.s, loss, p.now), Forced: true})
+	again := p.newest().ID
+	p.must(failover.CancelOp{Op: again, Reason: failover.Reason{Code: failover.CodeBack}})
+	p.settle()
+	if at := p.s.Guests[kept1]; at.Phase != failover.PhaseStuck {
+		t.Errorf("the guest is %s after %s was cancelled, want stuck", at.Phase, again)
+	}
+	p.must(failover.RetryOp{Op: home})
+	p.done(kept1, "")
+	if at := p.s.Guests[kept1]; at.Phase != failover.PhaseHome || at.Serving != "moulin" {
+		t.Errorf("tried again: %+v", at)
+	}
+}
+
 // TestStuckAwayIsSealedIfItMayHaveRun: a copy that somebody may have written to is sealed at two
 // sites first, and stays; only its restore point is let go.
 func TestStuckAwayIsSealedIfItMayHaveRun(t *testing.T) {
