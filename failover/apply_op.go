@@ -218,21 +218,6 @@ func (s *State) setPhase(g GuestID, phase Phase, op OpID, st Stamp) {
 	s.Guests[g] = p
 }
 
-// homePhase is the phase of a guest that no operation holds. What was begun beside one that is stuck
-// with the copy that counts, and is given up, leaves it stuck.
-func (s *State) homePhase(g GuestID) Phase {
-	_, stuck := s.stuckIn(g)
-	switch {
-	case stuck:
-		return PhaseStuck
-	case !s.AtHome(g):
-		return PhaseAway
-	case s.Network.Guests[g].Priority == 4:
-		return PhaseExcluded
-	}
-	return PhaseHome
-}
-
 // dropOldOps keeps the newest ended operations.
 func (s *State) dropOldOps() {
 	var ended []OpID

@@ -34,6 +34,21 @@ func (s *State) stuckIn(g GuestID) (Operation, bool) {
 	return Operation{}, false
 }
 
+// homePhase is the phase of a guest that no operation holds. What was begun beside one that is stuck
+// with the copy that counts, and is given up, leaves it stuck.
+func (s *State) homePhase(g GuestID) Phase {
+	_, stuck := s.stuckIn(g)
+	switch {
+	case stuck:
+		return PhaseStuck
+	case !s.AtHome(g):
+		return PhaseAway
+	case s.Network.Guests[g].Priority == 4:
+		return PhaseExcluded
+	}
+	return PhaseHome
+}
+
 // stuckIn says whether a run is stuck with the copy that became its guest in an epoch.
 func (r GuestRun) stuckIn(e Epoch) bool {
 	return r.State == RunStuck && r.Owned() && r.Epoch == e && r.Served.Index == 0
