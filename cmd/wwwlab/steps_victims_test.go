@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/lab/nameserver"
 	"github.com/raoull/worldwidewelsh/internal/lab/site"
 	"github.com/raoull/worldwidewelsh/internal/network"
@@ -218,13 +219,26 @@ func (s *stepsLab) blow(ctx context.Context, x strike, at string) error {
 		s.resume = time.Now().Add(pauseFor)
 		return s.types(ctx, "pause", "--reason", "somebody is at work")
 	case operatorRetries:
-		code, says, err := s.byHand(ctx, failover.SiteID(s.room.living()[0]), "op", "retry", string(s.op), "--yes")
-		if err == nil && code != refusedCode {
-			err = fmt.Errorf("wwwctl op retry of what goes on ends with exit code %d, want %d: %s", code, refusedCode, says)
-		}
-		return err
+		return s.retriesWhatGoesOn(ctx)
 	}
 	return fmt.Errorf("nobody is struck at %s", x.at)
+}
+
+// retriesWhatGoesOn types wwwctl op retry where somebody is heard and knows the operation: an agent that was
+// killed just now may not answer yet, or not have heard of it.
+func (s *stepsLab) retriesWhatGoesOn(ctx context.Context) error {
+	var last error
+	for _, at := range s.room.living() {
+		code, says, err := s.byHand(ctx, failover.SiteID(at), "op", "retry", string(s.op), "--yes")
+		switch {
+		case err != nil || code == refusedCode:
+			return err
+		case !strings.Contains(says, api.CodeNoAgent) && !strings.Contains(says, api.CodeNotFound):
+			return fmt.Errorf("wwwctl op retry of what goes on ends with exit code %d, want %d: %s", code, refusedCode, says)
+		}
+		last = fmt.Errorf("nobody to ask for a retry: %s", says)
+	}
+	return last
 }
 
 // loseMachine takes the power of a machine for a while. The agent of a site lives on Raoull's.

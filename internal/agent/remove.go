@@ -34,6 +34,9 @@ func (j *job) doomed() int {
 // since it was sealed, or is protected by a person is left alone.
 func (j *job) remove(ctx context.Context) (time.Time, *outcome) {
 	m := &j.w.mem
+	if m.sealing == sealVerify {
+		return j.removeVerify(ctx)
+	}
 	switch m.phase {
 	case removeLook:
 		return j.removeLook(ctx)
@@ -88,11 +91,27 @@ func (j *job) removeSealed(ctx context.Context) (time.Time, *outcome) {
 	switch {
 	case err != nil:
 		return j.trouble(err)
+	case here && snap.Protected && snap.Verification.State == "":
+		m := &j.w.mem
+		m.sealing, m.phase = sealVerify, ""
+		return j.now, nil
 	case !here || !snap.Protected || snap.Verification.State != "ok":
 		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", j.sealed(), j.doomed())
 	}
 	j.w.mem.phase = removeTasks
 	return j.now, nil
+}
+
+// removeVerify has the sealed backup read once more: a pull of the other site's namespace takes that one's
+// manifest for the newest backup, and with it what is known of its verification (pull.rs). What
+// the removal has looked at before that is looked at again.
+func (j *job) removeVerify(ctx context.Context) (time.Time, *outcome) {
+	next, done := j.verify(ctx, j.sealed())
+	if done != nil && done.failure == "" {
+		j.w.mem.sealing, j.w.mem.phase = "", removeLook
+		return j.now, nil
+	}
+	return next, done
 }
 
 // neverSince goes on to next if nobody has started the copy since it was sealed, and

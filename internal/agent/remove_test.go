@@ -133,6 +133,56 @@ func TestRemovalLeavesWhatIsNotProven(t *testing.T) {
 	}
 }
 
+// unread is a PBS that has read none of its backups yet.
+type unread struct{ *lab.PBS }
+
+func (u unread) Export(ns string) ([]lab.Snapshot, error) {
+	list, err := u.PBS.Export(ns)
+	for i := range list {
+		list[i].Verification = nil
+	}
+	return list, err
+}
+
+// TestRemovalReadsAgainWhatAPullHasMadeUnread: both sites pull each other's sealed backups; a pull that took
+// the other one's manifest right before the deletion takes with it that this one was verified. It is read
+// again, and the removal goes on.
+func TestRemovalReadsAgainWhatAPullHasMadeUnread(t *testing.T) {
+	b := newRemovalRig(t)
+	b.remove()
+	verified := func() bool {
+		i := slices.IndexFunc(b.pbs.Snapshots(nsSealed), func(s lab.Snapshot) bool { return s.ID == fmt.Sprint(awayID) })
+		return i >= 0 && b.pbs.Snapshots(nsSealed)[i].Verification != nil
+	}
+	pulled := false
+	for range 6000 {
+		step, _, _ := b.op().Guests[guest].Current()
+		if step.ID == failover.StepRemove && step.Status == failover.StatusRunning && !pulled {
+			pulled = true
+			if !verified() {
+				t.Fatal("it was not verified before")
+			}
+			_, _, err := b.pbs.Sync(unread{b.homePBS}, lab.SyncJob{
+				ID: "back", Remote: "moulin", RemoteStore: "backups", FromNS: nsSealed, NS: nsSealed, Owner: b.pbs.Snapshots(nsSealed)[0].Owner,
+			}, b.now)
+			b.lab(err)
+			if verified() {
+				t.Fatal("the pull has left it verified")
+			}
+		}
+		if b.op().Phase.Ended() {
+			break
+		}
+		b.step()
+	}
+	if op := b.op(); op.Phase != failover.OpDone || !pulled {
+		t.Fatalf("ended %s at %s: %s", op.Phase, b.status(), b.note())
+	}
+	if _, left := b.pve.Guest(awayID); left || !verified() {
+		t.Errorf("the copy is there: %t; its sealed backup verified: %t", left, verified())
+	}
+}
+
 // TestSealIsGivenUpAfterItsRetention: the backups stay where they are, unprotected.
 func TestSealIsGivenUpAfterItsRetention(t *testing.T) {
 	b := newRemovalRig(t)

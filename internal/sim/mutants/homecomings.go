@@ -97,8 +97,8 @@ func leavings() []Mutant {
 		),
 		one(
 			"taken-back-means-away", "failover/stuck_home.go",
-			"\t\treturn PhaseStuck\n",
-			"\t\treturn PhaseAway\n",
+			"\tif run.FromStuck() {\n\t\treturn PhaseStuck\n",
+			"\tif run.FromStuck() {\n\t\treturn PhaseAway\n",
 			"L4: a way home that is given up leaves what was to be typed before",
 		),
 	}
