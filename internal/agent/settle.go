@@ -65,8 +65,11 @@ func (j *job) settleBoot(ctx context.Context) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
+	if n.Uptime <= 0 { // it has just come up, and counts in seconds
+		return j.now.Add(2 * time.Second), nil
+	}
 	start, _ := j.run.Step(failover.StepStart)
-	if n.Uptime <= 0 || !j.at.Add(-n.Uptime).After(start.Ended.At) {
+	if !j.at.Add(-n.Uptime).After(start.Ended.At) {
 		return j.now, &outcome{note: "it was put off since it was started"}
 	}
 	j.w.mem.phase = settleConfirm
