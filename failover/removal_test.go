@@ -251,3 +251,32 @@ func TestRemovalThatFailsWaitsForAPerson(t *testing.T) {
 		p.done(kept1, "")
 	}
 }
+
+// TestStuckRemovalWaitsForItsGuestToBeHome: a retry would wait for as long as the guest is away, and hold
+// up whatever else its copies are wanted for (histories, seed 23207).
+func TestStuckRemovalWaitsForItsGuestToBeHome(t *testing.T) {
+	p, _, left := settledPlay(t, failover.KeepHome)
+	p.must(failover.AckSeal{Guest: kept1})
+	p.must(removal(left))
+	op := p.newest()
+	token := p.s.Ops[op.ID].TokenOf(kept1)
+	p.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusRunning})
+	p.must(failover.StepMoved{Token: token, Attempt: 1, To: failover.StatusFailed, Failure: failover.FailFatal, Note: "it was started"})
+	p.must(p.decided()) // stick
+	p.must(failover.EndOp{Op: op.ID})
+	point := restorePoint(kept1, p.now, gib)
+	point.Namespace = "moulin"
+	p.tell(func(r *failover.Readiness) { r.Points = map[failover.GuestID][]failover.RestorePoint{kept1: {point}} })
+	p.move(kept1)
+	if err := p.apply(failover.RetryOp{Op: op.ID}); rejection(err) != failover.CodeGuestBusy {
+		t.Errorf("while it moves: %v, want %s", err, failover.CodeGuestBusy)
+	}
+	p.done(kept1, "")
+	p.must(p.decided()) // that the move has ended
+	if err := p.apply(failover.RetryOp{Op: op.ID}); rejection(err) != failover.CodeStillAway {
+		t.Errorf("while it is away: %v, want %s", err, failover.CodeStillAway)
+	}
+	if p.s.Ops[op.ID].Phase != failover.OpStuck {
+		t.Errorf("the removal is %s, want that it stays stuck", p.s.Ops[op.ID].Phase)
+	}
+}

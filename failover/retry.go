@@ -117,8 +117,12 @@ func (s *State) mayGoOn(op Operation, g GuestID) error {
 	run := op.Guests[g]
 	step, _, left := run.Current()
 	switch {
-	case op.Kind == KindReturn || op.Kind == KindRemoval || run.State != RunStuck || !left || step.ID == StepCleanup || run.reviving() || !s.stillStuckIn(op, g):
+	case op.Kind == KindReturn || run.State != RunStuck || !left || step.ID == StepCleanup || run.reviving() || !s.stillStuckIn(op, g):
 		return nil
+	case op.Kind == KindRemoval && step.ID == StepFork:
+		return s.mayFork(run)
+	case op.Kind == KindRemoval: // one that is at work ends when its guest leaves home (dropRemovals), and none waits for that
+		return s.restsAtHome(g)
 	case run.Owned() && run.Assignment.VLAN != s.Network.Structures[s.Network.Guests[g].Structure].VLAN:
 		return reject(CodeInvalid, "what", fmt.Sprintf("vlan %d for %s, declared otherwise since", run.Assignment.VLAN, g))
 	case run.Owned():

@@ -16,6 +16,7 @@ const (
 	removeFree    = "free"
 	removeConfirm = "confirm"
 	removeSealed  = "sealed"
+	removeRead    = "read"
 	removeTasks   = "tasks"
 	removeDestroy = "destroy"
 	removePoll    = "poll"
@@ -52,6 +53,8 @@ func (j *job) remove(ctx context.Context) (time.Time, *outcome) {
 		return j.confirm(ctx, removeSealed)
 	case removeSealed:
 		return j.removeSealed(ctx)
+	case removeRead:
+		return j.removeRead(ctx)
 	case removeTasks:
 		return j.neverSince(ctx, removeDestroy)
 	case removeDestroy:
@@ -98,8 +101,24 @@ func (j *job) removeSealed(ctx context.Context) (time.Time, *outcome) {
 	case !here || !snap.Protected || snap.Verification.State != "ok":
 		return j.fatally("the sealed backup %s is not here, verified and protected: copy %d stays", j.sealed(), j.doomed())
 	}
-	j.w.mem.phase = removeTasks
+	j.w.mem.phase = removeRead
 	return j.now, nil
+}
+
+// removeRead has the host open the sealed backup with the key of its entry: a PBS verifies what nobody
+// can decrypt, and whoever has changed the key since the seal was read is told while the copy is there.
+func (j *job) removeRead(ctx context.Context) (time.Time, *outcome) {
+	volid := j.sealed().Volid(j.sealedEntry())
+	j.call("open sealed backup")
+	switch _, err := j.w.e.PVE.ExtractConfig(ctx, volid); proxmox.KindOf(err) {
+	case "":
+		j.w.mem.phase = removeTasks
+		return j.now, nil
+	case proxmox.KeyMissing, proxmox.KeyWrong, proxmox.BackupBroken, proxmox.SnapshotGone:
+		return j.fatally("the sealed backup %s cannot be read: copy %d stays; wwwctl doctor compares the keys: %v", volid, j.doomed(), err)
+	default:
+		return j.trouble(err)
+	}
 }
 
 // removeVerify has the sealed backup read once more: a pull of the other site's namespace takes that one's

@@ -108,6 +108,9 @@ func TestRemovalLeavesWhatIsNotProven(t *testing.T) {
 		"protected by a person": {func(b *backRig) {
 			b.lab(b.pve.SetOption(awayID, "protection", "1"))
 		}, failover.StepRemove, "protected by a person"},
+		"its seal cannot be read with the key here": {func(b *backRig) {
+			b.lab(b.faults.Add(lab.Fault{Where: "pve:quai", Match: lab.Match{Path: "*extractconfig*"}, Effect: lab.EffectStatus, Status: 500, Text: "wrong key - manifest's key 94:08 does not match provided key 93:cd"}))
+		}, failover.StepRemove, "cannot be read"},
 		"its seal is gone where it was made": {func(b *backRig) { b.forget(b.pbs, b.executor) }, failover.StepSealVerify, ""},
 		"its seal is gone at the second site": {func(b *backRig) {
 			b.forget(b.homePBS, b.there)

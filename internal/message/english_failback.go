@@ -63,7 +63,7 @@ var homeward = map[string]Message{
 		Impact: "Only the copy that serves is left.", Look: "wwwctl guests GUEST", Do: "Keep the other one: --keep away.",
 	},
 	"WWW-1812": {
-		Severity: Info, Title: "the guest is not home yet", Text: "{guest} serves at {site}: its sealed branches are acknowledged when it is home",
+		Severity: Info, Title: "the guest is not home yet", Text: "{guest} serves at {site}: the copies and sealed branches that it has left are seen to when it is home",
 		Meaning: "Until it is home the other branch may still be wanted.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Bring it home first.",
 	},
 	"WWW-1814": {

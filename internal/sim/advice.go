@@ -58,6 +58,9 @@ func (c *campaign) heedAdvice() bool {
 			if run := s.Ops[id].Guests[g]; run.Owned() && s.Guests[g].Epoch != run.Epoch {
 				continue // it has moved on: nobody is told that any more
 			}
+			if s.Ops[id].Kind == failover.KindRemoval && !s.AtHome(g) {
+				continue // its copy may be wanted again
+			}
 			what, told := w.toDo(key.note)
 			switch {
 			case !told:

@@ -162,7 +162,8 @@ func (c *checker) startedAgain(s *Site, id int) bool {
 const startsAgainWithin = 3 * time.Minute
 
 // mayBeAlone says whether a home copy may be off because its site was cut off: it is, or was until a
-// little while ago, or its guest is another's by now, or a person is asked to start it.
+// little while ago, or its guest is another's by now, or a person is asked to start it. Nor is it started
+// while an operation holds its guest: an agent begins to see to it when that has ended.
 func (c *checker) mayBeAlone(s *Site, g failover.GuestID, id int) bool {
 	stopped := false
 	for _, other := range c.lonelyOff[structureHost(s.name)] {
@@ -178,13 +179,18 @@ func (c *checker) mayBeAlone(s *Site, g failover.GuestID, id int) bool {
 	}
 	for _, op := range state.Ops {
 		if run, has := op.Guests[g]; has && (!op.Phase.Ended() || run.State == failover.RunStuck) {
+			c.heldAlone[g] = c.w.loop.Now()
 			return true
 		}
 	}
 	if _, alone := c.alone[s.name]; alone || !s.power || !s.host || !s.uplink {
 		return true
 	}
-	return c.w.loop.Now().Sub(c.together[s.name]) < startsAgainWithin
+	free := c.together[s.name]
+	if held := c.heldAlone[g]; held.After(free) {
+		free = held
+	}
+	return c.w.loop.Now().Sub(free) < startsAgainWithin
 }
 
 // byItself: S7, what comes home without a person leaves no copy there that anybody has written

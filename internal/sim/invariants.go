@@ -29,32 +29,34 @@ type checker struct {
 
 	truth     *truth
 	ledger    *ledger
-	newest    failover.Epoch                // that was given to any guest
-	admitted  map[string]bool               // op/index of the entries that admitted guests
-	shown     map[failover.GuestID]string   // site/vmid of the copy that was last served
-	ranOn     map[failover.GuestID]bool     // its home copy ran when it became another site's, and has since
-	lives     int                           // restores of guests that run meanwhile
-	calls     map[string]int                // of programs, by their token
-	foreign   map[string]bool               // site/vmid of guests that a person made, or took into their own hands
-	byHand    map[string]bool               // site/vmid of home guests that a person stopped
-	contact   map[failover.SiteID]time.Time // sites that count as cut off, in contact since
-	aloneAt   map[failover.SiteID]uint64    // the entry that a site knew when it was cut off
-	replaced  map[failover.Place]bool       // copies that people have deleted for want of room
-	asked     map[string]bool               // operation and guest of which people were asked to
-	left      map[failover.Place]bool       // copies that failbacks have left, and may have shut down
-	unsettled map[failover.Place]time.Time  // copies that came home, since their start: they do not start with their host yet
-	parked    map[failover.GuestID]bool     // whose home copy a person keeps off beside another one, and from starting with its host
-	stood     map[string]bool               // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
-	handled   map[string]bool               // site/vmid of copies that a person started or deleted
-	alone     map[failover.SiteID]time.Time // since when it is cut off, and
-	together  map[failover.SiteID]time.Time // when it last was no more
-	lonelyOff map[failover.HostID][]int     // guests that were shut down because their site was
-	calledOff map[failover.SiteID]time.Time // when an admitted rescue there was cancelled
-	forks     map[failover.Place]bool       // copies that are guests of their own, and nobody's concern
-	stopped   map[string]time.Time          // op/guest: when a run was stuck or cancelled
-	offers    map[string]shownOffer         // op/hash: what a person was shown
-	jumps     map[failover.SiteID]time.Time // when a wall clock was last moved by a step
-	thaws     map[failover.SiteID]time.Time // when a frozen agent last went on
+	newest    failover.Epoch                 // that was given to any guest
+	admitted  map[string]bool                // op/index of the entries that admitted guests
+	shown     map[failover.GuestID]string    // site/vmid of the copy that was last served
+	ranOn     map[failover.GuestID]bool      // its home copy ran when it became another site's, and has since
+	lives     int                            // restores of guests that run meanwhile
+	calls     map[string]int                 // of programs, by their token
+	foreign   map[string]bool                // site/vmid of guests that a person made, or took into their own hands
+	byHand    map[string]bool                // site/vmid of home guests that a person stopped
+	contact   map[failover.SiteID]time.Time  // sites that count as cut off, in contact since
+	aloneAt   map[failover.SiteID]uint64     // the entry that a site knew when it was cut off
+	replaced  map[failover.Place]bool        // copies that people have deleted for want of room
+	asked     map[string]bool                // operation and guest of which people were asked to
+	left      map[failover.Place]bool        // copies that failbacks have left, and may have shut down
+	unsettled map[failover.Place]time.Time   // copies that came home, since their start: they do not start with their host yet
+	parked    map[failover.GuestID]bool      // whose home copy a person keeps off beside another one, and from starting with its host
+	stood     map[string]bool                // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
+	handled   map[string]bool                // site/vmid of copies that a person started or deleted
+	alone     map[failover.SiteID]time.Time  // since when it is cut off, and
+	together  map[failover.SiteID]time.Time  // when it last was no more
+	lonelyOff map[failover.HostID][]int      // guests that were shut down because their site was
+	calledOff map[failover.SiteID]time.Time  // when an admitted rescue there was cancelled
+	heldAlone map[failover.GuestID]time.Time // when an operation last held one that was shut down so
+	dropped   map[failover.Place]time.Time   // when its fork was given up
+	forks     map[failover.Place]bool        // copies that are guests of their own, and nobody's concern
+	stopped   map[string]time.Time           // op/guest: when a run was stuck or cancelled
+	offers    map[string]shownOffer          // op/hash: what a person was shown
+	jumps     map[failover.SiteID]time.Time  // when a wall clock was last moved by a step
+	thaws     map[failover.SiteID]time.Time  // when a frozen agent last went on
 }
 
 func newChecker(w *World) *checker {
@@ -64,7 +66,7 @@ func newChecker(w *World) *checker {
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
 		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, unsettled: map[failover.Place]time.Time{}, parked: map[failover.GuestID]bool{},
 		contact: map[failover.SiteID]time.Time{}, aloneAt: map[failover.SiteID]uint64{}, replaced: map[failover.Place]bool{}, asked: map[string]bool{},
-		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{},
+		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{}, heldAlone: map[failover.GuestID]time.Time{}, dropped: map[failover.Place]time.Time{},
 		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, calledOff: map[failover.SiteID]time.Time{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
 		jumps: map[failover.SiteID]time.Time{}, thaws: map[failover.SiteID]time.Time{},
 	}
@@ -109,6 +111,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		c.leftBehind(prev, next, cmd)
 	case failover.BeginOp:
 		c.byItself(prev, cmd)
+		c.dropsFork(prev, next)
 		switch op := failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)); {
 		case cmd.Forced && cmd.Op == "", cmd.Window:
 			c.admits(op, e.Stamp.Index)

@@ -202,6 +202,8 @@ func (c *checker) leftBehind(prev, next *failover.State, m failover.StepMoved) {
 	}
 	where := failover.Place{Site: run.Source.Site, Host: run.Source.Host, VMID: run.VMID}
 	switch m.Token.Step {
+	case failover.StepSealCopy: // while its keys are what the agents have seen: a fault may change one in the second of the deletion
+		c.ledger.readSeals(next.SealOf(m.Token.Guest, where))
 	case failover.StepRemove:
 		if _, there := c.w.guestAt(where); there {
 			c.fail("L2", "%s is reported removed, and is there", at(where.Site, where.VMID))
@@ -255,7 +257,27 @@ func (c *checker) atFork(s *Site, req *http.Request, path string) bool {
 	if m == nil || m[2] != "/config" || req.Method == http.MethodGet {
 		return false
 	}
-	_, run, ok := c.w.removalOf(onStructure(s.name, number(m[1])))
-	step, _, left := run.Current()
-	return ok && left && step.ID == failover.StepFork
+	where := onStructure(s.name, number(m[1]))
+	_, run, ok := c.w.removalOf(where)
+	if step, _, left := run.Current(); ok && left && step.ID == failover.StepFork {
+		return true
+	}
+	dropped, was := c.dropped[where]
+	return was && c.w.loop.Now().Sub(dropped) < wordAge
+}
+
+// dropsFork remembers when a fork ended because its guest is given elsewhere: what it had asked for before
+// may still arrive.
+func (c *checker) dropsFork(prev, next *failover.State) {
+	for _, id := range sortedKeys(prev.Ops) {
+		if prev.Ops[id].Kind != failover.KindRemoval || prev.Ops[id].Phase.Ended() {
+			continue
+		}
+		for g, run := range prev.Ops[id].Guests {
+			step, _, left := run.Current()
+			if left && step.ID == failover.StepFork && next.Ops[id].Guests[g].State == failover.RunCancelled {
+				c.dropped[failover.Place{Site: run.Source.Site, Host: run.Source.Host, VMID: run.VMID}] = c.w.loop.Now()
+			}
+		}
+	}
 }

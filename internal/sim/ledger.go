@@ -190,23 +190,40 @@ func (l *ledger) sealed(seal failover.Seal, wr write) int {
 		if !slices.ContainsFunc(s.pbs.Snapshots(ns), func(snap lab.Snapshot) bool { return snap.Name() == name && snap.Protected }) {
 			continue
 		}
-		key := sealKey(c)
-		saved, known := l.read[key]
-		if !known && l.unread[key] != l.w.loop.Now() {
-			lines, err := s.raoull.SavedData(c.Point.Volid)
-			if err != nil {
-				l.unread[key] = l.w.loop.Now()
-				l.w.tell("the sealed backup %s at %s is not read: %v", c.Point.Volid, c.Site, err)
-				continue
-			}
-			saved = linesHeld(lines)
-			l.read[key] = saved
-		}
-		if saved.lines != nil && saved.has(wr) {
+		if saved := l.readSeal(c); saved.lines != nil && saved.has(wr) {
 			n++
 		}
 	}
 	return n
+}
+
+// readSeals reads the backups of a seal, if there is one.
+func (l *ledger) readSeals(seal *failover.Seal) {
+	if seal == nil {
+		return
+	}
+	for _, c := range seal.Copies {
+		if !l.w.sites[c.Site].burnt {
+			l.readSeal(c)
+		}
+	}
+}
+
+// readSeal is what a sealed backup holds, since it was first read.
+func (l *ledger) readSeal(c failover.SealCopy) held {
+	key := sealKey(c)
+	saved, known := l.read[key]
+	if known || l.unread[key] == l.w.loop.Now() {
+		return saved
+	}
+	lines, err := l.w.sites[c.Site].raoull.SavedData(c.Point.Volid)
+	if err != nil {
+		l.unread[key] = l.w.loop.Now()
+		l.w.tell("the sealed backup %s at %s is not read: %v", c.Point.Volid, c.Site, err)
+		return held{}
+	}
+	l.read[key] = linesHeld(lines)
+	return l.read[key]
 }
 
 // held is what a copy's disk holds; a guest throws its oldest lines away itself.
