@@ -17,7 +17,7 @@ func (s *State) leaveBehind(op Operation, run GuestRun, to Assignment, why Reaso
 	a := run.Assignment
 	tidy := tidies(op.origin(), op.Plan.Loss, why, st)
 	tidy.removes(GuestRun{Assignment: a, VMID: run.VMID, Steps: pendingSteps(StepCleanup)})
-	s.Ops[tidy.ID] = tidy
+	s.beginTidy(tidy)
 }
 
 // cleanAside takes the cleanups at which an operation is stuck out of it whose guests another one
@@ -36,7 +36,7 @@ func (s *State) cleanAside(op *Operation, st Stamp) int {
 		op.Guests[g] = run
 	}
 	if len(tidy.Guests) > 0 {
-		s.Ops[tidy.ID] = tidy
+		s.beginTidy(tidy)
 	}
 	return len(tidy.Guests)
 }
@@ -46,6 +46,18 @@ func tidies(of OpID, loss Loss, why Reason, st Stamp) Operation {
 	return Operation{
 		ID: OpID(fmt.Sprintf("op-%d", st.Index)), Kind: KindTidy, Of: of, Phase: OpReleasing, Begun: st, ReleaseAt: st.At,
 		Plan: Plan{Loss: loss}, Cancelled: why, Guests: map[GuestID]GuestRun{},
+	}
+}
+
+// beginTidy begins it. What it lets go may have been seen protected while no run was there to own up to it:
+// of a run that was stuck, say, and whose guest has come home since.
+func (s *State) beginTidy(tidy Operation) {
+	s.Ops[tidy.ID] = tidy
+	for _, a := range tidy.Plan.Assignments {
+		if r, ok := s.Readiness[a.Target]; ok {
+			r.Ready = s.withoutOurPins(r.Ready)
+			s.Readiness[a.Target] = r
+		}
 	}
 }
 

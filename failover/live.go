@@ -92,6 +92,18 @@ func (r GuestRun) Broke() (Step, bool) {
 	return live, ok && live.Failure == FailBroke && !r.Assignment.Live
 }
 
+// LiveOf returns the live restore that was begun for the copy of an epoch, if one was. What it has made
+// may have run without any start.
+func (s *State) LiveOf(g GuestID, e Epoch) (Step, bool) {
+	for _, id := range sortedKeys(s.Ops) {
+		run, has := s.Ops[id].Guests[g]
+		if live, ok := run.Step(StepLive); has && ok && run.Owned() && run.Epoch == e && live.Attempt > 0 {
+			return live, true
+		}
+	}
+	return Step{}, false
+}
+
 // restoreAgain puts a new restore right before the start, at which a run stands. Its guest stays
 // the target's: nobody has used the copy that is gone, and there is no other.
 func (r *GuestRun) restoreAgain(start int) {

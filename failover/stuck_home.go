@@ -206,7 +206,7 @@ func (s *State) tidyStuck(run GuestRun, loss Loss, st Stamp) {
 	}
 	tidy := tidies(from.Of, loss, because(CodeCameHome, "guest", string(g), "site", string(run.Assignment.Target)), st)
 	tidy.removes(GuestRun{Assignment: a, VMID: from.VMID, Steps: pendingSteps(step), Source: from, Tried: was.Tried})
-	s.Ops[tidy.ID] = tidy
+	s.beginTidy(tidy)
 }
 
 // closedAt returns the run in which a guest was stuck with the copy of an epoch, once that is closed.
@@ -252,7 +252,8 @@ func checkUnstarted(prev, next *State) error {
 		}
 		for _, op := range prev.Ops {
 			run := op.Guests[l.Guest]
-			if run.Owned() && run.Epoch == l.Epoch && (run.Served.Index != 0 || run.isDone(StepStart) || run.isDone(StepLive)) {
+			_, broke := run.Broke() // what that left was removed by a person before its guest was restored whole
+			if run.Owned() && run.Epoch == l.Epoch && (run.Served.Index != 0 || run.isDone(StepStart) || run.isDone(StepLive) && !broke) {
 				return violated("S7", "%s is said never to have run, and %s has started it", id, op.ID)
 			}
 		}

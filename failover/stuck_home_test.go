@@ -88,6 +88,11 @@ func TestStuckAwayComesHome(t *testing.T) {
 	if n := len(p.tidies()); n != 0 {
 		t.Errorf("%d copies are removed before the guest serves at home", n)
 	}
+	pinned := p.s.Ops[stuck].Guests[kept1].Assignment.Point
+	pinned.Protected = true // by the run that is closed
+	p.tell(func(r *failover.Readiness) {
+		r.Points, r.AsOf = map[failover.GuestID][]failover.RestorePoint{kept1: {pinned}}, p.s.Index
+	})
 	p.done(kept1, "")
 	p.done(kept2, "")
 	p.must(failover.EndOp{Op: op})
@@ -100,6 +105,9 @@ func TestStuckAwayComesHome(t *testing.T) {
 	tidies := p.tidies()
 	if len(tidies) != 2 {
 		t.Fatalf("%d copies are to be removed, want both", len(tidies))
+	}
+	if seen := p.s.Readiness["quai"].Ready.Points[kept1]; len(seen) != 1 || seen[0].Protected {
+		t.Errorf("%+v counts as protected by a person, and would stay so for ever (campaign, seed 500172)", seen)
 	}
 	for _, id := range tidies {
 		tidy := p.s.Ops[id]

@@ -214,7 +214,7 @@ func (s *State) takeBack(op Operation, guests []GuestID, why Reason, st Stamp) {
 		s.setPhase(g, s.phaseBefore(run), "", st)
 	}
 	if len(tidy.Guests) > 0 {
-		s.Ops[tidy.ID] = tidy
+		s.beginTidy(tidy)
 	}
 	op.Cancelled = why
 	s.Ops[op.ID] = op

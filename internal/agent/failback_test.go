@@ -25,6 +25,7 @@ import (
 type backRig struct {
 	*moveRig
 	homeOwn *lab.PVE // Raoull's at home
+	live    bool     // the guest is restored live
 }
 
 const (
@@ -206,7 +207,11 @@ func (b *backRig) restart() {
 func (b *backRig) failOver() {
 	b.t.Helper()
 	b.must(failover.Bootstrap{Generation: 1})
-	b.must(failover.ApplyNetwork{Spec: backSpec()})
+	declared := backSpec()
+	g := declared.Guests[guest]
+	g.LiveRestore = b.live
+	declared.Guests[guest] = g
+	b.must(failover.ApplyNetwork{Spec: declared})
 	snaps := b.pbs.Snapshots("moulin")
 	b.must(failover.ReportReadiness{Ready: failover.Readiness{
 		Site: away, Host: "pve-quai", MemoryFree: 1 << 40, StorageFree: 1 << 40, Points: map[failover.GuestID][]failover.RestorePoint{guest: {{

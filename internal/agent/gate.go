@@ -86,7 +86,7 @@ func (j *job) neverStarted(ctx context.Context, next string) (time.Time, *outcom
 	if err != nil {
 		return j.trouble(err)
 	}
-	if _, may := mayHaveRun(tasks); j.run.Source.Unstarted && !may {
+	if _, may := j.mayHaveRun(tasks); j.run.Source.Unstarted && !may {
 		tasks = nil // its starts were refused before anything ran
 	}
 	start, ok := startOf(tasks)

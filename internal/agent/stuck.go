@@ -35,7 +35,7 @@ func (j *job) leaveStuck(ctx context.Context, h Hand) (time.Time, *outcome) {
 		if err != nil {
 			return j.trouble(err)
 		}
-		if t, may := mayHaveRun(tasks); may {
+		if t, may := j.mayHaveRun(tasks); may {
 			return j.ranStuck(t)
 		}
 		m.phase = neverSeen
@@ -100,9 +100,11 @@ func (j *job) ranStuck(why string) (time.Time, *outcome) {
 }
 
 // mayHaveRun says by the tasks of an id, whoever asked for them, whether what it stands for now
-// may ever have run, and why that is thought. It has not if its beginning is among them, and every
-// start since was refused before anything ran.
-func mayHaveRun(tasks []proxmox.TaskStatus) (why string, may bool) {
+// may ever have run, and why that is thought. It has not if its beginning is among them, every
+// start since was refused before anything ran, and it is not what a live restore has made: that
+// starts a VM within its own task (pve-docs, vzdump.adoc, "Live-Restore").
+func (j *job) mayHaveRun(tasks []proxmox.TaskStatus) (why string, may bool) {
+	live, lived := j.s.LiveOf(j.run.Assignment.Guest, j.run.Source.Epoch)
 	began := lifeBegan(tasks)
 	if began.IsZero() {
 		return "no task says since when it is there", true
@@ -110,6 +112,9 @@ func mayHaveRun(tasks []proxmox.TaskStatus) (why string, may bool) {
 	for _, t := range tasks {
 		if t.UPID.Start.Before(began) || t.StartRefused() {
 			continue
+		}
+		if lived && t.UPID.Type == "qmrestore" && (live.UPID == "" || live.UPID == t.UPID.String()) {
+			return "the live restore at " + t.UPID.Start.UTC().Format("2006-01-02 15:04:05Z"), true
 		}
 		switch t.UPID.Type {
 		case "qmstart", "vzstart", "qmstop", "vzstop", "qmshutdown", "vzshutdown", "qmreboot", "vzreboot", "qmreset",
@@ -140,7 +145,7 @@ func (j *job) stillStuck(ctx context.Context, h Hand) (time.Time, *outcome) {
 	if err != nil {
 		return j.trouble(err)
 	}
-	if t, may := mayHaveRun(tasks); may {
+	if t, may := j.mayHaveRun(tasks); may {
 		return j.ranStuck(t)
 	}
 	return j.now, &outcome{}

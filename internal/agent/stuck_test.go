@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 )
@@ -46,6 +47,11 @@ func (b *backRig) byHandAway() {
 	b.lab(b.pve.StopGuest(awayID, b.now))
 	b.step()
 }
+
+// each is called at every step.
+type each func(now time.Time)
+
+func (f each) Advance(now time.Time) { f(now) }
 
 func (b *backRig) isHome() {
 	b.t.Helper()
@@ -101,6 +107,38 @@ func TestStuckCopyThatRanIsSealed(t *testing.T) {
 	b.sealedAt(awayID)
 	if g, there := b.pve.Guest(awayID); !there || g.Running {
 		t.Errorf("its copy at quai: there %t, running %t; want it kept, off", there, g.Running)
+	}
+}
+
+// TestStuckAfterALiveRestoreIsSealed: a live restore starts a VM without a task of its own. One whose host
+// lost its power right after that has run all the same.
+func TestStuckAfterALiveRestoreIsSealed(t *testing.T) {
+	b := newHomeRig(t, nil)
+	b.live = true
+	b.more = append(b.more, each(func(now time.Time) {
+		g, there := b.pve.Guest(awayID)
+		live, _ := b.run().Step(failover.StepLive)
+		switch {
+		case b.op().Kind != failover.KindFailover || !there || live.Status != failover.StatusDone:
+		case g.Lock != "": // its disks follow, and nobody has checked it yet
+			b.silentAt = "pve:quai"
+		case g.Running:
+			b.pve.PowerLoss(now)
+			b.pve.PowerOn(now)
+			b.must(failover.Stick{Op: b.op().ID, Guest: guest, Reason: failover.Reason{Code: failover.CodeStuck}})
+			b.silentAt = ""
+		}
+	}))
+	b.failOver()
+	if op, p := b.op(), b.log.state.Guests[guest]; op.Phase != failover.OpStuck || p.Phase != failover.PhaseStuck || p.Owner != away {
+		t.Fatalf("the failover ended %s: %s; placement %+v", op.Phase, b.note(), p)
+	}
+	b.failback(failover.KeepHome)
+	b.ended()
+	b.isHome()
+	b.sealedAt(awayID)
+	if _, there := b.pve.Guest(awayID); !there {
+		t.Error("its copy at quai is gone")
 	}
 }
 
