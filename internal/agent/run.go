@@ -252,11 +252,11 @@ func (j *job) check(ctx context.Context) (time.Time, *outcome) {
 		}
 		whole, live := j.run.Step(failover.StepWhole)
 		switch {
+		case !st.Running() && m.restarted:
+			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
 		case !st.Running() && live && whole.Status != failover.StatusDone:
 			m.phase = checkLive // what stands there may be half a guest
 			return j.now, nil
-		case !st.Running() && m.restarted:
-			return j.again(fmt.Errorf("guest %d has stopped", j.run.VMID), late)
 		case !st.Running():
 			m.phase = checkConfirm
 			return j.now, nil
