@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -56,12 +57,28 @@ func (d *Doctor) readLineage(ctx context.Context, r *doctorRound, source failove
 		return err
 	}
 	r.owned(e.Namespace, snaps)
+	if e.Namespace == failover.SealedNamespace(source) {
+		r.kept(e, snaps)
+	}
 	byLine := lines(snaps)
 	for _, g := range order(byLine) {
 		named := doctor.Snapshot{Source: source, Line: string(g.kind) + ":" + strconv.Itoa(g.id) + " in " + e.Namespace}
 		d.judge(r, named, byLine[g], []doctor.Entry{e})
 	}
 	return nil
+}
+
+// kept notes what lies in a namespace of sealed branches.
+func (r *doctorRound) kept(e doctor.Entry, snaps []proxmox.Snapshot) {
+	list := []doctor.Kept{}
+	for _, s := range snaps {
+		_, why := proxmox.Usable(s, e.Key)
+		list = append(list, doctor.Kept{Group: fmt.Sprintf("%s/%d", s.Kind, s.ID), Time: s.Time, Protected: s.Protected, Reason: doctor.Reason(why)})
+	}
+	if r.facts.Kept == nil {
+		r.facts.Kept = map[string][]doctor.Kept{}
+	}
+	r.facts.Kept[e.Namespace] = list
 }
 
 // lines sorts snapshots by the group that they are in, newest first.

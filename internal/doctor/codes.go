@@ -69,6 +69,7 @@ const (
 	CodeEntryPrunes     = "WWW-2628" // backups through an entry prune
 	CodeLineageWriter   = "WWW-2629" // a backup job writes into an entry
 	CodeSyncUnscheduled = "WWW-2630" // a sync job never runs by itself
+	CodeSealUnsafe      = "WWW-2631" // a sealed branch is gone, cannot be read, or may be pruned
 	CodeLineageIDs      = "WWW-2197" // the same id may be used twice in a namespace
 
 	CodeUndeclared       = "WWW-2150"

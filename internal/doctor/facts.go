@@ -30,6 +30,7 @@ type Facts struct {
 	Hardware    Hardware
 	Others      []OtherPVE // further PVEs of the site, of which guests are listed only
 	Snapshots   []Snapshot
+	Kept        map[string][]Kept // what lies in the namespaces of sealed branches; no key = that one was not read
 	Archives    []Archive
 	Strangers   []Stranger
 	Jobs        []SyncJob
@@ -131,6 +132,14 @@ type Snapshot struct {
 	Time    time.Time
 	Reason  Reason
 	Key     string // fingerprint that it needs
+}
+
+// Kept is a snapshot in a namespace of sealed branches.
+type Kept struct {
+	Group     string // "vm/90001"
+	Time      time.Time
+	Protected bool
+	Reason    Reason
 }
 
 // Reason says why a snapshot cannot be restored; "" = it can.

@@ -30,6 +30,7 @@ func (h here) lineages(r *result) {
 		h.lineagePulls(r, home)
 		h.retention(r, home)
 		h.entryPrunes(r, home)
+		h.seals(r, home)
 	}
 	for _, home := range sorted(h.host.Sources) {
 		for _, name := range h.host.Sources[home] {

@@ -2,6 +2,7 @@ package doctor_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -178,6 +179,78 @@ func TestCopiesOfSyncJobs(t *testing.T) {
 	b.facts.Store.JobsRead = false
 	if got, ok := doctor.Copies(b.state.Network, "quai", b.facts); ok {
 		t.Errorf("of jobs that were not read: %v", got)
+	}
+}
+
+// TestSealedBranchesAreSafe: what the log knows as sealed at a site lies there whole and protected, and what
+// to type if not is told whole.
+func TestSealedBranchesAreSafe(t *testing.T) {
+	at := time.Date(2026, 2, 20, 3, 0, 5, 0, time.UTC)
+	whole := doctor.Kept{Group: "vm/90001", Time: at, Protected: true}
+	with := func(change func(k *doctor.Kept)) []doctor.Kept {
+		k := whole
+		change(&k)
+		return []doctor.Kept{{Group: "vm/90002", Time: at}, k}
+	}
+	client := "proxmox-backup-client snapshot "
+	where := " vm/90001/2026-02-20T03:00:05Z --ns sealed/moulin --repository localhost:backups"
+	run := "proxmox-backup-manager sync-job run halle-sealed/moulin; "
+	for name, tt := range map[string]struct {
+		kept      []doctor.Kept
+		change    func(b *bench)
+		why, mend string
+	}{
+		"whole":         {kept: []doctor.Kept{whole}},
+		"not read":      {},
+		"gone":          {kept: []doctor.Kept{}, why: "is not there any more", mend: run + client + "protected update" + where + " true"},
+		"another's":     {kept: with(func(k *doctor.Kept) { k.Time = at.Add(time.Second) }), why: "is not there any more", mend: run + client + "protected update" + where + " true"},
+		"not protected": {kept: with(func(k *doctor.Kept) { k.Protected = false }), why: "is not protected: a prune may take it", mend: client + "protected update" + where + " true"},
+		"gone bad": {
+			kept: with(func(k *doctor.Kept) { k.Reason = doctor.ReasonVerifyFailed }), why: "cannot be read (verify failed)",
+			mend: client + "protected update" + where + " false; " + client + "forget" + where + "; " + run + client + "protected update" + where + " true",
+		},
+		"gone, and no job to fetch it": {
+			kept: []doctor.Kept{}, change: func(b *bench) { b.facts.Jobs = b.facts.Jobs[:2] }, why: "is not there any more",
+			mend: "wwwctl gen lineages quai; " + client + "protected update" + where + " true",
+		},
+		"sealed since it was looked at": {kept: []doctor.Kept{}, change: func(b *bench) { b.seal(at, b.facts.Began.Add(time.Second)) }},
+		"given up just now": {kept: []doctor.Kept{}, change: func(b *bench) {
+			b.state.Ops["op-9"] = failover.Operation{ID: "op-9", Kind: failover.KindRemoval, Phase: failover.OpReleasing, Guests: map[failover.GuestID]failover.GuestRun{"nuage": {}}}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.facts.Began = b.now.Add(-time.Minute)
+			b.seal(at, at)
+			if tt.kept != nil {
+				b.facts.Kept = map[string][]doctor.Kept{"sealed/moulin": tt.kept}
+			}
+			if tt.change != nil {
+				tt.change(b)
+			}
+			var got []doctor.Finding
+			for _, f := range doctor.Examine(doctor.Input{State: b.state, Local: b.local, Facts: b.facts, Now: b.now}).Items {
+				if f.Code == doctor.CodeSealUnsafe {
+					got = append(got, f)
+				}
+			}
+			switch {
+			case tt.why == "" && len(got) == 0:
+			case len(got) != 1:
+				t.Fatalf("found %+v, want %q", got, tt.why)
+			case got[0].Remedy != tt.mend || got[0].Text != "its sealed branch (vm/90001/2026-02-20T03:00:05Z in sealed/moulin, of copy 90001 on pve-quai) "+tt.why+"; moulin has it, too":
+				t.Errorf("%q, to be mended by %q; want %q, %q", got[0].Text, got[0].Remedy, tt.why, tt.mend)
+			}
+		})
+	}
+}
+
+// seal has a branch of a guest of moulin be sealed here and at its home.
+func (b *bench) seal(point, at time.Time) {
+	copies := []failover.SealCopy{{Site: "quai", Point: failover.RestorePoint{Time: point}}, {Site: "moulin", Point: failover.RestorePoint{Time: point}}}
+	b.state.Lineages["nuage@1-9"] = failover.Lineage{
+		Guest: "nuage", Home: "moulin", Site: "quai", Host: "pve-quai", VMID: 90001, Group: "vm/90001",
+		Sealed: &failover.Seal{Copies: copies, At: failover.Stamp{Index: 20, At: at}},
 	}
 }
 

@@ -51,7 +51,7 @@ type checker struct {
 	lonelyOff map[failover.HostID][]int      // guests that were shut down because their site was
 	calledOff map[failover.SiteID]time.Time  // when an admitted rescue there was cancelled
 	heldAlone map[failover.GuestID]time.Time // when an operation last held one that was shut down so
-	dropped   map[failover.Place]time.Time   // when its fork was given up
+	dropped   map[failover.Place]time.Time   // when its removal or fork was given up
 	forks     map[failover.Place]bool        // copies that are guests of their own, and nobody's concern
 	stopped   map[string]time.Time           // op/guest: when a run was stuck or cancelled
 	offers    map[string]shownOffer          // op/hash: what a person was shown
@@ -111,7 +111,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 		c.leftBehind(prev, next, cmd)
 	case failover.BeginOp:
 		c.byItself(prev, cmd)
-		c.dropsFork(prev, next)
+		c.drops(prev, next)
 		switch op := failover.OpID(fmt.Sprintf("op-%d", e.Stamp.Index)); {
 		case cmd.Forced && cmd.Op == "", cmd.Window:
 			c.admits(op, e.Stamp.Index)

@@ -174,7 +174,7 @@ func (w *World) removalOf(at failover.Place) (op failover.Operation, run failove
 func (c *checker) removed(s *Site, vmid int) bool {
 	where := failover.Place{Site: s.name, Host: raoullHost(s.name), VMID: vmid}
 	op, run, ok := c.w.removalOf(where)
-	if step, _, left := run.Current(); !ok || !left || step.ID != failover.StepRemove {
+	if step, _, left := run.Current(); !ok || !(left && step.ID == failover.StepRemove) && !c.justDropped(where) {
 		return false
 	}
 	state, g := c.w.log.Last(), run.Assignment.Guest
@@ -259,23 +259,26 @@ func (c *checker) atFork(s *Site, req *http.Request, path string) bool {
 	}
 	where := onStructure(s.name, number(m[1]))
 	_, run, ok := c.w.removalOf(where)
-	if step, _, left := run.Current(); ok && left && step.ID == failover.StepFork {
-		return true
-	}
+	step, _, left := run.Current()
+	return ok && left && step.ID == failover.StepFork || c.justDropped(where)
+}
+
+// justDropped says whether what was done about a copy was given up a moment ago: an agent may act on the word
+// of a leader for that long, and what it has asked for may still arrive.
+func (c *checker) justDropped(where failover.Place) bool {
 	dropped, was := c.dropped[where]
 	return was && c.w.loop.Now().Sub(dropped) < wordAge
 }
 
-// dropsFork remembers when a fork ended because its guest is given elsewhere: what it had asked for before
-// may still arrive.
-func (c *checker) dropsFork(prev, next *failover.State) {
+// drops remembers when a removal, or a fork, of a copy ended because its guest is given elsewhere.
+func (c *checker) drops(prev, next *failover.State) {
 	for _, id := range sortedKeys(prev.Ops) {
 		if prev.Ops[id].Kind != failover.KindRemoval || prev.Ops[id].Phase.Ended() {
 			continue
 		}
 		for g, run := range prev.Ops[id].Guests {
 			step, _, left := run.Current()
-			if left && step.ID == failover.StepFork && next.Ops[id].Guests[g].State == failover.RunCancelled {
+			if left && (step.ID == failover.StepFork || step.ID == failover.StepRemove) && next.Ops[id].Guests[g].State == failover.RunCancelled {
 				c.dropped[failover.Place{Site: run.Source.Site, Host: run.Source.Host, VMID: run.VMID}] = c.w.loop.Now()
 			}
 		}
