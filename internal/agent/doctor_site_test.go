@@ -6,11 +6,13 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/doctor"
 	"github.com/raoull/worldwidewelsh/internal/lab"
 	"github.com/raoull/worldwidewelsh/internal/network"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
@@ -48,6 +50,16 @@ func TestDoctorOpensLineages(t *testing.T) {
 	}
 	if c.opened != 1 {
 		t.Errorf("%d archives were opened, want that of the away copy", c.opened)
+	}
+	want := map[string][]doctor.Kept{"sealed/moulin": {{Group: "vm/90002", Reason: doctor.ReasonWrongKey}}}
+	got := c.doctor.Facts().Kept
+	for _, list := range got {
+		for i := range list {
+			list[i].Time = time.Time{}
+		}
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Errorf("kept as sealed (-want +got):\n%s", d)
 	}
 }
 
