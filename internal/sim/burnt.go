@@ -168,6 +168,9 @@ func (c *checker) told(all []failover.RetiredGuest) {
 	state := c.w.log.Last()
 	for _, r := range all {
 		known := map[failover.Place]held{}
+		if seal := state.SealOf(r.Guest, r.Was); r.Whole && seal != nil && c.ledger.whole(*seal) == 0 {
+			continue // its other backup has gone bad since it was read, which the site that burnt would have mended
+		}
 		for _, wr := range c.ledger.written[r.Guest] {
 			was := r.Was
 			was.Epoch = failover.Epoch{}
