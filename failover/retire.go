@@ -25,7 +25,7 @@ type RetiredGuest struct {
 	Now   Place        `json:"now"` // its home from then on
 	Was   Place        `json:"was"`
 	From  RestorePoint `json:"from,omitzero"` // that it was restored from: what was written at home after it is lost
-	Whole bool         `json:"whole"`         // it was moved by plan: nothing is
+	Whole bool         `json:"whole"`         // nothing is: all of it is in the copy that counts, or sealed elsewhere
 }
 
 // Retired returns the network in which a site is nobody's home any more, and what that
