@@ -264,16 +264,23 @@ func (e explainer) headline(st Status) Headline {
 		lost = lost || row.State == "lost" && !e.settled(row.Site)
 		degraded = degraded || row.State != "up"
 	}
-	running := slices.ContainsFunc(st.Ops, func(o OpView) bool { return !o.Phase.Ended() && o.Phase != OpReleasing && o.Kind != KindWarm })
+	running, others := false, false
+	for _, o := range st.Ops {
+		if !o.Phase.Ended() && o.Phase != OpReleasing && o.Phase != OpScheduled && o.Kind != KindWarm {
+			running, others = true, others || o.Kind != KindFailback
+		}
+	}
 	switch {
-	case !st.Local.HasLeader && len(st.Local.Reachable)+1 < st.Quorum.Needed && st.Quorum.Voters > 1:
+	case e.s.CutOff(st.Local):
 		return HeadIsolated
 	case !st.Local.HasLeader:
 		return HeadNoQuorum
-	case running:
+	case others:
 		return HeadFailover
 	case lost:
 		return HeadLoss
+	case running:
+		return HeadFailback
 	case st.Counts.Diverged > 0:
 		return HeadDiverged
 	case st.Counts.Away > 0:
@@ -284,6 +291,11 @@ func (e explainer) headline(st Status) Headline {
 		return HeadPaused
 	}
 	return HeadHealthy
+}
+
+// CutOff says whether an agent that knows only this of itself reaches too few others to decide anything.
+func (s *State) CutOff(l LocalView) bool {
+	return !l.HasLeader && len(l.Reachable)+1 < s.Majority() && s.Voters() > 1
 }
 
 // settled says whether a lost site has nothing left that automation or a

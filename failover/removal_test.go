@@ -280,3 +280,22 @@ func TestStuckRemovalWaitsForItsGuestToBeHome(t *testing.T) {
 		t.Errorf("the removal is %s, want that it stays stuck", p.s.Ops[op.ID].Phase)
 	}
 }
+
+// TestHeadlineOfAFailback: guests that come home are no failover, and one that waits for its time is nothing yet.
+func TestHeadlineOfAFailback(t *testing.T) {
+	p := apartPlay(t)
+	head := func() failover.Headline {
+		return failover.Explain(p.s, failover.LocalView{Site: "quai", HasLeader: true}, p.now).Headline
+	}
+	before := head()
+	plan := failover.PlanFor(p.s, failover.Loss{Site: "moulin", Guests: []failover.GuestID{kept1}, Planned: true, ByHand: true, Keep: failover.KeepAway}, p.now)
+	p.must(failover.BeginOp{Kind: failover.KindFailback, Plan: plan, Forced: true, At: p.now.Add(time.Hour)})
+	if got := head(); got != before || got == failover.HeadFailover {
+		t.Errorf("scheduled: %q, want %q as before", got, before)
+	}
+	p.must(failover.CancelOp{Op: p.newest().ID, Reason: failover.Reason{Code: "WWW-1409"}})
+	p.failback(failover.KeepAway, kept1)
+	if got := head(); got != failover.HeadFailback {
+		t.Errorf("under way: %q, want %q", got, failover.HeadFailback)
+	}
+}

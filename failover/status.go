@@ -35,6 +35,7 @@ type Headline string
 const (
 	HeadLoss     Headline = "loss"     // a domain is lost and nothing runs yet
 	HeadFailover Headline = "failover" // an operation is running
+	HeadFailback Headline = "failback" // guests come home, and nothing else is under way
 	HeadIsolated Headline = "isolated"
 	HeadNoQuorum Headline = "no-quorum"
 	HeadDiverged Headline = "diverged"

@@ -43,6 +43,7 @@ var headlines = map[failover.Headline]struct {
 }{
 	failover.HeadLoss:     {"LOSS IN PROGRESS", "lost", bad},
 	failover.HeadFailover: {"FAILOVER IN PROGRESS", "work", warn},
+	failover.HeadFailback: {"FAILBACK IN PROGRESS", "work", warn},
 	failover.HeadIsolated: {"ISOLATED", "alone", bad},
 	failover.HeadNoQuorum: {"NO QUORUM", "alone", bad},
 	failover.HeadDiverged: {"DIVERGED", "work", warn},

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -85,6 +86,40 @@ func TestFailbackWaitsForItsTime(t *testing.T) {
 	}
 	if op := b.State().Ops[later.Op]; op.Kind != failover.KindFailback || op.Phase != failover.OpScheduled || b.State().Guests["nuage"].Op != "" {
 		t.Errorf("%s is %s %s, want it to wait", op.ID, op.Kind, op.Phase)
+	}
+}
+
+// TestWhoIsCutOffSaysSo: an agent that reaches too few others answers at once that nobody leads. It knows nothing of
+// where guests live by now, and what it forwards is heard by nobody, or is not known to be.
+func TestWhoIsCutOffSaysSo(t *testing.T) {
+	b := awayBackend(t)
+	b.LocalFunc = func() failover.LocalView { return failover.LocalView{Site: "moulin"} }
+	b.ProposeFunc = func(c failover.Command) (failover.Stamp, error) {
+		t.Errorf("%T is proposed", c)
+		return failover.Stamp{}, failover.ErrUnknown
+	}
+	c := serve(t, &root, api.Options{Backend: b})
+	for name, ask := range map[string]func() error{
+		"plan": func() error {
+			_, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: "moulin", Keep: failover.KeepAway})
+			return err
+		},
+		"run": func() error {
+			_, err := c.Failover(t.Context(), api.FailoverRequest{Failback: "moulin", Keep: failover.KeepAway})
+			return err
+		},
+		"ack":   func() error { _, err := c.AckSeal(t.Context(), "nuage"); return err },
+		"pause": func() error { _, err := c.Pause(t.Context(), api.PauseRequest{Reason: "night"}); return err },
+	} {
+		if err := ask(); !errors.Is(err, failover.ErrNoLeader) {
+			t.Errorf("%s: got %v, want %v", name, err, failover.ErrNoLeader)
+		}
+	}
+	b.LocalFunc = func() failover.LocalView { // an election is under way
+		return failover.LocalView{Site: "moulin", Reachable: []failover.SiteID{"quai"}}
+	}
+	if _, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: "moulin", Keep: failover.KeepAway}); err != nil {
+		t.Errorf("plan while the others vote: %v", err)
 	}
 }
 

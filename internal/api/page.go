@@ -135,6 +135,7 @@ func sseEvent(name string, data []byte) []byte {
 var pageHeads = map[failover.Headline][2]string{
 	failover.HeadLoss:     {"Loss in progress", "bad"},
 	failover.HeadFailover: {"Failover in progress", "warn"},
+	failover.HeadFailback: {"Failback in progress", "warn"},
 	failover.HeadIsolated: {"Isolated", "bad"},
 	failover.HeadNoQuorum: {"No quorum", "bad"},
 	failover.HeadDiverged: {"Diverged", "warn"},

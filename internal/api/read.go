@@ -204,6 +204,9 @@ func (h *handler) plan(r *http.Request) (any, error) {
 		return nil, err
 	}
 	s := h.Backend.State()
+	if req.Failback != "" && h.cutOff() { // where its guests live is not known here
+		return nil, failover.ErrNoLeader
+	}
 	c, err := caseOf(s, req)
 	if err != nil {
 		return nil, err

@@ -211,10 +211,18 @@ func (h *handler) read(kind string, f func(*http.Request) (any, error)) http.Han
 	}
 }
 
-// write wraps a handler that changes something: for operators.
+// write wraps a handler that changes something: for operators. An agent that is cut off says so at once: what it
+// forwards to whoever led last would be answered by nobody, and then it is not known whether it was heard.
 func (h *handler) write(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {
-	return h.person(failover.RoleOperator, kind, f)
+	return h.person(failover.RoleOperator, kind, func(r *http.Request) (any, error) {
+		if h.cutOff() {
+			return nil, failover.ErrNoLeader
+		}
+		return f(r)
+	})
 }
+
+func (h *handler) cutOff() bool { return h.Backend.State().CutOff(h.Backend.Local()) }
 
 // admin wraps a handler that changes the network, its members or who may do what.
 func (h *handler) admin(kind string, f func(*http.Request) (any, error)) http.HandlerFunc {

@@ -277,6 +277,13 @@ func TestChecks(t *testing.T) {
 		{"backed up, not declared", func(b *bench) {
 			b.facts.Strangers = []doctor.Stranger{{Source: "moulin", Namespace: "moulin", Kind: "vm", ID: 1999, Newest: now}}
 		}, []string{"WARNING WWW-2153 vm:1999"}},
+		{"a copy that its guest has left", func(b *bench) {
+			b.facts.Residents["vm"] = append(b.facts.Residents["vm"], doctor.Resident{Kind: "vm", ID: 1999})
+			p := b.state.Guests["quais"]
+			p.Epoch, p.Host, p.VMID = failover.Epoch{Generation: 1, Index: 9}, "pve-quai", 1201
+			p.Former = []failover.Place{{Site: "quai", Host: "pve-quai", VMID: 1999}}
+			b.state.Guests["quais"] = p
+		}, nil},
 		{"the list may be short", func(b *bench) {
 			delete(b.facts.Permissions["/vms"], "VM.Audit")
 			b.facts.Residents["vm"] = nil

@@ -119,9 +119,22 @@ func (in Input) resident(r *result, host network.HostID, g Resident, declared ma
 		}
 		return
 	}
-	if _, ok := declared[place{g.Kind, g.ID}]; !ok && !g.Template {
+	if _, ok := declared[place{g.Kind, g.ID}]; !ok && !g.Template && !in.left(host, g.ID) {
 		r.add(found(Guests, CodeUndeclared, in.Local.Site, subject, "host", string(host), "id", itoa(g.ID), "kind", string(g.Kind)))
 	}
+}
+
+// left says whether an id is that of a copy which a guest has left and nobody has forked: it stays until somebody
+// removes it (`wwwctl failback remove`), and may not be declared.
+func (in Input) left(host network.HostID, id int) bool {
+	for _, g := range in.State.Network.GuestIDs() {
+		for _, c := range in.State.LeftCopies(g, in.Now) {
+			if c.Host == host && c.VMID == id && !c.Gone {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func rangeText(r network.IDRange) string { return itoa(r.First) + "-" + itoa(r.Last) }

@@ -222,8 +222,8 @@ func (in Input) brought(r *result, site failover.SiteID, ns string) {
 			}
 		}
 	}
-	if others == 0 {
-		return
+	if others == 0 || len(untold) > 0 && !in.Local.HasLeader {
+		return // who is cut off is told by nobody, which says nothing of the jobs there
 	}
 	f := found(Backups, CodeLineageAlone, site, "namespace "+ns, "ns", ns, "site", string(site), "untold", strings.Join(untold, ", "))
 	if len(untold) > 0 {
