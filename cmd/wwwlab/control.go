@@ -23,6 +23,7 @@ type supervisor interface {
 	act(ctx context.Context, verb, site string) error // kill, revive, restart, heal
 	cut(c cutRequest) error
 	hosts(site string) (*site.Client, error)
+	visit(ctx context.Context, v visit) (visited, error)
 }
 
 // restartPause is how long a restarted agent stays away: long enough for the others
@@ -133,6 +134,15 @@ func controlHandler(s supervisor, stop func()) http.Handler {
 			err = onHosts(s, g.Site, func(c *site.Client) error { return c.Act(r.Context(), g.Act) })
 		}
 		reply(w, struct{}{}, err)
+	})
+	mux.HandleFunc("POST /visit", func(w http.ResponseWriter, r *http.Request) {
+		var v visit
+		var out visited
+		err := read(r, &v)
+		if err == nil {
+			out, err = s.visit(r.Context(), v)
+		}
+		reply(w, out, err)
 	})
 	mux.HandleFunc("POST /down", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, struct{}{}, nil)

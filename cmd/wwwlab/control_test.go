@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -47,6 +48,11 @@ func (f *fakeRoom) cut(c cutRequest) error {
 
 func (f *fakeRoom) hosts(name string) (*site.Client, error) {
 	return site.NewClient(f.dir, name), f.err
+}
+
+func (f *fakeRoom) visit(_ context.Context, v visit) (visited, error) {
+	f.asked = append(f.asked, fmt.Sprintf("visit %+v", v))
+	return visited{From: "nuage.example (quai)", Page: "12:00:01 one\n12:00:02 two\n"}, f.err
 }
 
 // serveFake answers for a fake room on the control socket of a directory.
@@ -94,12 +100,14 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 		{"heal", "quai"},
 		{"cut", "quai"},
 		{"cut", "--path", "mesh", "quai", "--one-way"},
+		{"write", "nuage", "hello there"},
+		{"read", "nuage", "--at", "moulin"},
 	} {
 		if code, _, complaint := runLine(t, append(args, "--dir", dir)...); code != exitOK {
 			t.Errorf("%v: exit code %d: %s", args, code, complaint)
 		}
 	}
-	if want := []string{"kill moulin", "revive moulin", "restart quai", "heal quai"}; !cmp.Equal(f.asked, want) {
+	if want := []string{"kill moulin", "revive moulin", "restart quai", "heal quai", "visit {Guest:nuage At: Text:hello there}", "visit {Guest:nuage At:moulin Text:}"}; !cmp.Equal(f.asked, want) {
 		t.Errorf("asked for %q, want %q", f.asked, want)
 	}
 	wantCuts := []cutRequest{{Site: "quai", Path: "both"}, {Site: "quai", Path: "mesh", OneWay: true}}
@@ -125,7 +133,7 @@ func TestCommandsReachTheSupervisor(t *testing.T) {
 func TestRefusalsReachThePerson(t *testing.T) {
 	f := &fakeRoom{err: errors.New("no site \"paris\" in this lab")}
 	dir, _ := serveFake(t, f)
-	for _, args := range [][]string{{"kill", "paris"}, {"cut", "paris"}, {"fault", "clear", "paris"}, {"guest", "stop", "paris", "g"}} {
+	for _, args := range [][]string{{"kill", "paris"}, {"cut", "paris"}, {"fault", "clear", "paris"}, {"guest", "stop", "paris", "g"}, {"read", "g", "--at", "paris"}} {
 		code, _, complaint := runLine(t, append(args, "--dir", dir)...)
 		if code != exitFailed || !strings.Contains(complaint, "paris") {
 			t.Errorf("%v: exit code %d, %q; want %d and the refusal", args, code, complaint, exitFailed)

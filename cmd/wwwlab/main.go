@@ -57,6 +57,8 @@ func commands() []command {
 		{"heal", "SITE", "mend its lines", heal},
 		{"fault", "{add|list|clear} SITE ... | effects", "faults of its Proxmox hosts", fault},
 		{"guest", "{start|stop|delete} SITE GUEST", "act on a guest behind everybody's back", guest},
+		{"write", "GUEST TEXT [--at SITE]", "write a line to a guest as people do, where its name leads; --at: in the house", writeLine},
+		{"read", "GUEST [--at SITE]", "read the lines that were written to it", readLines},
 		{"logs", "SITE [--site]", "the log of its agent, or of its hosts", logs},
 		{"down", "", "end the network and remove its directory", down},
 		{"demo", "[--scenario NAME] [--kill SITE] [--dns bind|knot|powerdns] [--json] [--pve 8.4] [--pbs 3.4]", "build a network, pull a plug, watch its guests come back", demoCommand},

@@ -2,11 +2,7 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/netip"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -57,44 +53,8 @@ func writeInTheHouse(ctx context.Context, d *demo, f facts) error {
 
 // inHouse writes a line to a guest over its site's own network, without name or entry.
 func (d *demo) inHouse(ctx context.Context, at failover.SiteID, g failover.GuestID, note string) error {
-	st, err := site.NewClient(d.room.dir, string(at)).Status(ctx)
-	if err != nil {
-		return err
-	}
-	for _, h := range st.Hosts {
-		for _, v := range h.Guests {
-			if v.Name != string(g) || !v.Serving || v.Address == "" {
-				continue
-			}
-			addr, err := netip.ParseAddr(v.Address)
-			if err != nil {
-				return err
-			}
-			return postLine(ctx, netip.AddrPortFrom(addr, d.room.lab.Ports().Guest), note)
-		}
-	}
-	return fmt.Errorf("%s does not serve at %s", g, at)
-}
-
-func postLine(ctx context.Context, at netip.AddrPort, note string) error {
-	ctx, cancel := context.WithTimeout(ctx, memberPatience)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+at.String()+"/data", strings.NewReader(note))
-	if err != nil {
-		return err
-	}
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return errors.New(resp.Status)
-	}
-	return nil
+	_, err := d.room.visitHouse(ctx, visit{Guest: string(g), At: string(at), Text: note})
+	return err
 }
 
 // byName writes lines to a guest as a member does, wherever its name leads.

@@ -151,6 +151,7 @@ The network is up: %d sites, %d guests, on 127.%d.0.0/16. Ctrl-C or "wwwlab down
   %s --socket %s status
   dig @%s -p %d %s
   curl --cacert %s --resolve %s:%d:%s https://%s:%d/data
+  wwwlab write %s "hello" --dir %s      as people do over the internet; --at %s: in the house, also while its line is cut; then: read
   wwwlab kill moulin --dir %s      then: status, revive, cut, heal, restart, fault, logs, down
 
 Sites: %v
@@ -158,7 +159,7 @@ Sites: %v
 		r.bins.wwwctl, site.AgentSocket(rel, r.lab.Names()[0]),
 		dns.Addr(), dns.Port(), g.Names[0],
 		site.EntryCA(rel), g.Names[0], entry.Port(), entry.Addr(), g.Names[0], entry.Port(),
-		rel, r.lab.Names())
+		g.Name, rel, r.lab.Names()[0], rel, r.lab.Names())
 }
 
 // siteCommand is the process of one site.
