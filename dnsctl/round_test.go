@@ -11,6 +11,7 @@ import (
 
 	"github.com/raoull/worldwidewelsh/dnsctl"
 	"github.com/raoull/worldwidewelsh/failover"
+	standin "github.com/raoull/worldwidewelsh/internal/lab/primary"
 )
 
 // clocked makes publisher steps cost what their exchanges would: a server that
@@ -151,6 +152,54 @@ func TestPublisherNoticesWhatAnotherLeaderWrote(t *testing.T) {
 	for _, c := range log.proposed[before:] {
 		if v, ok := c.(failover.VerifyZone); ok && v.Servers["192.0.2.1:53"] && len(v.Notes) > 0 {
 			t.Errorf("a server was called in sync and not: %+v", v)
+		}
+	}
+}
+
+// restoredAt has an old backup take the place of what a primary holds, right before a question.
+type restoredAt struct {
+	*fakePrimary
+	left   int // questions until then
+	backup standin.Backup
+	wrote  func() // called after each update that was applied
+}
+
+func (r *restoredAt) Exchange(ctx context.Context, server string, m *dns.Msg) (*dns.Msg, error) {
+	if r.left--; r.left == 0 {
+		r.server().Restore(r.backup)
+	}
+	before := r.applied()
+	reply, err := r.fakePrimary.Exchange(ctx, server, m)
+	if r.applied() > before {
+		r.wrote()
+	}
+	return reply, err
+}
+
+// TestPrimaryRestoredInTheMiddleOfALook: what was looked at before it is not true of what stands there afterwards. An
+// update from both would carry our fence and leave a name where the backup has it (campaign, seed 14918).
+func TestPrimaryRestoredInTheMiddleOfALook(t *testing.T) {
+	for _, bare := range []bool{false, true} {
+		for at := 1; at < 20; at++ {
+			f := &fakePrimary{}
+			log := &fakeLog{state: foreignState(t, "192.0.2.1:53"), lead: true}
+			before := f.server().Backup()
+			converge(t, publisher(log, f, nil), "at home", verified(log, "failover.test"))
+			if !bare {
+				before = f.server().Backup()
+			}
+			log.state = serve(log.state, "quai", "g0")
+			converge(t, publisher(log, f, nil), "moved", verified(log, "failover.test"))
+			moved := fmt.Sprint(f.alias("cloud.failover.test."))
+			log.state = serve(log.state, "quai", "g1")
+			token := fmt.Sprintf("ww1 net=assos gen=2 idx=%d", log.state.Zones["failover.test"].Changed)
+			r := &restoredAt{fakePrimary: f, left: at, backup: before}
+			r.wrote = func() {
+				if got := fmt.Sprint(f.alias("cloud.failover.test.")); f.fence() == token && got != moved {
+					t.Errorf("restored before question %d (bare %t): the zone carries %s, and cloud stands at %s, want %s", at, bare, token, got, moved)
+				}
+			}
+			converge(t, publisher(log, r, nil), "moved by a new leader", verified(log, "failover.test"))
 		}
 	}
 }

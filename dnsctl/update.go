@@ -186,6 +186,7 @@ type Updater struct {
 	changes []Change
 
 	basis Token // of the decision that the changes start from; zero: not known
+	bare  bool  // they start from a zone that carries none
 
 	phase    updatePhase
 	fence    *dns.TXT
@@ -335,6 +336,9 @@ func (u *Updater) lostToNobody(now time.Time) {
 // weigh compares the fence that stands there with our token; a newer one, or somebody else's, ends the work.
 func (u *Updater) weigh(fence *dns.TXT) (order int, err error) {
 	if fence == nil {
+		if u.basis != (Token{}) {
+			return 0, fmt.Errorf("zone has no decision, not %s: %w", u.basis, ErrMoved)
+		}
 		return -1, nil
 	}
 	held, err := parseFence(strings.Join(fence.Txt, ""))
@@ -350,6 +354,8 @@ func (u *Updater) weigh(fence *dns.TXT) (order int, err error) {
 		return 0, fmt.Errorf("token %s, zone has %s: %w", u.token, held, ErrFenced)
 	case order < 0 && u.basis != (Token{}) && held.Compare(u.basis) != 0:
 		return 0, fmt.Errorf("zone has %s, not %s: %w", held, u.basis, ErrMoved)
+	case order < 0 && u.bare:
+		return 0, fmt.Errorf("zone has %s, and had none: %w", held, ErrMoved)
 	}
 	return order, nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/miekg/dns"
@@ -13,6 +14,7 @@ import (
 // copyOf is what one primary was last seen to hold at the names that are ours.
 type copyOf struct {
 	token    Token // of the decision that it carries
+	bare     bool  // it carries none
 	records  []Record
 	occupied map[string]bool
 	absent   map[string]bool // names at which nothing was
@@ -33,6 +35,7 @@ type writer struct {
 
 	known   *copyOf
 	looking *survey
+	looks   int // surveys begun
 	update  *Updater
 	changes Changes
 	err     error
@@ -43,11 +46,19 @@ type writer struct {
 func newWriter(ex Exchanger, server string, g Goal, known *copyOf) *writer {
 	w := &writer{ex: ex, server: server, goal: g, known: known}
 	if !known.covers(g) {
-		w.known = nil
-		w.looking = newSurvey(ex, server, g)
+		w.look()
 	}
 	return w
 }
+
+func (w *writer) look() {
+	w.known, w.update, w.looking = nil, nil, newSurvey(w.ex, w.server, w.goal)
+	w.looks++
+}
+
+// maxLooks is how often a writer looks at all names: a server that shows its updates a moment later shows another decision
+// at the end of a look than at its beginning.
+const maxLooks = 4
 
 // settles says whether the next step is not worth its exchange yet, since the server lags behind itself.
 func (w *writer) settles(now time.Time) bool { return w.update != nil && now.Before(w.update.Until()) }
@@ -73,9 +84,14 @@ func (w *writer) Step(ctx context.Context, now time.Time) bool {
 		}
 		return w.Step(ctx, now)
 	default:
-		if w.update.Step(ctx, now) {
-			w.conclude(w.update.Err())
+		if !w.update.Step(ctx, now) {
+			return false
 		}
+		if err := w.update.Err(); errors.Is(err, ErrMoved) && w.looks > 0 && w.looks < maxLooks {
+			w.look()
+			return false
+		}
+		w.conclude(w.update.Err())
 	}
 	return w.ended
 }
@@ -88,7 +104,7 @@ func (w *writer) begin() bool {
 	}
 	w.update, w.err = NewUpdater(w.ex, w.server, w.goal.Apex(), w.goal.Token, w.changes.All())
 	if w.ended = w.err != nil; !w.ended {
-		w.update.basis = w.known.token
+		w.update.basis, w.update.bare = w.known.token, w.known.bare
 	}
 	return w.ended
 }
@@ -127,8 +143,9 @@ func (w *writer) refused() error {
 	return fmt.Errorf("%s %s is left alone (%s)", r.Name, r.Type, r.Reason)
 }
 
-// survey reads what a primary holds at the names of a goal, one question per step: the declared types, and where a
-// CNAME is desired and none stands, what would keep it out.
+// survey reads what a primary holds at the names of a goal, one question per step: the fence first, since what follows
+// from the rest may only be written while that stands; then the declared types, and where a CNAME is desired and none
+// stands, what would keep it out.
 type survey struct {
 	ex     Exchanger
 	server string
@@ -144,6 +161,7 @@ type ask struct {
 	name  string
 	rtype uint16
 	ours  bool // its records are wanted, not only whether there are any
+	fence bool // it is the fence
 }
 
 func newSurvey(ex Exchanger, server string, g Goal) *survey {
@@ -152,12 +170,15 @@ func newSurvey(ex Exchanger, server string, g Goal) *survey {
 	for _, name := range g.names() {
 		for _, t := range g.Owned[name] {
 			if t != "CNAME" || !slices.Contains(g.Owned[name], "A") { // a CNAME shows in the answer for A
-				s.asks = append(s.asks, ask{name, codecs[t].code, true})
+				s.asks = append(s.asks, ask{name: name, rtype: codecs[t].code, ours: true})
 			}
 		}
 	}
 	for set := range sets(g.Former) {
-		s.asks = append(s.asks, ask{set[0].Name, codecs[set[0].Type].code, true})
+		s.asks = append(s.asks, ask{name: set[0].Name, rtype: codecs[set[0].Type].code, ours: true})
+	}
+	if len(s.asks) > 0 {
+		s.asks = slices.Insert(s.asks, 0, ask{name: fenceName(g.Apex()), rtype: dns.TypeTXT, fence: true})
 	}
 	return s
 }
@@ -181,10 +202,14 @@ func (s *survey) Step(ctx context.Context) bool {
 		s.asks, s.err = nil, fmt.Errorf("look at %s %s: %w", a.name, dns.TypeToString[a.rtype], err)
 		return true
 	}
-	s.take(a, reply)
+	if a.fence {
+		s.takeFence(a, reply)
+	} else {
+		s.take(a, reply)
+	}
 	if len(s.asks) == 0 && !s.asked && len(s.addresses()) > 0 {
 		s.asked = true
-		s.asks = []ask{{s.goal.Apex(), dns.TypeDNSKEY, false}}
+		s.asks = []ask{{name: s.goal.Apex(), rtype: dns.TypeDNSKEY}}
 	}
 	return len(s.asks) == 0
 }
@@ -200,6 +225,19 @@ func answerFault(reply *dns.Msg) error {
 		return errors.New("answered without authority or in part")
 	}
 	return nil
+}
+
+// takeFence notes the decision that the zone carries. One that is not understood ends the update, which reads it again.
+func (s *survey) takeFence(a ask, reply *dns.Msg) {
+	fence, err := fenceOf(reply, a.name)
+	if err != nil {
+		return
+	}
+	if s.out.bare = fence == nil; !s.out.bare {
+		if held, bad := parseFence(strings.Join(fence.Txt, "")); bad == nil {
+			s.out.token = held
+		}
+	}
 }
 
 // take notes one answer, and asks for what would keep a CNAME out where one is desired and none stands.
@@ -223,7 +261,7 @@ func (s *survey) take(a ask, reply *dns.Msg) {
 		s.asks = slices.DeleteFunc(s.asks, func(o ask) bool { return o.name == a.name })
 	case a.rtype == dns.TypeA && s.wantsAlias(a.name):
 		for _, t := range occupants() {
-			s.asks = append(s.asks, ask{a.name, t, false})
+			s.asks = append(s.asks, ask{name: a.name, rtype: t})
 		}
 	}
 }
