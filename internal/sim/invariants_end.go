@@ -92,9 +92,16 @@ func (c *checker) needed(s *Site, ns, name string) bool {
 			if run.Source.Of != "" { // what the guest was stuck with is let go when it serves at home
 				a = state.Ops[run.Source.Of].Guests[g].Assignment
 			}
-			open := !op.Phase.Ended() || run.State == failover.RunStuck
-			if open && a.Target == s.name && a.Point.Namespace == ns && strings.HasSuffix(a.Point.Volid, ":backup/"+name) {
+			if op.Phase.Ended() && run.State != failover.RunStuck || a.Point.Namespace != ns {
+				continue
+			}
+			if a.Target == s.name && strings.HasSuffix(a.Point.Volid, ":backup/"+name) {
 				return true
+			}
+			for _, t := range run.Tried { // a bad one is let go with what followed it
+				if t.Target == s.name && strings.HasSuffix(t.Volid, ":backup/"+name) {
+					return true
+				}
 			}
 		}
 	}
