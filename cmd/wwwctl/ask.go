@@ -34,23 +34,34 @@ func (a *app) askYes(ctx context.Context, question string) error {
 func (a *app) askName(ctx context.Context, name string) error {
 	if a.g.confirm != "" {
 		if !slices.Contains(strings.Split(a.g.confirm, ","), name) {
-			return fail(exitUnconfirmed, "WWW-3008", "why", fmt.Sprintf("--confirm=%s is not %s", a.g.confirm, name))
+			return unnamed(name, fmt.Sprintf("--confirm=%s is not %s", a.g.confirm, name))
 		}
 		return nil
 	}
-	answer, err := a.ask(ctx, fmt.Sprintf("Type %s to go on: ", name), "use --confirm="+name)
+	if a.deaf() {
+		return unnamed(name, "nobody to ask; use --confirm="+name)
+	}
+	answer, err := a.ask(ctx, fmt.Sprintf("Type %s to go on: ", name), "")
 	if err != nil {
 		return err
 	}
 	if answer != name {
-		return fail(exitUnconfirmed, "WWW-3008", "why", fmt.Sprintf("%q is not %s", answer, name))
+		return unnamed(name, fmt.Sprintf("%q is not %s", answer, name))
 	}
 	return nil
 }
 
+// unnamed says that a name was not confirmed, and how it is.
+func unnamed(name, why string) error {
+	return fail(exitUnconfirmed, "WWW-3038", "name", name, "why", why)
+}
+
+// deaf says whether nobody could answer a question.
+func (a *app) deaf() bool { return a.g.noInput || !a.con.InTTY }
+
 // ask reads one line from a person. Without a terminal nobody could answer.
 func (a *app) ask(ctx context.Context, prompt, instead string) (string, error) {
-	if a.g.noInput || !a.con.InTTY {
+	if a.deaf() {
 		return "", fail(exitUnconfirmed, "WWW-3008", "why", "nobody to ask; "+instead)
 	}
 	fmt.Fprint(a.con.Err, prompt)

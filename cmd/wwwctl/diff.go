@@ -55,22 +55,43 @@ func sizeOf(f failover.FileChange, s failover.FileState, absent string) string {
 
 func (a *app) diffScreen(d api.FileDiff) string {
 	p := &page{s: a.show}
-	p.line("%s: the files of two backups, as %s at %s reads them", d.Pair.Guest, d.Pair.Host, d.Pair.Site)
-	p.line("  sealed   %s, the branch of %s/%d", a.show.date(d.Pair.Sealed.Time), d.Pair.Copy.Host, d.Pair.Copy.VMID)
-	p.line("  running  %s, the newest backup", a.show.date(d.Pair.Running.Time))
+	p.prose("", "  ", fmt.Sprintf("%s: the files of two backups, as %s at %s reads them", d.Pair.Guest, d.Pair.Host, d.Pair.Site))
+	p.prose("  sealed   ", "           ", fmt.Sprintf("%s, the branch of %s/%d", a.show.date(d.Pair.Sealed.Time), d.Pair.Copy.Host, d.Pair.Copy.VMID))
+	p.prose("  running  ", "           ", a.show.date(d.Pair.Running.Time)+", the newest backup")
 	if len(d.Changes) > 0 {
-		p.raw(a.changesTable(d).lines(a.show, a.g.noHeaders)...)
+		a.changeLines(p, d)
 	}
 	for _, u := range d.Unread {
-		p.line("not read: %s of %s: %s", u.Path, u.Volid, u.Why)
+		p.prose("not read: ", "  ", fmt.Sprintf("%s of %s: %s", u.Path, u.Volid, u.Why))
 	}
-	p.line("%s", foundLine(d))
+	p.prose("", "  ", foundLine(d))
 	if len(d.Changes) > 0 {
 		entry, volume, _ := strings.Cut(d.Pair.Sealed.Volid, ":backup/")
-		p.line("To fetch a file from the sealed branch: web page of %s, storage %s, Backups,", d.Pair.Host, entry)
-		p.line("%s, File Restore.", volume)
+		p.prose("", "  ", fmt.Sprintf("To fetch a file from the sealed branch: web page of %s, storage %s, Backups, %s, File Restore.", d.Pair.Host, entry, volume))
 	}
 	return p.b.String()
+}
+
+// changeLines is what differs: as rows, or on a terminal that is too narrow for them each path above what is known of it,
+// since half a path is of no use.
+func (a *app) changeLines(p *page, d api.FileDiff) {
+	t := a.changesTable(d)
+	if !a.show.cut || t.natural(a.show, a.g.noHeaders) <= a.show.columns() {
+		p.raw(t.lines(a.show, a.g.noHeaders)...)
+		return
+	}
+	for i, f := range d.Changes {
+		row := t.rows[i]
+		text := row[0].text
+		if f.Kind != failover.FileOnlyRunning {
+			text += fmt.Sprintf(", sealed %s of %s", row[2].text, row[3].text)
+		}
+		if f.Kind != failover.FileOnlySealed {
+			text += fmt.Sprintf(", running %s of %s", row[4].text, row[5].text)
+		}
+		p.raw("  " + a.show.text(row[1].text))
+		p.prose("    ", "      ", text)
+	}
 }
 
 // foundLine says how much was compared, and whether that was all.

@@ -41,6 +41,11 @@ func TestFailbackDiff(t *testing.T) {
 			t.Errorf("the screen lacks %q:\n%s%s", want, r.out, r.errOut)
 		}
 	}
+	narrow := wwwctl(t.Context(), at(""), "failback diff nuage", screen(48, 24)).out
+	whole(t, "narrow", narrow, "  /drive-scsi0.img.fidx/part/1/srv/devis.ods", "  /drive-scsi0.img.fidx/part/1/srv/membres.ods")
+	if !strings.Contains(narrow, "    sealed only, sealed 48 KiB of 2026-11-22") {
+		t.Errorf("48 columns:\n%s", narrow)
+	}
 	if r = wwwctl(t.Context(), at("40s are over"), "failback diff nuage --path /x"); !strings.Contains(r.out, "Not all: 40s are over") || !strings.Contains(r.out, "--path") {
 		t.Errorf("cut off:\n%s%s", r.out, r.errOut)
 	}

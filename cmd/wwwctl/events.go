@@ -48,7 +48,7 @@ func (a *app) eventView(list api.EventList) view {
 
 // eventText is an event's sentence, with the operation where it does not say it.
 func (a *app) eventText(e failover.Event) string {
-	text := message.Text(a.lang(), e.Reason.Code, e.Reason.Args)
+	text := a.said(e.Reason)
 	if e.Op != "" && !strings.Contains(text, string(e.Op)) {
 		text += " [" + string(e.Op) + "]"
 	}

@@ -111,7 +111,7 @@ func (a *app) clearOne(ctx context.Context, g failover.GuestID, c failover.CopyS
 		return err
 	}
 	a.say("next: start %s at its host's console, give it another address inside, plug its cables in, then declare it", copyName(c))
-	a.say("under a new name in network.yaml (host: %s, id: %d) and type wwwctl config apply", c.Host, c.VMID)
+	a.say("under a new name in network.yaml (host: %s, id: %d) and type wwwctl config apply FILE", c.Host, c.VMID)
 	return nil
 }
 
@@ -128,7 +128,7 @@ func (w clearing) question(g failover.GuestID, c failover.CopyStands) string {
 }
 
 func (a *app) leftTable(left []failover.CopyStands) table {
-	t := table{cols: cols("COPY", "AT", "STATE", "SEALED", "KEPT UNTIL", "~WHAT MAY BE DONE")}
+	t := table{cols: cols("COPY", "AT", "STATE", "SEALED", "KEPT UNTIL", "WHAT MAY BE DONE")}
 	for _, l := range left {
 		state, sealed, until := "off", "no", "-"
 		switch {
@@ -172,28 +172,49 @@ func (a *app) mayBeDone(c failover.CopyStands) string {
 // are theirs to remove.
 func (a *app) leftScreen(guest api.Guest, left []failover.CopyStands, want clearing) string {
 	p := &page{s: a.show}
-	p.line("%s has left", guest.Guest.Guest)
-	p.raw(a.leftTable(left).lines(a.show, a.g.noHeaders)...)
+	p.prose("", "  ", string(guest.Guest.Guest)+" has left")
+	t := a.leftTable(left)
+	t.indent = "  "
+	p.raw(t.fitting(a.show, a.g.noHeaders)...)
 	for _, c := range left {
-		if want.verb != "remove" || !c.Theirs || c.Gone {
-			continue
-		}
-		p.blank()
-		switch {
-		case c.Sealed == nil && !c.Moved:
-			p.line("%s is not sealed: what was written there is nowhere else. Leave it.", copyName(c))
-		case c.Sealed != nil && c.Until.IsZero():
-			p.line("%s is its structure's to remove, once nothing of it is missed: wwwctl failback ack %s", copyName(c), guest.Guest.Guest)
-		default:
-			tool := "qm"
-			if guest.Guest.Type == "ct" {
-				tool = "pct"
-			}
-			p.line("%s is its structure's to remove. When they want the room, its people type on %s, as root:", copyName(c), c.Host)
-			p.line("  %s config %d      # it must be the old %s: off, and its description says www-park", tool, c.VMID, guest.Guest.Guest)
-			p.line("  %s set %d --protection 0", tool, c.VMID)
-			p.line("  %s destroy %d", tool, c.VMID)
+		if want.verb == "remove" && c.Theirs && !c.Gone {
+			theirCopy(p, guest.Guest, c)
 		}
 	}
 	return p.b.String()
+}
+
+// theirCopy says what the people of a structure do about a copy on their host. How it is deleted is told only where
+// that is all that is left to do: what the program itself refuses, nobody is to type either.
+func theirCopy(p *page, g failover.GuestView, c failover.CopyStands) {
+	say := func(format string, v ...any) {
+		p.blank()
+		p.prose("", "  ", fmt.Sprintf(format, v...))
+	}
+	switch {
+	case c.Sealed == nil && !c.Moved:
+		say("%s is not sealed: what was written there is nowhere else. Leave it.", copyName(c))
+		return
+	case c.Remove.Code != failover.CodeTheirCopy: // the table says why it stays
+		return
+	case c.Running:
+		say("%s runs, and may have users. Leave it.", copyName(c))
+		return
+	case c.Sealed != nil && c.Until.IsZero():
+		p.blank()
+		p.typed(copyName(c)+" is its structure's to remove, once nothing of it is missed: ", "wwwctl failback ack "+string(g.Guest))
+		return
+	}
+	tool := "qm"
+	if g.Type == "ct" {
+		tool = "pct"
+	}
+	say("%s is its structure's to remove. When they want the room, its people look at it on %s, as root:", copyName(c), c.Host)
+	p.raw(fmt.Sprintf("  %s config %d", tool, c.VMID), fmt.Sprintf("  %s status %d", tool, c.VMID))
+	marks := "it must be the old %s, and off"
+	if c.Sealed != nil && !c.Moved && c.Site == g.Home { // only the copy at home that did not go on is parked
+		marks = "it must be the old %s, off, and its description says www-park"
+	}
+	p.prose("", "  ", fmt.Sprintf(marks+". Then they type:", g.Guest))
+	p.raw(fmt.Sprintf("  %s set %d --protection 0", tool, c.VMID), fmt.Sprintf("  %s destroy %d", tool, c.VMID))
 }

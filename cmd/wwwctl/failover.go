@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -43,13 +44,22 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 		fmt.Fprint(a.con.Err, a.planScreen(plan, req))
 		return fail(exitRefused, failover.CodeNothing, "domain", subject(req))
 	}
+	var back undone
+	if req.Undo {
+		back = a.undoing(ctx, plan)
+	}
 	if a.structured() == "" && !a.g.quiet {
 		a.printf("%s", a.planScreen(plan, req))
+		if req.Undo {
+			p := &page{s: a.show}
+			back.lines(p)
+			a.printf("%s", p.b.String())
+		}
 	}
 	if a.g.dryRun {
 		return a.print(view{kind: api.KindPlan, data: plan, table: a.planTable(plan), text: func() string { return a.planFooter(plan, req) }})
 	}
-	if err := a.confirmFailover(ctx, plan, req); err != nil {
+	if err := a.confirmFailover(ctx, plan, req, back); err != nil {
 		return err
 	}
 	if req.Plan == "" {
@@ -63,7 +73,15 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 	if a.structured() != "" {
 		return a.print(accepted(done))
 	}
+	return a.begunByHand(ctx, done, req, follow)
+}
+
+// begunByHand says what goes on, and follows it.
+func (a *app) begunByHand(ctx context.Context, done api.Accepted, req api.FailoverRequest, follow bool) error {
 	a.printf("%s accepted (log entry %d)\n", done.Op, done.Index)
+	if !req.At.IsZero() {
+		a.say("it begins at %s; to take it back: wwwctl op cancel %s", a.show.date(req.At), done.Op)
+	}
 	if !follow {
 		a.say("follow it with: wwwctl op follow %s", done.Op)
 		return nil
@@ -72,16 +90,16 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 }
 
 // confirmFailover asks y/N, or for the name of what is not known to be lost.
-func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest) error {
+func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest, back undone) error {
 	question := fmt.Sprintf("Move %s as above?", plural(len(plan.Assignments), "guest"))
 	if req.Switchover != "" {
 		question = fmt.Sprintf("Shut %s down and move as above?", plural(len(plan.Assignments), "guest"))
 	}
 	switch {
 	case req.Undo:
-		question = fmt.Sprintf("Shut %s down and move it back?", req.Failback)
+		question = back.question()
 	case req.Keep == failover.KeepAway:
-		question = fmt.Sprintf("Seal what was left at home and bring %s home?", plural(len(plan.Assignments), "guest"))
+		question = fmt.Sprintf("%s what was left at home and bring %s home?", sealWord(plan), plural(len(plan.Assignments), "guest"))
 	case req.Keep == failover.KeepHome:
 		question = fmt.Sprintf("Shut down and seal what serves elsewhere, and go on at home with %s?", plural(len(plan.Assignments), "guest"))
 	}
@@ -91,6 +109,23 @@ func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.Failov
 	fmt.Fprintf(a.con.Err, "%s is not known to be lost (seen as %s; %s).\n", subject(req), plan.Cause, a.seenText(plan))
 	fmt.Fprintf(a.con.Err, "This would be a FORCED failover: its guests may run twice, and what was written\nsince the copies will not be in the new ones.\n")
 	return a.askName(ctx, plan.Confirm)
+}
+
+// sealWord begins the question before the copies at home are sealed: those that run are shut down for it.
+func sealWord(plan api.Plan) string {
+	runs := 0
+	for _, b := range plan.Branches {
+		if b.Running && slices.ContainsFunc(plan.Assignments, func(as failover.Assignment) bool { return as.Guest == b.Guest }) {
+			runs++
+		}
+	}
+	switch runs {
+	case 0:
+		return "Seal"
+	case 1:
+		return fmt.Sprintf("1 copy RUNS at %s and may have users: shut it down, seal", plan.Loss.Site)
+	}
+	return fmt.Sprintf("%d copies RUN at %s and may have users: shut them down, seal", runs, plan.Loss.Site)
 }
 
 func accepted(v api.Accepted) view {
@@ -149,6 +184,9 @@ func (a *app) follow(ctx context.Context, id failover.OpID) error {
 					return followError(op.Op)
 				}
 				a.printf("%s %s: %d of %s serving\n", id, op.Op.Phase, served(op.Op), plural(len(op.Op.Guests), "guest"))
+				if op.Op.Kind == failover.KindFailback {
+					a.nextAfter(ctx, op.Op)
+				}
 				return followError(op.Op)
 			}
 		}

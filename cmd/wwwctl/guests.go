@@ -49,7 +49,7 @@ func (a *app) guestTable(list []failover.GuestView) table {
 	for _, g := range list {
 		ready := cell{"yes", good}
 		if !g.Ready {
-			ready = cell{"no: " + message.Text(a.lang(), g.NotReady.Code, g.NotReady.Args), warn}
+			ready = cell{"no: " + a.said(g.NotReady), warn}
 		}
 		t.add(c(string(g.Guest)), c(fmt.Sprintf("%s:%d", g.Type, g.ID)), c(fmt.Sprint(g.Priority)), c(string(g.Home)), c(dash(string(g.At))),
 			cell{string(g.Phase), phaseTone(g.Phase)}, c(spanOrDash(g.RPO)), c(copies(g)), c(string(g.Structure)), c(g.Epoch), ready)
@@ -115,36 +115,32 @@ func (a *app) guestScreen(g api.Guest) string {
 	s, v := a.show, g.Guest
 	p := &page{s: s}
 	p.line("%s  %s:%d of %s, priority %d", s.paint(strong, string(v.Guest)), v.Type, v.ID, v.Structure, v.Priority)
-	field := func(name, text string) {
-		if text != "" {
-			p.line("  %-10s %s", name, s.text(text))
-		}
-	}
-	field("state", fmt.Sprintf("%s since %s", v.Phase, s.date(v.Since)))
-	field("owner", fmt.Sprintf("%s (home %s), epoch %s", dash(string(v.At)), v.Home, v.Epoch))
-	field("serving", dash(string(v.Serving)))
-	field("names", strings.Join(v.Names, ", "))
-	field("reachable", reachText(v.Reach))
-	field("left copy", a.leftCopy(v))
-	field("operation", string(g.Op))
+
+	p.field("state", fmt.Sprintf("%s since %s", v.Phase, s.date(v.Since)))
+	p.field("owner", fmt.Sprintf("%s (home %s), epoch %s", dash(string(v.At)), v.Home, v.Epoch))
+	p.field("serving", dash(string(v.Serving)))
+	p.field("names", strings.Join(v.Names, ", "))
+	p.field("reachable", reachText(v.Reach))
+	p.field("left copy", a.leftCopy(v))
+	p.field("operation", string(g.Op))
 	if v.Ready {
-		field("ready", "yes")
+		p.field("ready", "yes")
 	} else {
-		field("ready", "NO  "+a.sentence(v.NotReady))
+		p.field("ready", "NO  "+a.sentence(v.NotReady))
 	}
-	field("off-site", spanOrDash(v.RPO))
+	p.field("off-site", spanOrDash(v.RPO))
 	for _, w := range v.Warm {
 		done := ""
 		if w.Total > 0 {
 			done = fmt.Sprintf(", %s of %s", message.Bytes(w.Bytes), message.Bytes(w.Total))
 		}
-		field("warm copy", fmt.Sprintf("%s at %s as %d, of %s%s", w.State, w.Site, w.VMID, s.date(w.Time), done))
+		p.field("warm copy", fmt.Sprintf("%s at %s as %d, of %s%s", w.State, w.Site, w.VMID, s.date(w.Time), done))
 	}
 	if !v.WarmWhy.IsZero() {
-		field("warm copy", a.sentence(v.WarmWhy))
+		p.field("warm copy", a.sentence(v.WarmWhy))
 	}
 	for _, l := range g.Lineages {
-		field("backups", lineText(l, s))
+		p.field("backups", lineText(l, s))
 	}
 	t := table{cols: cols("COPY AT", "TAKEN", ">AGE", ">SIZE", "VERIFIED", "~USABLE", "+VOLID")}
 	for _, site := range slices.Sorted(maps.Keys(g.Points)) {

@@ -64,7 +64,7 @@ func commands() []command {
 		{"failover", "[SITE]", "bring its guests back elsewhere, by hand", failoverCommand},
 		{"rescue", "SITE", "restore the guests of its dead host beside it, on Raoull's PVE", rescueCommand},
 		{"switchover", "SITE|STRUCTURE|GUEST --to SITE|auto", "move what lives, by plan, losing nothing", switchoverCommand},
-		{"failback", "{plan|run|undo|ack|remove|give-up|fork} SITE|STRUCTURE|GUEST", "bring guests home; no copy is given up that is not sealed", failbackCommand},
+		{"failback", "{plan|run|undo|diff|ack|remove|give-up|fork} SITE|STRUCTURE|GUEST", "bring guests home; no copy is given up that is not sealed", failbackCommand},
 		{"site", "retire SITE", "a lost site is gone for good: where its guests live becomes their home", siteCommand},
 		{"op", "{list|show|follow|cancel|approve|retry|ack|confirm} [OP]", "operations", opCommand},
 		{"approve", "OP", "let an operation that waits go on", approveCommand},

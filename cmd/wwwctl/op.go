@@ -108,25 +108,21 @@ func (a *app) opScreen(op api.Op) string {
 	p := &page{s: s}
 	p.line("%s  %s of %s %s %s  %s", s.paint(strong, string(v.ID)), v.Kind, concern(v), s.glyph("arrow"), targets(v),
 		s.paint(opTone(v.Phase), string(v.Phase)))
-	field := func(name, text string) {
-		if text != "" {
-			p.line("  %-10s %s", name, s.text(text))
-		}
-	}
-	field("begun", s.date(v.Begun)+" by "+dash(v.By))
+
+	p.field("begun", s.date(v.Begun)+" by "+dash(v.By))
 	if !v.Committed.IsZero() {
-		field("committed", s.date(v.Committed))
+		p.field("committed", s.date(v.Committed))
 	}
 	if !v.Ended.IsZero() {
-		field("ended", s.date(v.Ended))
+		p.field("ended", s.date(v.Ended))
 	}
-	field("plan", v.PlanHash)
+	p.field("plan", v.PlanHash)
 	if !v.Cancelled.IsZero() {
-		field("cancelled", message.Text(a.lang(), v.Cancelled.Code, v.Cancelled.Args))
+		p.field("cancelled", a.said(v.Cancelled))
 	}
 	if len(v.Waiting) > 0 && !v.Phase.Ended() {
-		field("waits", fmt.Sprintf("for a person: wwwctl approve %s", v.ID))
-		field("offer", fmt.Sprintf("%s, good until %s", v.Offer.Hash, s.clock(v.Offer.Until)))
+		p.field("waits", fmt.Sprintf("for a person: wwwctl approve %s", v.ID))
+		p.field("offer", fmt.Sprintf("%s, good until %s", v.Offer.Hash, s.clock(v.Offer.Until)))
 	}
 	if v.Total > 0 {
 		p.line("  %s %3d%%  %s of %s  %s", s.bar(v.Bytes, v.Total, 20), percent(v), message.Bytes(v.Bytes), message.Bytes(v.Total), remaining(v))
@@ -135,7 +131,7 @@ func (a *app) opScreen(op api.Op) string {
 	waitsForPeople(p, v.Guests)
 	retryLine(p, v)
 	for _, l := range v.LeftOut {
-		p.line("left out: %s", s.text(a.leftOut([]failover.LeftOut{l})))
+		p.prose("left out: ", "  ", s.text(a.leftOut([]failover.LeftOut{l})))
 	}
 	if len(op.Events) > 0 {
 		p.blank()
@@ -149,10 +145,10 @@ func retryLine(p *page, v failover.OpView) {
 	switch {
 	case !v.Retry:
 	case slices.ContainsFunc(v.Guests, func(g failover.OpGuestView) bool { return g.Stuck.Code == failover.CodeNoProof }):
-		p.line("when its fence works again: wwwctl op retry %s", v.ID)
-		p.line("when somebody has seen that the host is off: wwwctl op retry %s --host-is-off", v.ID)
+		p.typed("when its fence works again: ", "wwwctl op retry "+string(v.ID))
+		p.typed("when somebody has seen that the host is off: ", "wwwctl op retry "+string(v.ID)+" --host-is-off")
 	default:
-		p.line("when the cause is removed: wwwctl op retry %s", v.ID)
+		p.typed("when the cause is removed: ", "wwwctl op retry "+string(v.ID))
 	}
 }
 

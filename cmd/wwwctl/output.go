@@ -177,9 +177,15 @@ type page struct {
 	b strings.Builder
 }
 
+// line adds one line. What is too long for the terminal is cut, but never a command: half of one is worth nothing.
 func (p *page) line(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	if bare := escapes.ReplaceAllString(text, ""); p.s.cut && utf8.RuneCountInString(bare) > p.s.columns() {
+		if strings.Contains(bare, "wwwctl ") {
+			indent := bare[:len(bare)-len(strings.TrimLeft(bare, " "))]
+			p.wrap(indent, indent+"  ", bare)
+			return
+		}
 		text = p.s.clip(bare, p.s.columns()) // without its colours: they would be cut too
 	}
 	p.b.WriteString(strings.TrimRight(text, " "))

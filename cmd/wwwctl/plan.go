@@ -115,7 +115,7 @@ func (a *app) planTable(plan api.Plan) table {
 		}
 		var why []string
 		for _, r := range as.Why {
-			why = append(why, message.Text(a.lang(), r.Code, r.Args))
+			why = append(why, a.said(r))
 		}
 		t.add(c(string(as.Guest)), c(fmt.Sprint(as.Priority)), c(string(as.Target)), c(a.show.date(as.Point.Time)), c(span(as.Loss)),
 			c(message.Bytes(as.Point.Size)), c(spanOrDash(as.Estimate)), c(mode), c(string(as.Host)), c(fmt.Sprint(as.VLAN)),
@@ -128,14 +128,16 @@ func (a *app) planTable(plan api.Plan) table {
 func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 	s := a.show
 	p := &page{s: s}
-	p.line("%s (%s): plan %s, state %d", supposition(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index)
-	if len(plan.Assignments) == 0 {
+	p.prose("", "  ", fmt.Sprintf("%s (%s): plan %s, state %d", supposition(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index))
+	switch {
+	case len(plan.Assignments) == 0:
 		p.line("  nothing to move")
-	} else {
+	case len(plan.Branches) > 0:
+		t := a.branchTable(plan)
+		t.indent = "  "
+		p.raw(t.fitting(s, a.g.noHeaders)...)
+	default:
 		t := a.planTable(plan)
-		if len(plan.Branches) > 0 {
-			t = a.branchTable(plan)
-		}
 		t.indent = "  "
 		p.raw(t.lines(s, a.g.noHeaders)...)
 	}
@@ -146,9 +148,9 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		for _, r := range as.Why {
 			switch r.Code {
 			case failover.CodeWarmUsed:
-				p.line("  %s %s", s.paint(good, "warm: "+string(as.Guest)), s.text("("+message.Text(a.lang(), r.Code, r.Args)+")"))
+				p.prose("  "+s.paint(good, "warm: "+string(as.Guest))+" ", "    ", s.text("("+a.said(r)+")"))
 			case failover.CodeWarmOld, failover.CodeWarmNone:
-				p.line("  %s %s", s.paint(warn, "not warm: "+string(as.Guest)), s.text("("+message.Text(a.lang(), r.Code, r.Args)+", "+r.Code+")"))
+				p.prose("  "+s.paint(warn, "not warm: "+string(as.Guest))+" ", "    ", s.text("("+a.said(r)+", "+r.Code+")"))
 			}
 		}
 	}
@@ -157,7 +159,7 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		if api.Needed(l) {
 			t = bad
 		}
-		p.line("  %s %s", s.paint(t, "left out: "+string(l.Guest)), s.text("("+message.Text(a.lang(), l.Reason.Code, l.Reason.Args)+", "+l.Reason.Code+")"))
+		p.prose("  "+s.paint(t, "left out: "+string(l.Guest))+" ", "    ", s.text("("+a.said(l.Reason)+", "+l.Reason.Code+")"))
 	}
 	return p.b.String()
 }
@@ -176,7 +178,7 @@ func (a *app) namesLine(plan api.DNSPlan, err error) string {
 	if len(plan.Held) > 0 {
 		held = "; held by a person: " + strings.Join(plan.Held, ", ")
 	}
-	p.line("DNS: %s of records would change, TTL %s%s (wwwctl dns plan)", plural(len(plan.Changes), "set"), span(longest), held)
+	p.prose("DNS: ", "  ", fmt.Sprintf("%s of records would change, TTL %s%s (wwwctl dns plan)", plural(len(plan.Changes), "set"), span(longest), held))
 	return p.b.String()
 }
 
@@ -200,30 +202,30 @@ func (a *app) outlookLines(p *page, out failover.Outlook) {
 	if len(full) == 0 {
 		return
 	}
-	p.line("room: %s", strings.Join(full, "; "))
-	p.line("times rest on the measured rate of past restores: %s", strings.Join(rates, ", "))
+	p.prose("room: ", "  ", strings.Join(full, "; "))
+	p.prose("", "  ", "times rest on the measured rate of past restores: "+strings.Join(rates, ", "))
 	for _, second := range out.Second {
 		if len(second.LeftOut) == 0 {
-			p.line("second loss: %s lost too, a place again for %s of %d", second.Site, plural(second.Guests, "guest"), second.Guests)
+			p.prose("", "  ", fmt.Sprintf("second loss: %s lost too, a place again for %s of %d", second.Site, plural(second.Guests, "guest"), second.Guests))
 			continue
 		}
 		var names []string
 		for _, l := range second.LeftOut {
 			names = append(names, string(l.Guest))
 		}
-		p.line("%s", a.show.paint(warn, fmt.Sprintf("second loss: %s lost too, %d of %s would find no place: %s",
-			second.Site, len(second.LeftOut), plural(second.Guests, "guest"), strings.Join(names, ", "))))
+		p.prose(a.show.paint(warn, "second loss:")+" ", "  ", fmt.Sprintf("%s lost too, %d of %s would find no place: %s",
+			second.Site, len(second.LeftOut), plural(second.Guests, "guest"), strings.Join(names, ", ")))
 	}
 }
 
 func (a *app) planFooter(plan api.Plan, req api.FailoverRequest) string {
 	p := &page{s: a.show}
 	a.outlookLines(p, plan.Outlook)
-	p.line("seen as %s; %s", plan.Cause, a.seenText(plan))
+	p.prose("", "  ", fmt.Sprintf("seen as %s; %s", plan.Cause, a.seenText(plan)))
 	if plan.Open != "" {
-		p.line("under way: wwwctl op show %s", plan.Open)
+		p.typed("under way: ", "wwwctl op show "+string(plan.Open))
 	}
-	p.line("Nothing was done. By hand: wwwctl %s", spell(req))
+	p.typed("Nothing was done. By hand: ", "wwwctl "+spell(req))
 	return p.b.String()
 }
 
@@ -242,7 +244,7 @@ func (a *app) seenText(plan api.Plan) string {
 // supposition is what a plan answers to.
 func supposition(req api.FailoverRequest) string {
 	if req.Undo {
-		return "To take the failback of " + subject(req) + " back, losing nothing"
+		return "To move " + subject(req) + " back to where it served before its failback"
 	}
 	if req.Failback != "" {
 		return fmt.Sprintf("To bring %s home, keeping the copy %s", subject(req), map[failover.Keep]string{failover.KeepAway: "that serves", failover.KeepHome: "at home"}[req.Keep])

@@ -72,7 +72,7 @@ func (a *app) incidentDocument(in failover.Incident, structure string) document 
 	if len(in.LeftOut) > 0 {
 		p := part{Heading: "Left out", Columns: []string{"guest", "priority", "why"}}
 		for _, l := range in.LeftOut {
-			p.Rows = append(p.Rows, []string{string(l.Guest), fmt.Sprint(l.Priority), message.Text(a.lang(), l.Reason.Code, l.Reason.Args) + " (" + l.Reason.Code + ")"})
+			p.Rows = append(p.Rows, []string{string(l.Guest), fmt.Sprint(l.Priority), a.said(l.Reason) + " (" + l.Reason.Code + ")"})
 		}
 		d.Parts = append(d.Parts, p)
 	}
@@ -104,7 +104,7 @@ func (a *app) incidentCourse(in failover.Incident) part {
 		p.fact("approved", "%s by %s (%s)", a.stamp(w.At), cmp.Or(w.Actor, "not recorded"), w.Code)
 	}
 	if !in.Cancelled.IsZero() {
-		p.fact("cancelled", "%s", message.Text(a.lang(), in.Cancelled.Code, in.Cancelled.Args))
+		p.fact("cancelled", "%s", a.said(in.Cancelled))
 	}
 	if in.Bytes > 0 {
 		p.fact("restored", "%s", message.Bytes(in.Bytes))
@@ -141,7 +141,7 @@ func (a *app) incidentGuests(in failover.Incident) part {
 	for _, g := range in.Guests {
 		state := string(g.State)
 		if !g.Stuck.IsZero() {
-			state += ": " + message.Text(a.lang(), g.Stuck.Code, g.Stuck.Args) + " (" + g.Stuck.Code + ")"
+			state += ": " + a.said(g.Stuck) + " (" + g.Stuck.Code + ")"
 		}
 		lost := span(g.Loss)
 		if g.Served.IsZero() {
@@ -155,7 +155,7 @@ func (a *app) incidentGuests(in failover.Incident) part {
 			p.Lines = append(p.Lines, fmt.Sprintf("%s: %s were restored at %s and thrown away", g.Guest, message.Bytes(g.Wasted), g.Target))
 		}
 		for _, t := range g.Tried {
-			p.Lines = append(p.Lines, fmt.Sprintf("%s was tried at %s before: %s", g.Guest, t.Target, message.Text(a.lang(), t.Reason.Code, t.Reason.Args)))
+			p.Lines = append(p.Lines, fmt.Sprintf("%s was tried at %s before: %s", g.Guest, t.Target, a.said(t.Reason)))
 		}
 	}
 	return p
@@ -203,7 +203,7 @@ func (a *app) incidentSteps(in failover.Incident) part {
 func (a *app) incidentEvents(in failover.Incident) part {
 	p := part{Heading: "Events", Columns: []string{"when", "code", "what", "by"}}
 	for _, e := range in.Events {
-		p.Rows = append(p.Rows, []string{a.stamp(e.Stamp.At), e.Reason.Code, message.Text(a.lang(), e.Reason.Code, e.Reason.Args), dash(e.Stamp.Actor)})
+		p.Rows = append(p.Rows, []string{a.stamp(e.Stamp.At), e.Reason.Code, a.said(e.Reason), dash(e.Stamp.Actor)})
 	}
 	return p
 }

@@ -48,7 +48,7 @@ func (a *app) forecastTable(f api.Forecast) table {
 		if m.Severity == message.Critical {
 			tn = warn
 		}
-		t.add(c(span(e.After)), cell{e.Reason.Code, tn}, c(message.Text(a.lang(), e.Reason.Code, e.Reason.Args)))
+		t.add(c(span(e.After)), cell{e.Reason.Code, tn}, c(a.said(e.Reason)))
 	}
 	return t
 }

@@ -118,7 +118,7 @@ func TestMaintenanceAndObserver(t *testing.T) {
 		{"maintenance on moulin -y --for 2h --reason roof", exitOK, "maintenance of moulin until"},
 		{"maintenance on pve-quai -y", exitOK, "maintenance of pve-quai"},
 		{"observer exclude quai -y --for 1h --reason lies", exitOK, "exclusion of quai"},
-		{"status", exitOK, "WWW-1339 moulin: in maintenance until 2026-11-22T04:58:11Z: roof"},
+		{"status", exitOK, "WWW-1339 moulin: in maintenance until 2026-11-22 04:58:11: roof"},
 		{"status", exitOK, "WWW-1412 quai: not believed"},
 		{"sites moulin", exitOK, "maintained"},
 		{"sites moulin", exitOK, "excluded"},

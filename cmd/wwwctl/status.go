@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -223,6 +224,11 @@ func (a *app) statusTail(p *page, st failover.Status, most int) {
 // todo is the last word of every screen: what a person has to do.
 func (a *app) todo(p *page, st failover.Status, most int) {
 	texts := a.sentences(st.Todo)
+	for _, r := range st.Todo {
+		if i := slices.Index(texts, a.sentence(r)); r.Code == failover.CodeBranches && i >= 0 { // a choice: say how it is made
+			texts[i] += ". " + message.Hint(a.lang(), r.Code, r.Args)
+		}
+	}
 	if !st.Local.HasLeader && st.Quorum.Voters > 0 {
 		texts = append(texts, "check power, box and links here: wwwctl sites "+string(st.Local.Site), "stop and restore nothing by hand: what differs is settled when the line is back")
 	}
@@ -265,10 +271,21 @@ func (a *app) sentences(rs []failover.Reason) []string {
 	return out
 }
 
+// said is a reason in words, its times as everywhere on the screen.
+func (a *app) said(r failover.Reason) string {
+	args := maps.Clone(r.Args)
+	for k, v := range args {
+		if t, err := time.Parse(time.RFC3339, v); err == nil {
+			args[k] = a.show.date(t)
+		}
+	}
+	return message.Text(a.lang(), r.Code, args)
+}
+
 // sentence writes a reason with its code first, and the thing it speaks of
 // when its text does not name it.
 func (a *app) sentence(r failover.Reason) string {
-	text := message.Text(a.lang(), r.Code, r.Args)
+	text := a.said(r)
 	for _, k := range []string{"guest", "op"} {
 		if v := r.Args[k]; v != "" && !strings.Contains(text, v) {
 			text = v + ": " + text

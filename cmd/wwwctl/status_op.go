@@ -118,17 +118,17 @@ func (a *app) progress(g failover.OpGuestView) string {
 	}
 	switch {
 	case g.State == failover.RunStuck:
-		return message.Text(a.lang(), g.Stuck.Code, g.Stuck.Args)
+		return a.said(g.Stuck)
 	case !g.Served.IsZero() && !g.Reach.Done():
 		return "restored, not yet reachable"
 	case !g.Served.IsZero():
 		return "since " + a.show.clock(g.Served)
 	case !g.Back.IsZero():
-		return message.Text(a.lang(), g.Back.Code, g.Back.Args)
+		return a.said(g.Back)
 	case g.State == failover.RunCancelled:
 		return ""
 	case !g.Waits.IsZero():
-		return message.Text(a.lang(), g.Waits.Code, g.Waits.Args)
+		return a.said(g.Waits)
 	case (g.Step == failover.StepRestore || g.Step == failover.StepWhole) && g.Total > 0:
 		return fmt.Sprintf("%s %s/%s%s", a.show.bar(g.Bytes, g.Total, 8), message.Bytes(g.Bytes), message.Bytes(g.Total), retry)
 	case asksPeople(g):
@@ -201,7 +201,7 @@ func remaining(op failover.OpView) string {
 func (a *app) leftOut(list []failover.LeftOut) string {
 	var out []string
 	for _, l := range list {
-		out = append(out, fmt.Sprintf("%s (%s)", l.Guest, message.Text(a.lang(), l.Reason.Code, l.Reason.Args)))
+		out = append(out, fmt.Sprintf("%s (%s)", l.Guest, a.said(l.Reason)))
 	}
 	return strings.Join(out, ", ")
 }

@@ -104,5 +104,5 @@ func spellSwitchover(req api.FailoverRequest) string {
 	if len(req.Stop) > 0 {
 		text += " --stop " + strings.Join(names(req.Stop), ",")
 	}
-	return text
+	return text + spellAt(req)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -108,6 +109,48 @@ func (t table) least(s style) int {
 		}
 	}
 	return total
+}
+
+// fitting lays the table out whole: as rows, or as one block per row where the terminal is too narrow for them.
+func (t table) fitting(s style, noHeaders bool) []string {
+	if !s.cut || t.natural(s, noHeaders) <= s.columns() {
+		return t.lines(s, noHeaders)
+	}
+	return t.blocks(s)
+}
+
+// natural is the width at which nothing is cut.
+func (t table) natural(s style, noHeaders bool) int {
+	s.cut = false
+	total := len(t.indent) - 2
+	for _, w := range t.widths(s, noHeaders) {
+		if w >= 0 {
+			total += w + 2
+		}
+	}
+	return total
+}
+
+// blocks writes a row as its name, and below it each field behind the title of its column.
+func (t table) blocks(s style) []string {
+	label := 0
+	for _, col := range t.cols[1:] {
+		if !col.wide || s.wide {
+			label = max(label, utf8.RuneCountInString(col.title))
+		}
+	}
+	p := &page{s: s}
+	for _, row := range t.rows {
+		p.raw(t.indent + s.paint(row[0].tone, s.text(row[0].text)))
+		for i, col := range t.cols[1:] {
+			if i+1 >= len(row) || col.wide && !s.wide {
+				continue
+			}
+			first := fmt.Sprintf("%s  %-*s  ", t.indent, label, strings.ToLower(col.title))
+			p.prose(first, strings.Repeat(" ", utf8.RuneCountInString(first)), s.text(row[i+1].text))
+		}
+	}
+	return strings.Split(strings.TrimSuffix(p.b.String(), "\n"), "\n")
 }
 
 func (t table) line(s style, row []cell, widths []int) string {

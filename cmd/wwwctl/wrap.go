@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -45,6 +46,34 @@ func (p *page) broken(first, rest, text, end string) {
 		line += word
 	}
 	put("")
+}
+
+// prose is wrap for a terminal; piped, the text stays on one line.
+func (p *page) prose(first, rest, text string) {
+	if !p.s.cut {
+		p.raw(strings.TrimRight(first+text, " "))
+		return
+	}
+	p.wrap(first, rest, text)
+}
+
+// field is a named value of a screen that shows one thing; "" is left out.
+func (p *page) field(name, text string) {
+	if text != "" {
+		p.prose(fmt.Sprintf("  %-10s ", name), strings.Repeat(" ", 13), p.s.text(text))
+	}
+}
+
+// typed says what to type. A command that has no room behind its label gets a line of its own, and stays whole there
+// even where the terminal folds it, so that it can be copied.
+func (p *page) typed(label, command string) {
+	if one := label + command; !p.s.cut || utf8.RuneCountInString(one) <= p.s.columns() {
+		p.raw(one)
+		return
+	}
+	indent := label[:len(label)-len(strings.TrimLeft(label, " "))]
+	p.prose(indent, indent+"  ", label)
+	p.raw(indent + "  " + command)
 }
 
 // flow writes things side by side with sep between them, on as many lines as the terminal needs; piped, it stays one.

@@ -73,7 +73,7 @@ var decisions = map[string]Message{
 		Meaning: "No guest there is to be moved, or what was asked for is not there.",
 		Impact:  "None.",
 		Look:    "wwwctl plan SITE says why each guest stays",
-		Do:      "Nothing.",
+		Do:      "Where each guest is: wwwctl guests. Why it stays there: wwwctl plan SITE, or wwwctl failback plan SITE.",
 	},
 	"WWW-1310": {
 		Severity: Warning, Word: "begun", Title: "operation begun",
@@ -202,12 +202,12 @@ var decisions = map[string]Message{
 		Severity: Warning, Word: "diverged", Title: "two copies with different data", Text: "{guest}: its home is back while it serves from {site}: two branches exist",
 		Meaning: "The normal state after a site returns: writes after the last backup stayed at home.",
 		Impact:  "None for the users; what was written at home since the restore point is only there.",
-		Look:    "wwwctl guests GUEST", Do: "Keep both. Decide with the structure which copy goes on.",
+		Look:    "wwwctl guests GUEST", Do: "Keep both. Decide with the structure which copy goes on: wwwctl failback plan {guest}",
 	},
 	"WWW-1360": {
 		Severity: Info, Title: "the copy that was left is off", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] is off",
 		Meaning: "Its site is back. Only what was written in it after the restore point is nowhere else.",
-		Impact:  "None for the users.", Look: "wwwctl guests GUEST", Do: "Nothing. Keep its disks until failback.",
+		Impact:  "None for the users.", Look: "wwwctl guests GUEST", Do: "Nothing now. The way home, which keeps either copy: wwwctl failback plan {guest}",
 	},
 	"WWW-1361": {
 		Severity: Warning, Word: "two-copies-run", Title: "two copies run",
@@ -215,7 +215,7 @@ var decisions = map[string]Message{
 		Meaning: "It ran while its site was cut off, or a person has started it. Names point to the other copy; whoever uses the site's own network may still reach this one.",
 		Impact:  "What is written in one copy is not in the other. Both are kept, nothing is stopped.",
 		Look:    "wwwctl guests GUEST",
-		Do:      "Ask the structure which copy its people use. Do not restore and do not delete anything.",
+		Do:      "Ask the structure which copy its people use. Stop, restore and delete nothing. Both side by side: wwwctl failback plan {guest}",
 	},
 	"WWW-1362": {
 		Severity: Info, Title: "the copy that was left has started with its host", Text: "{guest}: the copy that it left[ at {site}][ ({host}: {id})] has started with its host",
@@ -240,11 +240,11 @@ var decisions = map[string]Message{
 	},
 	"WWW-1333": {
 		Severity: Warning, Title: "two branches of data exist",
-		Text:    "{guests} guests run away while their home is back: two branches of data exist",
-		Meaning: "The home site answers again. Its old copies may run, too, for its own network; names point to the copies away.",
+		Text:    "{guests} guest(s) live away while their home is back: two branches of data exist",
+		Meaning: "The normal state after a site returns. Its old copies may run, too, for its own network; names lead to the copies away.",
 		Impact:  "What is written in one branch is not in the other. Both are kept; nothing is urgent.",
 		Look:    "wwwctl guests",
-		Do:      "Choose per guest which branch stays. Until failback is built: back both copies up, stop the one that is not kept by hand.",
+		Do:      "wwwctl failback plan SITE shows both copies of each. Until a person has chosen, stop, restore and delete nothing.",
 	},
 	"WWW-1334": {
 		Severity: Warning, Title: "somebody has to look at the site",
@@ -354,8 +354,8 @@ var decisions = map[string]Message{
 	},
 	"WWW-1350": {
 		Severity: Info, Word: "scheduled", Title: "planned move waits for its time",
-		Text:    "{op}: {guests} guest(s) leave {site} at {at}",
-		Meaning: "A switchover was asked for a time. It holds no guest until then, and starts only if the same guests can go to the same places.",
+		Text:    "{op}: {guests} guest(s) of {site} move at {at}",
+		Meaning: "A switchover or a failback was asked for a time. It holds no guest until then, and starts only if the same guests can go to the same places.",
 		Impact:  "None before its time.", Look: "wwwctl op show {op}", Do: "Nothing; or wwwctl op cancel {op}",
 	},
 	"WWW-1351": {
@@ -376,8 +376,8 @@ var decisions = map[string]Message{
 	},
 	"WWW-1354": {
 		Severity: Warning, Word: "taken-back", Title: "planned move taken back",
-		Text:    "{op}: {guests} guest(s) stay at home ({why})[: {note}]",
-		Meaning: "Something failed, or a person cancelled, before anything was owned elsewhere. What was shut down starts again at home, what was restored is removed.",
+		Text:    "{op}: {guests} guest(s) stay where they serve ({why})[: {note}]",
+		Meaning: "Something failed, or a person cancelled, before another site owned anything. What was shut down starts again where it served, what was restored is removed.",
 		Impact:  "The outage until they run again.", Look: "wwwctl op show {op}", Do: "Remove the cause, then begin the move anew.",
 	},
 	"WWW-1355": {

@@ -69,6 +69,7 @@ var commandLine = map[string]Message{
 	"WWW-3006": failed("request too large", "the request is larger than {limit}", "A network.yaml of this size is not expected; is it the right file?"),
 	"WWW-3007": failed("not allowed", "{actor} is not allowed to do this[: {why}]", "Use the unix socket as root or as a member of www-admin, or a login file with that role."),
 	"WWW-3008": failed("not confirmed", "not confirmed[: {why}]", "Answer y, or use --yes; a severe action needs --confirm=NAME."),
+	"WWW-3038": failed("not confirmed by name", "not confirmed[: {why}]", "This is asked for by name: type {name}, or use --confirm={name}. --yes is not enough."),
 	"WWW-3009": failed("usage", "{why}", "wwwctl help"),
 	"WWW-3010": failed("internal error", "the agent met an internal error", "journalctl -u wwwd; please report it with the log."),
 	"WWW-3011": failed("method not allowed", "{method} is not possible on {path}", "Are wwwctl and wwwd of the same version? wwwctl version"),
