@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
 	"github.com/raoull/worldwidewelsh/internal/api/apitest"
 )
 
@@ -85,7 +86,7 @@ func TestUndoTellsWhichDataMoves(t *testing.T) {
 	for _, width := range []int{48, 80} {
 		r := wwwctl(t.Context(), home, "failback undo nuage --dry-run", screen(width, 24))
 		got := strings.Join(strings.Fields(r.out), " ")
-		if !strings.Contains(got, "with the data of the copy that serves at moulin now") || !strings.Contains(got, "branch of pve-quai/91000, which was sealed there, does NOT serve then") {
+		if !strings.Contains(got, "with the data of the copy that serves at moulin now") || !strings.Contains(got, "branch of pve-quai/91000, which was sealed there, does NOT serve then") || strings.Contains(r.out, "…") {
 			t.Errorf("%d columns:\n%s%s", width, r.out, r.errOut)
 		}
 		for _, line := range []string{"wwwctl failback diff nuage\n", "wwwctl failback fork nuage --copy pve-quai/91000\n"} {
@@ -124,6 +125,22 @@ func TestAfterAFailback(t *testing.T) {
 	} {
 		if !strings.Contains(r.errOut, want) {
 			t.Errorf("no %q:\n%s", want, r.errOut)
+		}
+	}
+	away := failover.Lineage{Site: "quai", From: failover.Stamp{Index: 3}, To: failover.Stamp{Index: 7, At: at("03:00:00")}}
+	now := failover.Lineage{Site: "moulin", From: failover.Stamp{Index: 7, At: at("03:00:00")}}
+	never, rescued := away, away
+	never.Unstarted, rescued.Site = true, "moulin"
+	for name, tt := range map[string]struct {
+		lines []failover.Lineage
+		want  bool
+	}{
+		"came home": {[]failover.Lineage{away, now}, true}, "never left": {[]failover.Lineage{now}, false}, "not known": {nil, false},
+		"a copy that never ran": {[]failover.Lineage{never, now}, false}, "a rescue": {[]failover.Lineage{rescued, now}, false},
+	} {
+		g := api.Guest{Guest: failover.GuestView{Home: "moulin"}, Lineages: tt.lines}
+		if got := undoUntil(g); got.IsZero() == tt.want || tt.want && !got.Equal(at("03:00:00").AddDate(0, 0, 1)) {
+			t.Errorf("%s: until %s, want one: %v", name, got, tt.want)
 		}
 	}
 }

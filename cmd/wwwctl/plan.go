@@ -139,7 +139,11 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 	default:
 		t := a.planTable(plan)
 		t.indent = "  "
-		p.raw(t.lines(s, a.g.noHeaders)...)
+		lay := t.lines
+		if req.Undo { // one guest
+			lay = t.fitting
+		}
+		p.raw(lay(s, a.g.noHeaders)...)
 	}
 	if len(plan.Branches) > 0 {
 		a.branchLines(p, plan)

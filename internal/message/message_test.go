@@ -96,6 +96,10 @@ func TestNoMessageIsStale(t *testing.T) {
 			t.Errorf("%s: %q does not name %q", code, got, want)
 		}
 	}
+	args := map[string]string{"op": "op-7", "guests": "2", "why": "WWW-1401"}
+	if got := message.Text(message.English, "WWW-1354", args); !strings.HasPrefix(got, "op-7: 2 guest(s) stay where they serve (") {
+		t.Errorf("what is taken back may serve elsewhere than at home: %q", got)
+	}
 	if got := message.Hint(message.English, "WWW-1333", nil); strings.Contains(got, "by hand") {
 		t.Errorf("WWW-1333 has copies stopped by hand: %q", got)
 	}
