@@ -67,9 +67,15 @@ func replaced(s *failover.State, loss failover.Loss, req FailoverRequest) ([]fai
 
 // returning finds the guests that a name stands for and that live elsewhere.
 func returning(s *failover.State, req FailoverRequest) (failoverCase, error) {
-	kind, rest, written := strings.Cut(req.Failback, ":")
+	return named(s, req.Failback, "guests to bring home", func(g failover.GuestID) bool { return !s.AtHome(g) })
+}
+
+// named finds the guests that the name of a site, of a structure or of a guest stands for, of those that
+// may be meant: a guest that is named itself is.
+func named(s *failover.State, name, what string, may func(failover.GuestID) bool) (failoverCase, error) {
+	kind, rest, written := strings.Cut(name, ":")
 	if !written {
-		kind, rest = "", req.Failback
+		kind, rest = "", name
 	}
 	var found []failoverCase
 	add := func(what string, is bool, home failover.SiteID, of func(failover.GuestID) bool) {
@@ -78,7 +84,7 @@ func returning(s *failover.State, req FailoverRequest) (failoverCase, error) {
 		}
 		c := failoverCase{failover.Loss{Site: home}, failover.SiteDomain(home), rest}
 		for _, g := range s.Network.GuestIDs() {
-			if of(g) && s.Network.Home(g) == home && (!s.AtHome(g) || what == "guest") {
+			if of(g) && s.Network.Home(g) == home && (what == "guest" || may(g)) {
 				c.loss.Guests = append(c.loss.Guests, g)
 			}
 		}
@@ -94,28 +100,36 @@ func returning(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	add("guest", isGuest, s.Network.Home(failover.GuestID(rest)), func(g failover.GuestID) bool { return string(g) == rest })
 	switch {
 	case len(found) == 0:
-		return failoverCase{}, notFound("site, structure or guest", req.Failback)
+		return failoverCase{}, notFound("site, structure or guest", name)
 	case len(found) > 1:
 		return failoverCase{}, malformedf("failback: %s is a site, a structure or a guest; write site:%[1]s, structure:%[1]s or guest:%[1]s", rest)
 	case len(found[0].loss.Guests) == 0:
-		return failoverCase{}, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("what", "guests to bring home", "domain", rest)})
+		return failoverCase{}, refusedFor(failover.Reason{Code: failover.CodeNothing, Args: args("what", what, "domain", rest)})
 	}
 	return found[0], nil
 }
 
-// undoCase is the move of a guest back to where it served before its failback.
+// undoCase is the move of guests back to where they served before their failback.
 func undoCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
-	g := failover.GuestID(strings.TrimPrefix(req.Failback, "guest:"))
-	if _, ok := s.Guests[g]; !ok {
-		return failoverCase{}, notFound("guest", string(g))
+	c, err := named(s, req.Failback, "failback to undo", func(g failover.GuestID) bool {
+		_, err := s.UndoOf(g, s.Clock)
+		return err == nil
+	})
+	if err != nil {
+		return c, err
 	}
-	to, err := s.UndoOf(g, s.Clock)
-	if r, refused := errors.AsType[*failover.RejectedError](err); refused {
-		return failoverCase{}, refusedFor(r.Reason)
+	c.loss.Planned = true
+	for _, g := range c.loss.Guests {
+		to, err := s.UndoOf(g, s.Clock)
+		if r, refused := errors.AsType[*failover.RejectedError](err); refused {
+			return c, refusedFor(r.Reason)
+		}
+		if c.loss.Target != "" && to != c.loss.Target {
+			return c, malformedf("undo: %s served at %s, %s at %s; name them one by one", c.loss.Guests[0], c.loss.Target, g, to)
+		}
+		c.loss.Target = to
 	}
-	home := s.Guests[g].Owner
-	loss := failover.Loss{Site: home, Guests: []failover.GuestID{g}, Target: to, Planned: true}
-	return failoverCase{loss, failover.SiteDomain(home), string(g)}, nil
+	return c, nil
 }
 
 // ackSeal takes a person's word that nothing of a guest's sealed branches is missed.

@@ -3,6 +3,7 @@ package api_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -86,6 +87,34 @@ func TestFailbackWaitsForItsTime(t *testing.T) {
 	}
 	if op := b.State().Ops[later.Op]; op.Kind != failover.KindFailback || op.Phase != failover.OpScheduled || b.State().Guests["nuage"].Op != "" {
 		t.Errorf("%s is %s %s, want it to wait", op.ID, op.Kind, op.Phase)
+	}
+}
+
+// TestUndoByName: what came home of a site, a structure or by its own name goes back to where it served, for a day.
+func TestUndoByName(t *testing.T) {
+	b, err := apitest.BackHome(failover.KeepAway)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, &root, api.Options{Backend: b})
+	structure := b.State().Network.Guests["nuage"].Structure
+	for _, name := range []string{"nuage", "guest:nuage", "site:moulin", "structure:" + string(structure)} {
+		plan, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: name, Undo: true})
+		if err != nil || len(plan.Assignments) != 1 || plan.Assignments[0].Guest != "nuage" || plan.Assignments[0].Target != "quai" {
+			t.Errorf("undo %s: got %+v, %v; want nuage back at quai", name, plan.Assignments, err)
+		}
+	}
+	for _, name := range []string{"nobody", "site:quai", "structure:nuage"} {
+		if _, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: name, Undo: true}); err == nil {
+			t.Errorf("undo %s: planned", name)
+		}
+	}
+	b.Advance(failover.CommitWindow + time.Hour)
+	if err := b.Apply(failover.SetPause{Reason: "the log's time goes on"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: "nuage", Undo: true}); err == nil || !strings.Contains(err.Error(), failover.CodeUndoLate) {
+		t.Errorf("a day later: %v, want %s", err, failover.CodeUndoLate)
 	}
 }
 
