@@ -125,7 +125,8 @@ func undoCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 			return c, refusedFor(r.Reason)
 		}
 		if c.loss.Target != "" && to != c.loss.Target {
-			return c, malformedf("undo: %s served at %s, %s at %s; name them one by one", c.loss.Guests[0], c.loss.Target, g, to)
+			return c, refusedFor(failover.Reason{Code: failover.CodeInvalid, Args: args("what",
+				fmt.Sprintf("undo of %s: %s served at %s, and %s at %s; name the guests one by one", c.name, c.loss.Guests[0], c.loss.Target, g, to))})
 		}
 		c.loss.Target = to
 	}

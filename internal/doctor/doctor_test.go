@@ -277,6 +277,14 @@ func TestChecks(t *testing.T) {
 		{"backed up, not declared", func(b *bench) {
 			b.facts.Strangers = []doctor.Stranger{{Source: "moulin", Namespace: "moulin", Kind: "vm", ID: 1999, Newest: now}}
 		}, []string{"WARNING WWW-2153 vm:1999"}},
+		{"backed up under an id that its guest had", func(b *bench) {
+			b.facts.Strangers = []doctor.Stranger{{Source: "moulin", Namespace: "moulin", Kind: "vm", ID: 1999, Newest: now}}
+			b.state.Lineages["nuage@0-0"] = failover.Lineage{Guest: "nuage", Home: "moulin", Site: "moulin", Host: "pve-moulin", VMID: 1999, Group: "vm/1999"}
+		}, nil},
+		{"backed up under an id that a fork has", func(b *bench) {
+			b.facts.Strangers = []doctor.Stranger{{Source: "moulin", Namespace: "moulin", Kind: "vm", ID: 1999, Newest: now}}
+			b.state.Lineages["nuage@0-0"] = failover.Lineage{Guest: "nuage", Home: "moulin", Site: "moulin", Host: "pve-moulin", VMID: 1999, Group: "vm/1999", Forked: failover.Stamp{Index: 7}}
+		}, []string{"WARNING WWW-2153 vm:1999"}},
 		{"a copy that its guest has left", func(b *bench) {
 			b.facts.Residents["vm"] = append(b.facts.Residents["vm"], doctor.Resident{Kind: "vm", ID: 1999})
 			p := b.state.Guests["quais"]

@@ -44,6 +44,9 @@ func (h here) ownGuests(r *result) {
 	h.compare(r, h.id, h.Facts.Residents, h.host.Restore.IDs)
 	for _, s := range h.Facts.Strangers {
 		r.checked++
+		if h.former(s) {
+			continue
+		}
 		r.add(found(Guests, CodeUndeclaredBackup, h.Local.Site, guestLabel(string(s.Kind), s.ID, ""),
 			"source", string(s.Source), "ns", s.Namespace, "time", s.Newest.UTC().Format("2006-01-02 15:04")))
 	}
@@ -122,6 +125,17 @@ func (in Input) resident(r *result, host network.HostID, g Resident, declared ma
 	if _, ok := declared[place{g.Kind, g.ID}]; !ok && !g.Template && !in.left(host, g.ID) {
 		r.add(found(Guests, CodeUndeclared, in.Local.Site, subject, "host", string(host), "id", itoa(g.ID), "kind", string(g.Kind)))
 	}
+}
+
+// former says whether backups of nobody who is declared are those of a copy that a guest has left, which nobody
+// has forked: it came home under another id.
+func (in Input) former(s Stranger) bool {
+	for _, l := range in.State.Lineages {
+		if l.Home == s.Source && l.Group == string(s.Kind)+"/"+itoa(s.ID) && l.Forked.Index == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // left says whether an id is that of a copy which a guest has left and nobody has forked: it stays until somebody
