@@ -90,7 +90,7 @@ var losing = []string{
 }
 
 // historiesAtLeast is how many are played for each: they are cheap.
-const historiesAtLeast = 1500
+const historiesAtLeast = 2500
 
 // TestHistoriesMissWhatIsLost is the part of `make mutants` that plays histories only.
 func TestHistoriesMissWhatIsLost(t *testing.T) {
