@@ -181,9 +181,12 @@ type page struct {
 func (p *page) line(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	if bare := escapes.ReplaceAllString(text, ""); p.s.cut && utf8.RuneCountInString(bare) > p.s.columns() {
-		if strings.Contains(bare, "wwwctl ") {
-			indent := bare[:len(bare)-len(strings.TrimLeft(bare, " "))]
-			p.wrap(indent, indent+"  ", bare)
+		switch i := strings.LastIndex(bare, "wwwctl "); {
+		case i > 0 && bare[i-1] == ' ' && utf8.RuneCountInString(indentOf(bare)+"  "+bare[i:]) <= p.s.columns():
+			p.typed(bare[:i], bare[i:])
+			return
+		case i >= 0:
+			p.wrap(indentOf(bare), indentOf(bare)+"  ", bare)
 			return
 		}
 		text = p.s.clip(bare, p.s.columns()) // without its colours: they would be cut too
@@ -191,6 +194,8 @@ func (p *page) line(format string, v ...any) {
 	p.b.WriteString(strings.TrimRight(text, " "))
 	p.b.WriteByte('\n')
 }
+
+func indentOf(text string) string { return text[:len(text)-len(strings.TrimLeft(text, " "))] }
 
 // raw adds lines that are laid out already.
 func (p *page) raw(lines ...string) {

@@ -71,7 +71,7 @@ func (p *page) typed(label, command string) {
 		p.raw(one)
 		return
 	}
-	indent := label[:len(label)-len(strings.TrimLeft(label, " "))]
+	indent := indentOf(label)
 	p.prose(indent, indent+"  ", label)
 	p.raw(indent + "  " + command)
 }

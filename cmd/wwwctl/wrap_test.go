@@ -50,3 +50,19 @@ func TestDoctorOnAPhone(t *testing.T) {
 		}
 	}
 }
+
+// TestCommandsAreNotCut: a line that is too long for the terminal loses its end, unless a command stands in it.
+func TestCommandsAreNotCut(t *testing.T) {
+	s := style{cut: true, unicode: true, width: 40}
+	for want, add := range map[string]func(*page){
+		"  a long line of a screen, of no great …\n":                                     func(p *page) { p.line("  a long line of a screen, of no great use") },
+		"  and 12 more guests of it:\n    wwwctl op show op-18210\n":                     func(p *page) { p.line("  and 12 more guests of it: wwwctl op show op-18210") },
+		"  when removed: wwwctl op retry op-7\n":                                         func(p *page) { p.typed("  when removed: ", "wwwctl op retry op-7") },
+		"  when the cause is removed:\n    wwwctl op retry op-18210 --host-is-off-now\n": func(p *page) { p.typed("  when the cause is removed: ", "wwwctl op retry op-18210 --host-is-off-now") },
+	} {
+		p := &page{s: s}
+		if add(p); p.b.String() != want {
+			t.Errorf("got\n%s\nwant\n%s", p.b.String(), want)
+		}
+	}
+}
