@@ -154,6 +154,9 @@ func failbackWays(p *page, plan api.Plan, req api.FailoverRequest) {
 		}
 		p.typed(way.name, "wwwctl "+spell(one))
 	}
+	if slices.ContainsFunc(plan.Branches, func(b failover.BranchView) bool { return b.Propose == failover.KeepAway }) {
+		p.wrap("", "", "Proposed: the copy that serves, unless people have used the other one since.")
+	}
 }
 
 // branchTable is the two copies of each guest of a failback, one guest per row.
