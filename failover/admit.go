@@ -28,6 +28,9 @@ func (s *State) mayCommit(op Operation, c CommitOp, at time.Time) error {
 	if s.Voters() < MinVoters {
 		return reject(CodeTwoVoters, append(name, "voters", fmt.Sprint(s.Voters()))...)
 	}
+	if s.seenAlive(op.Domain, at) {
+		return reject(CodeBack, name...) // by what the log has learnt since the votes were counted
+	}
 	silence, proven := s.provenSilence(op.Domain, c.Votes)
 	if !proven {
 		return reject(CodeFewVotes, name...)
@@ -63,6 +66,13 @@ func (s *State) automaticOps() int {
 		}
 	}
 	return n
+}
+
+// seenAlive says whether anybody who is believed reports just now that something of a domain lives.
+func (s *State) seenAlive(domain DomainID, at time.Time) bool {
+	return slices.ContainsFunc(s.evidence(domain, at), func(v Vote) bool {
+		return s.believes(v.Observer) && len(v.Sees) > 0 && v.Age < seenJustNow
+	})
 }
 
 // provenSilence returns the k-th longest silence of the votes that prove a

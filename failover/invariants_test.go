@@ -239,6 +239,15 @@ func TestCommitNeedsEvidence(t *testing.T) {
 			}
 		})
 	}
+	// A proposal can be on its way for long: meanwhile somebody has reported the site, and the leader, which waits for
+	// its answer, has not told so yet (campaign, seed 38055).
+	s := prev.Clone()
+	for n, c := range []failover.Command{report(prev, "quai", func(*failover.Observation) {}), good} {
+		err := s.Apply(failover.Stamp{Index: prev.Index + uint64(n) + 1, Term: prev.Term, At: prev.Clock.Add(time.Duration(n) * time.Second)}, c)
+		if want := []string{"", failover.CodeBack}[n]; rejection(err) != want {
+			t.Errorf("%T: %v, want code %q", c, err, want)
+		}
+	}
 	// A proposal can be on its way for long: meanwhile the site was seen.
 	for _, cause := range []failover.Cause{failover.CauseUp, failover.CauseAgentOnly, failover.CauseWeAreSick} {
 		s := prev.Clone()
