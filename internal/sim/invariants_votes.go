@@ -32,8 +32,10 @@ func (c *checker) reports(l *life, r failover.Report) {
 	if age := now.Sub(l.begun); age < probes.DefaultGrace-graceMargin {
 		c.fail("S5", "the agent of %s began %s ago and wants to be counted", site, age)
 	}
-	// It notices at its next look, which comes within calmLook.
-	if at, ok := c.jumps[site]; ok && at.Add(-truthEvery).After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin && at.Sub(c.thaws[site]).Abs() > graceMargin {
+	// It notices at its next look, which comes within calmLook. One that stood still from its beginning on has not
+	// seen the clock before.
+	still := c.thaws[site].After(l.begun) && c.jumps[site].Before(c.thaws[site])
+	if at, ok := c.jumps[site]; ok && !still && at.Add(-truthEvery).After(l.begun) && now.Sub(c.thaws[site]) > calmLook+graceMargin && at.Sub(c.thaws[site]).Abs() > graceMargin {
 		if since := now.Sub(at); since > calmLook+graceMargin && since < clockPenalty-graceMargin {
 			c.fail("S5", "the clock of %s jumped %s ago and it wants to be counted", site, since)
 		}
