@@ -84,13 +84,18 @@ type undone struct {
 	kept     string // the sealed copy at the site where it served, HOST/ID; "": the copy there has nothing of its own
 }
 
-// undoing finds out which of the copies a failback had kept: where it kept the one at home, the one away is sealed.
-func (a *app) undoing(ctx context.Context, plan api.Plan) undone {
-	u := undone{home: plan.Loss.Site, to: plan.Loss.Target}
-	if len(plan.Assignments) == 0 {
-		return u
+// undoing finds out which of the copies of each guest a failback had kept.
+func (a *app) undoing(ctx context.Context, plan api.Plan) []undone {
+	var out []undone
+	for _, as := range plan.Assignments {
+		out = append(out, a.undoingOne(ctx, plan, as.Guest))
 	}
-	u.guest = plan.Assignments[0].Guest
+	return out
+}
+
+// undoingOne does so for one guest: where the failback kept the copy at home, the one away is sealed.
+func (a *app) undoingOne(ctx context.Context, plan api.Plan, guest failover.GuestID) undone {
+	u := undone{guest: guest, home: plan.Loss.Site, to: plan.Loss.Target}
 	g, err := request(ctx, a, func(ctx context.Context) (api.Guest, error) { return a.client.Guest(ctx, u.guest) })
 	if err != nil {
 		return u
@@ -124,13 +129,17 @@ func (u undone) lines(p *page) {
 	p.typed("  that branch as a guest of its own: ", fmt.Sprintf("wwwctl failback fork %s --copy %s", u.guest, fork))
 }
 
-// question is what is asked before an undo.
-func (u undone) question() string {
-	switch {
+// undoQuestion is what is asked before an undo.
+func undoQuestion(back []undone) string {
+	if len(back) != 1 {
+		return fmt.Sprintf("Shut %s down and move them as above?", plural(len(back), "guest"))
+	}
+	switch u := back[0]; {
 	case !u.known:
 		return fmt.Sprintf("Shut %s down and move the copy that serves at %s now to %s?", u.guest, u.home, u.to)
 	case u.kept == "":
 		return fmt.Sprintf("Shut %s down and move it back to %s, with what was written since?", u.guest, u.to)
+	default:
+		return fmt.Sprintf("Shut %s down and move the data of %s to %s? The sealed branch of %s does not serve then.", u.guest, u.home, u.to, u.kept)
 	}
-	return fmt.Sprintf("Shut %s down and move the data of %s to %s? The sealed branch of %s does not serve then.", u.guest, u.home, u.to, u.kept)
 }

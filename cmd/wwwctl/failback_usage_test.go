@@ -104,8 +104,22 @@ func TestUndoTellsWhichDataMoves(t *testing.T) {
 	}
 	p := &page{}
 	unknown := undone{guest: "nuage", home: "moulin", to: "quai"}
-	if unknown.lines(p); !strings.Contains(p.b.String(), "if the failback had kept the copy at home") || strings.Contains(unknown.question(), "since") {
-		t.Errorf("not known which: %s%s", p.b.String(), unknown.question())
+	if unknown.lines(p); !strings.Contains(p.b.String(), "if the failback had kept the copy at home") || strings.Contains(undoQuestion([]undone{unknown}), "since") {
+		t.Errorf("not known which: %s%s", p.b.String(), undoQuestion([]undone{unknown}))
+	}
+	if got := undoQuestion([]undone{unknown, {guest: "agenda"}}); got != "Shut 2 guests down and move them as above?" {
+		t.Errorf("of two guests the question is %q", got)
+	}
+}
+
+// TestUndoOfASiteTellsOfEachGuest: each guest that moves is named, with its data.
+func TestUndoOfASiteTellsOfEachGuest(t *testing.T) {
+	a := &app{client: api.NewSocketClient(agentOf(t, backHome(t, failover.KeepHome)))}
+	plan := api.Plan{}
+	plan.Assignments = []failover.Assignment{{Guest: "nuage"}, {Guest: "site"}}
+	back := a.undoing(t.Context(), plan)
+	if len(back) != 2 || back[0].guest != "nuage" || back[1].guest != "site" {
+		t.Errorf("told of %+v, want of both guests", back)
 	}
 }
 

@@ -44,7 +44,7 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 		fmt.Fprint(a.con.Err, a.planScreen(plan, req))
 		return fail(exitRefused, failover.CodeNothing, "domain", subject(req))
 	}
-	var back undone
+	var back []undone
 	if req.Undo {
 		back = a.undoing(ctx, plan)
 	}
@@ -52,7 +52,9 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 		a.printf("%s", a.planScreen(plan, req))
 		if req.Undo {
 			p := &page{s: a.show}
-			back.lines(p)
+			for _, u := range back {
+				u.lines(p)
+			}
 			a.printf("%s", p.b.String())
 		}
 	}
@@ -90,14 +92,14 @@ func (a *app) begunByHand(ctx context.Context, done api.Accepted, req api.Failov
 }
 
 // confirmFailover asks y/N, or for the name of what is not known to be lost.
-func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest, back undone) error {
+func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest, back []undone) error {
 	question := fmt.Sprintf("Move %s as above?", plural(len(plan.Assignments), "guest"))
 	if req.Switchover != "" {
 		question = fmt.Sprintf("Shut %s down and move as above?", plural(len(plan.Assignments), "guest"))
 	}
 	switch {
 	case req.Undo:
-		question = back.question()
+		question = undoQuestion(back)
 	case req.Keep == failover.KeepAway:
 		question = fmt.Sprintf("%s what was left at home and bring %s home?", sealWord(plan), plural(len(plan.Assignments), "guest"))
 	case req.Keep == failover.KeepHome:
