@@ -192,8 +192,7 @@ func TestSealedBranchesAreSafe(t *testing.T) {
 		change(&k)
 		return []doctor.Kept{{Group: "vm/90002", Time: at}, k}
 	}
-	client := "proxmox-backup-client snapshot "
-	where := " vm/90001/2026-02-20T03:00:05Z --ns sealed/moulin --repository localhost:backups"
+	protect := "proxmox-backup-client snapshot protected update vm/90001/2026-02-20T03:00:05Z true --ns sealed/moulin --repository localhost:backups"
 	run := "proxmox-backup-manager sync-job run halle-sealed/moulin; "
 	for name, tt := range map[string]struct {
 		kept      []doctor.Kept
@@ -202,16 +201,16 @@ func TestSealedBranchesAreSafe(t *testing.T) {
 	}{
 		"whole":         {kept: []doctor.Kept{whole}},
 		"not read":      {},
-		"gone":          {kept: []doctor.Kept{}, why: "is not there any more", mend: run + client + "protected update" + where + " true"},
-		"another's":     {kept: with(func(k *doctor.Kept) { k.Time = at.Add(time.Second) }), why: "is not there any more", mend: run + client + "protected update" + where + " true"},
-		"not protected": {kept: with(func(k *doctor.Kept) { k.Protected = false }), why: "is not protected: a prune may take it", mend: client + "protected update" + where + " true"},
+		"gone":          {kept: []doctor.Kept{}, why: "is not there any more", mend: run + protect},
+		"another's":     {kept: with(func(k *doctor.Kept) { k.Time = at.Add(time.Second) }), why: "is not there any more", mend: run + protect},
+		"not protected": {kept: with(func(k *doctor.Kept) { k.Protected = false }), why: "is not protected: a prune may take it", mend: protect},
 		"gone bad": {
 			kept: with(func(k *doctor.Kept) { k.Reason = doctor.ReasonVerifyFailed }), why: "cannot be read (verify failed)",
-			mend: client + "protected update" + where + " false; " + client + "forget" + where + "; " + run + client + "protected update" + where + " true",
+			mend: "proxmox-backup-manager sync-job update halle-sealed/moulin --resync-corrupt true; " + run + protect,
 		},
 		"gone, and no job to fetch it": {
 			kept: []doctor.Kept{}, change: func(b *bench) { b.facts.Jobs = b.facts.Jobs[:2] }, why: "is not there any more",
-			mend: "wwwctl gen lineages quai; " + client + "protected update" + where + " true",
+			mend: "wwwctl gen lineages quai; " + protect,
 		},
 		"sealed since it was looked at": {kept: []doctor.Kept{}, change: func(b *bench) { b.seal(at, b.facts.Began.Add(time.Second)) }},
 		"given up just now": {kept: []doctor.Kept{}, change: func(b *bench) {

@@ -39,19 +39,19 @@ func (h here) seals(r *result, home failover.SiteID) {
 func (h here) unsafe(kept []Kept, l failover.Lineage, at time.Time, ns string) (why, mend string) {
 	i := slices.IndexFunc(kept, func(k Kept) bool { return k.Group == l.Group && k.Time.Equal(at) })
 	name := sealName(l, at)
-	client := func(verb string) string {
-		return fmt.Sprintf("proxmox-backup-client snapshot %s %s --ns %s --repository localhost:%s", verb, name, ns, h.Facts.Store.Datastore)
-	}
+	protect := fmt.Sprintf("proxmox-backup-client snapshot protected update %s true --ns %s --repository localhost:%s", name, ns, h.Facts.Store.Datastore)
 	pull := "wwwctl gen lineages " + string(h.Local.Site) // tells of the job that is missing
+	again := pull
 	if j := slices.IndexFunc(h.Facts.Jobs, func(j SyncJob) bool { return j.Pull && j.NS == ns }); j >= 0 {
 		pull = "proxmox-backup-manager sync-job run " + h.Facts.Jobs[j].ID
+		// It fetches what failed its verification once more (PBS 3.4). Nobody is told to delete what may be the last copy.
+		again = "proxmox-backup-manager sync-job update " + h.Facts.Jobs[j].ID + " --resync-corrupt true; " + pull
 	}
-	protect := client("protected update") + " true"
 	switch {
 	case i < 0:
 		return "is not there any more", pull + "; " + protect
 	case kept[i].Reason == ReasonVerifyFailed || kept[i].Reason == ReasonMissingData:
-		return "cannot be read (" + string(kept[i].Reason) + ")", strings.Join([]string{client("protected update") + " false", client("forget"), pull, protect}, "; ")
+		return "cannot be read (" + string(kept[i].Reason) + ")", again + "; " + protect
 	case !kept[i].Protected:
 		return "is not protected: a prune may take it", protect
 	}
