@@ -136,6 +136,7 @@ const (
 	CodeOldCopy     = "WWW-1814"
 	CodeThirdCopy   = "WWW-1840"
 	CodeNoPair      = "WWW-1841"
+	CodeUnseen      = "WWW-1846"
 	CodeReplaced    = "WWW-1842"
 	CodeNotSealed   = "WWW-1843"
 	CodeStuckAway   = "WWW-1844"

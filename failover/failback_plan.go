@@ -56,8 +56,8 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	case keep == KeepHome && !left:
 		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
 	}
-	if c, runs := s.thirdCopy(g); runs {
-		return a, because(CodeThirdCopy, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
+	if c, why := s.thirdCopy(g); why != "" {
+		return a, because(why, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
 	}
 	if keep == KeepHome || left {
 		a.Vault = s.vaultFor(home, s.losing(a), p.Owner)
@@ -75,17 +75,30 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	return a, why
 }
 
-// thirdCopy is a copy that runs at a guest's home beside the one that was left on its host:
-// a rescue made it there, say, and it ran on when the site was lost. It has the address of
-// what would come home, and its own users.
-func (s *State) thirdCopy(g GuestID) (Copy, bool) {
+// thirdCopy is a copy at a guest's home beside the one that was left on its host, and that
+// runs (CodeThirdCopy), or of which nobody has told since the guest moved last whether it
+// does (CodeUnseen): a rescue made it there, say, and it ran on when the site was lost. It has
+// the address of what would come home, and its own users. "": there is none.
+func (s *State) thirdCopy(g GuestID) (c Place, why string) {
+	home, now := s.Network.Home(g), s.Guests[g].Now()
 	branch, _ := s.HomeBranch(g)
-	for _, c := range s.Copies[s.Network.Home(g)].Copies.Copies {
-		if c.Guest == g && c.Running && !c.same(branch) && !c.same(s.Guests[g].Now()) {
-			return c, true
+	told := s.Copies[home].Copies
+	for _, c := range told.Copies {
+		if c.Guest == g && c.Running && !c.same(branch) && !c.same(now) {
+			return c.Place, CodeThirdCopy
 		}
 	}
-	return Copy{}, false
+	for _, old := range s.superseded(g) {
+		_, declared := s.Network.Sites[home].Hosts[old.Host] // of one that was given up nobody can tell
+		if old.Site != home || !declared || old.same(branch) || s.gone(g, old) {
+			continue
+		}
+		unread := slices.ContainsFunc(told.Copies, func(c Copy) bool { return c.Guest == g && c.same(old) && c.Unread != "" })
+		if told.AsOf < now.Epoch.Index || unread {
+			return old, CodeUnseen
+		}
+	}
+	return Place{}, ""
 }
 
 // losing is the site of the copy that a failback does not keep.

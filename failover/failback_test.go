@@ -272,6 +272,7 @@ func TestFailbackUndoneAndDecidedOtherwise(t *testing.T) {
 	if !ok || branch.VMID != 1101 {
 		t.Fatalf("the branch at home is %+v, want the one that was parked (1101): the other one's data moved", branch)
 	}
+	p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: p.s.CopiesAt("moulin"), AsOf: p.s.Index}})
 	op = p.failback(failover.KeepHome, kept1)
 	p.done(kept1, "")
 	p.must(failover.EndOp{Op: op})

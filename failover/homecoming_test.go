@@ -100,6 +100,55 @@ func TestNothingComesHomeBesideAThirdCopy(t *testing.T) {
 	}
 }
 
+// TestNothingComesHomeBeforeItsAgentHasLooked: what that told of a third copy before the guest moved
+// last says nothing: a copy that a rescue had made was not started then (campaign, seed 33612).
+func TestNothingComesHomeBeforeItsAgentHasLooked(t *testing.T) {
+	third := failover.Place{Site: "moulin", Host: "raoull-moulin", VMID: 9105}
+	for _, tt := range []struct {
+		name string
+		asOf func(s *failover.State) uint64
+		copy failover.Copy
+		gone bool
+		want string
+	}{
+		{"told before it moved", func(s *failover.State) uint64 { return s.Guests[kept1].Epoch.Index - 1 }, failover.Copy{}, false, failover.CodeUnseen},
+		{"looked since, it is off", func(s *failover.State) uint64 { return s.Index }, failover.Copy{}, false, ""},
+		{"looked since, it runs", func(s *failover.State) uint64 { return s.Index }, failover.Copy{Running: true}, false, failover.CodeThirdCopy},
+		{"its host did not answer", func(s *failover.State) uint64 { return s.Index }, failover.Copy{Unread: "no answer"}, false, failover.CodeUnseen},
+		{"looked since, it is gone", func(s *failover.State) uint64 { return s.Index }, failover.Copy{}, true, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := apartPlay(t)
+			was := p.s.Guests[kept1]
+			was.Former = append(was.Former, third)
+			p.s.Guests[kept1], p.snapshot = was, ""
+			var copies []failover.Copy
+			for _, c := range p.s.CopiesAt("moulin") {
+				if c.Place == third {
+					c.Running, c.Unread = tt.copy.Running, tt.copy.Unread
+				}
+				if c.Place != third || !tt.gone {
+					copies = append(copies, c)
+				}
+			}
+			p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: tt.asOf(p.s)}})
+			for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
+				plan := p.failbackPlan(keep, kept1)
+				if got := leftOutCode(plan); got != tt.want {
+					t.Errorf("keep %s: left out for %q, want %q: %+v", keep, got, tt.want, plan)
+				}
+			}
+		})
+	}
+}
+
+func leftOutCode(p failover.Plan) string {
+	if len(p.LeftOut) == 0 {
+		return ""
+	}
+	return p.LeftOut[0].Reason.Code
+}
+
 // TestWhatIsStartedAgainStandsNotDown: a failback that is given up starts the copy at home
 // again, as it found it. It is off until then, and no return of its site begins with it.
 func TestWhatIsStartedAgainStandsNotDown(t *testing.T) {

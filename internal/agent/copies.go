@@ -121,6 +121,7 @@ func (c *Copies) tell(ctx context.Context, s *failover.State, now time.Time) tim
 	stored, known := s.Copies[c.Site]
 	c.round.Copies = settled(c.round.Copies, stored.Copies.Copies)
 	news := !reflect.DeepEqual(c.round.Copies, stored.Copies.Copies) || !known && len(c.list) > 0 // none stands there
+	news = news || stored.Copies.AsOf < moved(s, c.list)                                          // plans wait for a look since
 	if !news && (!known || now.Sub(c.told) < refreshReady) {
 		return c.begun.Add(c.Every)
 	}
@@ -134,6 +135,14 @@ func (c *Copies) tell(ctx context.Context, s *failover.State, now time.Time) tim
 	}
 	c.told = now
 	return c.begun.Add(c.Every)
+}
+
+// moved is when the guests of copies moved last, by the log.
+func moved(s *failover.State, of []failover.Copy) (index uint64) {
+	for _, c := range of {
+		index = max(index, s.Guests[c.Guest].Epoch.Index)
+	}
+	return index
 }
 
 // uptimeJitter is by how much one start may seem to have been at two times:

@@ -442,6 +442,7 @@ func TestFailbackIsUndone(t *testing.T) {
 	if line := last(t, b.homePVE, backID); !g.Running || !slices.Contains(g.Data(), line) {
 		t.Fatalf("undone: %d runs %t at quai, has what was written at home: %t", again, g.Running, slices.Contains(g.Data(), line))
 	}
+	b.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: b.log.state.CopiesAt("moulin"), AsOf: b.log.state.Index}})
 	b.failback(failover.KeepHome)
 	if op := b.ended(); op.Phase != failover.OpDone {
 		t.Fatalf("keep home ended %s: %v", op.Phase, b.run().Back)

@@ -109,6 +109,12 @@ var homeward = map[string]Message{
 		Impact:  "The guest does not come home before that copy is off. Its disk stays as it is.", Look: "wwwctl guests {guest}",
 		Do: "See whether anybody uses it, then shut it down on {host} (qm shutdown {id}, pct shutdown {id} for a container), and plan again.",
 	},
+	"WWW-1846": {
+		Severity: Warning, Title: "nobody has looked yet whether a third copy runs", Text: "{guest}: it is not known yet whether {id} on {host} at {site}, which it has left, runs",
+		Meaning: "A rescue made that copy there, or the guest served from it once. The agent of {site} has not told of it since the guest moved last: it has just come back, or {host} does not answer it.",
+		Impact:  "The guest does not come home before that is known: two copies would have one address.", Look: "wwwctl guests {guest}",
+		Do: "Plan again in a minute. Does {host} not answer? wwwctl sites {site} says why.",
+	},
 	"WWW-1841": {
 		Severity: Error, Title: "no site can read both backups", Text: "{guest}: its sealed branch lies at {sites}, and none of these sites has a backup of the copy that goes on",
 		Meaning: "Files are compared where both backups can be read.", Impact: "Nothing was compared.", Look: "wwwctl guests {guest}",
