@@ -111,7 +111,7 @@ func (s *State) movedGround(spec *network.Spec, id GuestID, op OpID) string {
 		return "priority"
 	case wasIn.Mode != willIn.Mode && (willIn.Mode == network.ModeManual || willIn.Mode == network.ModeNever):
 		return "mode"
-	case host != run.Assignment.Host && s.Ops[op].Kind != KindFailback:
+	case host != run.Assignment.Host && (s.Ops[op].Kind != KindFailback || run.Assignment.Keep == KeepBack):
 		return "target"
 	}
 	return ""

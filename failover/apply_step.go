@@ -100,6 +100,9 @@ func (c StepMoved) apply(s *State, st Stamp) error {
 	if err := c.checkMove(step); err != nil {
 		return err
 	}
+	if c.Found != nil && c.Found.Unstarted && !c.Found.Gone && s.HeldData(run) {
+		return reject(CodeInvalid, "what", "a copy that never ran, and that its guest has served from")
+	}
 	if err := run.learn(c, st); err != nil {
 		return err
 	}
@@ -309,11 +312,14 @@ func (c Own) apply(s *State, st Stamp) error {
 	p := s.Guests[c.Token.Guest]
 	s.beginLineage(op, run, p, st)
 	s.leave(c.Token.Guest, &p, st)
-	if op.Kind == KindFailback {
+	if op.Kind == KindFailback && run.Assignment.Keep != KeepBack {
 		s.cameHome(run, &p, st)
 	}
 	p.Owner, p.Epoch, p.Host, p.VMID = run.Assignment.Target, run.Epoch, run.Assignment.Host, run.VMID
 	p.Point, p.Phase, p.Since = run.Assignment.Point, PhaseStarting, st
+	if run.Assignment.Keep == KeepBack {
+		p.Point = s.baseOf(LineageOf(c.Token.Guest, Placement{Epoch: run.Epoch}))
+	}
 	p.Parked = op.Kind.planned()
 	s.Guests[c.Token.Guest] = p
 	s.closeStuck(run, st)

@@ -9,7 +9,7 @@ type BranchView struct {
 	Stuck  bool      `json:"stuck,omitempty"` // its copy there was never served: only the one at home can go on
 	Since  time.Time `json:"since,omitzero"`  // it is the owner's
 	Parted time.Time `json:"parted,omitzero"` // of the backup that it began with: what was written at home later is not in it
-	// Left is the copy at home; none: it is not there any more. Why says what became of it,
+	// Left is the copy at home, of a guest at home that which it has left away; none: it is not there any more. Why says what became of it,
 	// Running whether it runs, LastRun when it was last seen to.
 	Left    *Place    `json:"left,omitempty"`
 	Why     Reason    `json:"why,omitzero"`
@@ -29,11 +29,17 @@ type BranchView struct {
 // changed is sent, and for its start.
 const lastBackupTakes = 3 * time.Minute
 
-// BranchesOf describes the copies of guests that live away from home.
-func BranchesOf(s *State, guests []GuestID) []BranchView {
+// BranchesOf describes the copies of guests that live away from home, or of those at home whose
+// copies away an undo would have serve again (KeepBack).
+func BranchesOf(s *State, keep Keep, guests []GuestID) []BranchView {
 	var out []BranchView
 	for _, g := range guests {
 		p, ok := s.Guests[g]
+		if at, left := s.AwayBranch(g); keep == KeepBack && left {
+			v := BranchView{Guest: g, Serves: p.Now(), Since: p.Owned, Propose: KeepBack}
+			s.viewLeft(&v, at)
+			out = append(out, v)
+		}
 		if !ok || s.Network == nil || s.AtHome(g) {
 			continue
 		}
@@ -42,18 +48,7 @@ func BranchesOf(s *State, guests []GuestID) []BranchView {
 			v.Stuck, v.Propose = true, KeepHome
 		}
 		if at, left := s.HomeBranch(g); left {
-			v.Left, v.Sealed = &at, s.SealOf(g, at)
-			if id, known := s.lineageAt(g, at); known {
-				v.Whole = s.Lineages[id].Moved
-			}
-			if b := p.Branch; b != nil && b.same(at) {
-				v.Why, v.LastRun = b.Reason, b.LastRun
-			}
-			for _, c := range s.CopiesOf(g) {
-				if c.same(at) && c.Unread == "" {
-					v.Running = c.Running
-				}
-			}
+			s.viewLeft(&v, at)
 		}
 		if rate := s.Readiness[s.Network.Home(g)].Ready.Rate; rate > 0 && v.Size > 0 {
 			v.Downtime = lastBackupTakes + time.Duration(float64(v.Size)/float64(rate)*float64(time.Second)).Round(time.Second)
@@ -63,27 +58,21 @@ func BranchesOf(s *State, guests []GuestID) []BranchView {
 	return out
 }
 
-// CommitWindow is how long after a failback `failback undo` takes it back. Later the same
-// is a switchover, which a person asks for by its name.
-const CommitWindow = 24 * time.Hour
-
-// UndoOf says where a failback would be undone to: the site that served the guest before.
-func (s *State) UndoOf(g GuestID, now time.Time) (SiteID, error) {
-	p, ok := s.Guests[g]
-	if !ok || s.Network == nil {
-		return "", reject(CodeUnknownGuest, "guest", string(g))
+// viewLeft adds what is known of the copy that a guest has left at a place.
+func (s *State) viewLeft(v *BranchView, at Place) {
+	if s.gone(v.Guest, at) {
+		return
 	}
-	began := s.Lineages[LineageOf(g, p)].From
-	if !s.AtHome(g) || len(p.Former) == 0 || began.Index == 0 {
-		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
+	v.Left, v.Sealed = &at, s.SealOf(v.Guest, at)
+	if id, known := s.lineageAt(v.Guest, at); known {
+		v.Whole = s.Lineages[id].Moved
 	}
-	last := p.Former[len(p.Former)-1]
-	from := last.Site
-	if id, known := s.lineageAt(g, last); from == s.Network.Home(g) || known && s.Lineages[id].Unstarted {
-		return "", reject(CodeNothing, "what", "failback to undo", "guest", string(g))
+	if b := s.Guests[v.Guest].Branch; b != nil && b.same(at) {
+		v.Why, v.LastRun = b.Reason, b.LastRun
 	}
-	if now.Sub(began.At) > CommitWindow {
-		return "", reject(CodeUndoLate, "guest", string(g), "site", string(from), "at", clockText(began.At))
+	for _, c := range s.CopiesOf(v.Guest) {
+		if c.same(at) && c.Unread == "" {
+			v.Running = c.Running
+		}
 	}
-	return from, nil
 }

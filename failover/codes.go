@@ -137,6 +137,8 @@ const (
 	CodeThirdCopy   = "WWW-1840"
 	CodeNoPair      = "WWW-1841"
 	CodeUnseen      = "WWW-1846"
+	CodeNoBackCopy  = "WWW-1847"
+	CodeNotThere    = "WWW-1848"
 	CodeReplaced    = "WWW-1842"
 	CodeNotSealed   = "WWW-1843"
 	CodeStuckAway   = "WWW-1844"

@@ -290,7 +290,7 @@ const silentFor = time.Minute
 // leave remembers the place that a guest leaves for another one.
 func (s *State) leave(g GuestID, p *Placement, st Stamp) {
 	if now := p.Now(); !now.same(s.HomePlace(g)) {
-		p.Former = append(slices.Clone(p.Former), now)
+		p.Former = append(slices.DeleteFunc(slices.Clone(p.Former), now.same), now) // it may have served there before
 		p.Former = p.Former[max(0, len(p.Former)-maxFormer):]
 	}
 	p.Owned, p.Booted, p.Branch = st.At, time.Time{}, nil

@@ -21,6 +21,7 @@ type Keep string
 const (
 	KeepAway Keep = "away" // the copy that serves elsewhere: it moves home
 	KeepHome Keep = "home" // the copy that was left at home: it serves again
+	KeepBack Keep = "back" // an undo of that: the copy that was left elsewhere serves there again
 )
 
 // sealSteps keep the loser for ever.
@@ -38,7 +39,7 @@ func failbackSteps(keep Keep, left, replace bool) []StepID {
 	switch {
 	case keep == KeepAway && left && replace:
 		return slices.Insert(failbackSteps(keep, left, false), len(sealSteps)+2, StepReplace)
-	case keep == KeepHome:
+	case keep == KeepHome || keep == KeepBack:
 		steps := append([]StepID{StepShutdown}, sealSteps...)
 		return append(steps, StepUnpark, StepStill, StepOwn, StepStart, StepCheck, StepServe, StepSettle)
 	case left:
@@ -123,7 +124,9 @@ func (s *State) gone(g GuestID, at Place) bool {
 // placed gives a run what its failback starts from.
 func (s *State) placed(run *GuestRun) {
 	a := run.Assignment
-	if at, ok := s.HomeBranch(a.Guest); ok {
+	if at, ok := s.AwayBranch(a.Guest); ok && a.Keep == KeepBack {
+		run.Left = Source{Site: at.Site, Host: at.Host, VMID: at.VMID, Epoch: at.Epoch} // what is away never starts with its host
+	} else if at, ok := s.HomeBranch(a.Guest); ok {
 		run.Left = Source{Site: at.Site, Host: at.Host, VMID: at.VMID, Epoch: at.Epoch}
 		run.Left.OnBoot = s.Guests[a.Guest].OnBoot
 	}
@@ -132,8 +135,12 @@ func (s *State) placed(run *GuestRun) {
 }
 
 // homeID is the id of the copy that a failback gives the guest to: that of the copy which
-// is there, or the first of the host's range that no copy and no backup has.
+// goes on there, or the first of the host's range that no copy and no backup has.
 func (s *State) homeID(a Assignment, ids usedIDs) (int, error) {
+	if a.Keep == KeepBack {
+		at, _ := s.AwayBranch(a.Guest) // checkBack has found it
+		return at.VMID, nil
+	}
 	if a.Keep == KeepHome {
 		at, ok := s.HomeBranch(a.Guest)
 		if !ok {
@@ -162,9 +169,9 @@ func (s *State) checkFailback(a Assignment) error {
 	g := s.Network.Guests[a.Guest]
 	home := s.Network.Home(a.Guest)
 	switch {
-	case a.Keep != KeepAway && a.Keep != KeepHome:
+	case a.Keep != KeepAway && a.Keep != KeepHome && a.Keep != KeepBack:
 		return reject(CodeInvalid, "what", fmt.Sprintf("keep %q for %s: neither away nor home", a.Keep, a.Guest))
-	case a.Target != home || a.Host != g.Host:
+	case a.Keep != KeepBack && (a.Target != home || a.Host != g.Host):
 		return reject(CodeNotTarget, "guest", string(a.Guest), "site", string(a.Target))
 	case a.Structure != g.Structure:
 		return reject(CodeInvalid, "what", fmt.Sprintf("structure %q for %s, declared %q", a.Structure, a.Guest, g.Structure))
@@ -174,6 +181,9 @@ func (s *State) checkFailback(a Assignment) error {
 		return reject(CodeInvalid, "what", "a failback with a warm copy")
 	case a.Replace != 0 && !s.replaceable(a):
 		return reject(CodeNothing, "what", fmt.Sprintf("copy %d on %s that it has left", a.Replace, a.Host), "guest", string(a.Guest))
+	}
+	if a.Keep == KeepBack {
+		return s.checkBack(a)
 	}
 	if r := s.sealable(a); !r.IsZero() && (a.Keep != KeepHome || a.Vault != "" || !s.neverRan(a.Guest)) {
 		return &RejectedError{Reason: r}
@@ -196,6 +206,8 @@ func (c BeginOp) mayComeHome(s *State, a Assignment) error {
 		return s.comesHome(a.Guest, s.Clock)
 	case a.Keep != c.Plan.Loss.Keep || s.Network.Home(a.Guest) != c.Plan.Loss.Site:
 		return reject(CodeInvalid, "what", fmt.Sprintf("%s is not for this failback", a.Guest))
+	case a.Keep == KeepBack:
+		return c.mayServeAgain(s, a)
 	case s.AtHome(a.Guest):
 		return reject(CodeIsHome, "guest", string(a.Guest), "site", string(p.Owner))
 	case !engaged.IsZero():
@@ -305,7 +317,7 @@ func (r *GuestRun) learnSeal(c StepMoved, st Stamp) error {
 		}
 		if c.Token.Step == StepSeal {
 			r.Sealed = []SealCopy{{Site: at, Point: c.Point}}
-			if r.Assignment.Keep == KeepHome {
+			if r.Assignment.Keep != KeepAway {
 				r.Source.Final = c.Point.Time
 			}
 			return nil

@@ -21,7 +21,11 @@ func planFailback(s *State, loss Loss) Plan {
 	}
 	order := planner{s: s, loss: loss}
 	for _, g := range order.order(away) {
-		a, r := s.wayHome(g, loss.Keep, slices.Contains(loss.Replace, g))
+		way := func() (Assignment, Reason) { return s.wayHome(g, loss.Keep, slices.Contains(loss.Replace, g)) }
+		if loss.Keep == KeepBack {
+			way = func() (Assignment, Reason) { return s.wayBack(g) }
+		}
+		a, r := way()
 		if !r.IsZero() {
 			p.LeftOut = append(p.LeftOut, LeftOut{Guest: g, Priority: s.Network.Guests[g].Priority, Reason: r})
 			continue
@@ -103,10 +107,10 @@ func (s *State) thirdCopy(g GuestID) (c Place, why string) {
 
 // losing is the site of the copy that a failback does not keep.
 func (s *State) losing(a Assignment) SiteID {
-	if a.Keep == KeepHome {
-		return s.Guests[a.Guest].Owner
+	if a.Keep == KeepAway {
+		return s.Network.Home(a.Guest)
 	}
-	return s.Network.Home(a.Guest)
+	return s.Guests[a.Guest].Owner
 }
 
 // vaultFor chooses the second site of a sealed branch: the one that serves the guest or
@@ -132,7 +136,7 @@ func (s *State) sealable(a Assignment) Reason {
 	switch {
 	case a.Keep == KeepAway && s.Network.Sites[home].Hosts[a.Host].Restore == nil:
 		return because(CodeNoWayBack, "guest", string(a.Guest), "host", string(a.Host))
-	case a.Keep == KeepAway && source.Away == "", a.Keep == KeepHome && source.Sealed == "":
+	case a.Keep == KeepAway && source.Away == "", a.Keep != KeepAway && source.Sealed == "":
 		return lacks(p.Host)
 	case a.Keep == KeepAway && (here.Away == "" || left && here.Sealed == ""):
 		return lacks(a.Host)
@@ -153,17 +157,11 @@ func (s *State) lineagesOf(host HostID, home SiteID) network.LineageStorages {
 
 // homeLineage says where the backups of a copy lie that is its guest's again at home:
 // where those of its first one did.
-func (s *State) homeLineage(keep Keep, now *Lineage) {
+func (s *State) homeLineage(now *Lineage) {
 	for _, l := range s.LineagesOf(now.Guest) {
 		if l.Site == now.Site && l.Host == now.Host && l.Namespace != "" {
 			now.Namespace = l.Namespace
 			break
 		}
-	}
-	if keep != KeepHome {
-		return
-	}
-	if id, ok := s.lineageAt(now.Guest, Place{Site: now.Site, Host: now.Host, VMID: now.VMID}); ok {
-		now.Of, now.Base, now.Resumes = id, RestorePoint{}, id
 	}
 }

@@ -79,17 +79,20 @@ func (s *State) beginLineage(op Operation, run GuestRun, p Placement, st Stamp) 
 	if !known { // it lived at home, as it was declared
 		was = Lineage{Guest: a.Guest, Home: home, Epoch: p.Epoch, Site: p.Owner, Host: p.Host, VMID: p.VMID, Group: group(p.VMID), Namespace: a.Point.Namespace}
 	}
-	was.To, was.Moved = st, op.Kind.planned() && a.Keep != KeepHome
+	was.To, was.Moved = st, op.Kind.planned() && a.Keep != KeepHome && a.Keep != KeepBack
 	was.Unstarted = run.Source.Unstarted
 	s.Lineages[old] = was
 	now := Lineage{
 		Guest: a.Guest, Home: home, Epoch: run.Epoch, Site: a.Target, Host: a.Host, VMID: run.VMID, Group: group(run.VMID),
 		Of: s.madeFrom(a, old), Base: a.Point, From: st,
 	}
-	if op.Kind == KindFailback {
-		s.homeLineage(a.Keep, &now)
+	if op.Kind == KindFailback && a.Keep != KeepBack {
+		s.homeLineage(&now)
 	} else if e := s.Network.Sites[a.Target].Hosts[a.Host].Lineages[home]; e.Away != "" {
 		now.Namespace, now.Storage = AwayNamespace(home), e.Away
+	}
+	if id, ok := s.resumed(a, Place{Site: now.Site, Host: now.Host, VMID: now.VMID}); ok {
+		now.Of, now.Base, now.Resumes = id, RestorePoint{}, id
 	}
 	s.Lineages[LineageOf(a.Guest, Placement{Epoch: run.Epoch})] = now
 }

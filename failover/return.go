@@ -86,11 +86,11 @@ func (s *State) mayShutDown(op Operation, run GuestRun) bool {
 	return run.Admitted != 0 && p.Owner == from.Site && p.Epoch == from.Epoch
 }
 
-// chosen says whether an operation is about to give a guest to its copy at home, which is not
+// chosen says whether an operation is about to give a guest to a copy that it has left, which is not
 // to be shut down then.
 func (s *State) chosen(g GuestID) bool {
 	run, ok := s.Ops[s.Guests[g].Op].Guests[g]
-	return ok && run.Assignment.Keep == KeepHome
+	return ok && (run.Assignment.Keep == KeepHome || run.Assignment.Keep == KeepBack)
 }
 
 // standingDown says whether the return of a site is shutting a guest's copy down just now.

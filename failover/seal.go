@@ -164,10 +164,10 @@ func checkSealedRun(s *State, op Operation, run GuestRun) error {
 	if !run.Owned() {
 		return nil
 	}
-	if seals && copied.Status != StatusDone || run.Assignment.Keep == KeepHome && !seals && !run.Source.Unstarted {
+	if seals && copied.Status != StatusDone || run.Assignment.Keep != KeepAway && !seals && !run.Source.Unstarted {
 		return violated("S7", "%s is owned by %s and its other copy is not sealed", g, run.Assignment.Target)
 	}
-	if guest := s.Network.Guests[g]; run.State == RunActive && s.Guests[g].Epoch == run.Epoch && (guest.ID != run.VMID || guest.Host != run.Assignment.Host) {
+	if guest := s.Network.Guests[g]; run.Assignment.Keep != KeepBack && run.State == RunActive && s.Guests[g].Epoch == run.Epoch && (guest.ID != run.VMID || guest.Host != run.Assignment.Host) {
 		return violated("S1", "%s came home as %d on %s, and %d on %s is declared", g, run.VMID, run.Assignment.Host, guest.ID, guest.Host)
 	}
 	return nil

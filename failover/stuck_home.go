@@ -85,6 +85,9 @@ func (s *State) neverRan(g GuestID) bool {
 		return false
 	}
 	run, p := op.Guests[g], s.Guests[g]
+	if s.HeldData(GuestRun{Assignment: run.Assignment, Source: s.sourceOf(g)}) {
+		return false // it has counted before: it went on, it was not made
+	}
 	check, _ := run.Step(StepCheck)
 	live, _ := run.Step(StepLive)
 	if run.isDone(StepStart) || live.Attempt > 0 || live.begun() || check.begun() || !p.Booted.IsZero() {
@@ -196,7 +199,7 @@ func (s *State) closeStuck(back GuestRun, st Stamp) {
 func (s *State) tidyStuck(run GuestRun, loss Loss, st Stamp) {
 	from, g := run.Source, run.Assignment.Guest
 	was, known := s.closedAt(g, from.Epoch)
-	if !run.FromStuck() || !known {
+	if !run.FromStuck() || !known || was.Assignment.Point.IsZero() {
 		return
 	}
 	a, step := was.Assignment, StepRelease

@@ -80,49 +80,6 @@ func TestScheduledFailback(t *testing.T) {
 	}
 }
 
-// TestUndoTellsWhichDataMoves: after --keep home it is not the branch that served there.
-func TestUndoTellsWhichDataMoves(t *testing.T) {
-	home := agentOf(t, backHome(t, failover.KeepHome))
-	for _, width := range []int{48, 80} {
-		r := wwwctl(t.Context(), home, "failback undo nuage --dry-run", screen(width, 24))
-		got := strings.Join(strings.Fields(r.out), " ")
-		if !strings.Contains(got, "with the data of the copy that serves at moulin now") || !strings.Contains(got, "branch of pve-quai/91000, which was sealed there, does NOT serve then") || strings.Contains(r.out, "…") {
-			t.Errorf("%d columns:\n%s%s", width, r.out, r.errOut)
-		}
-		for _, line := range []string{"wwwctl failback diff nuage\n", "wwwctl failback fork nuage --copy pve-quai/91000\n"} {
-			if !strings.Contains(r.out, line) {
-				t.Errorf("%d columns: no %q:\n%s", width, line, r.out)
-			}
-		}
-	}
-	if r := wwwctl(t.Context(), home, "failback undo nuage", input("n\n")); !strings.Contains(r.errOut, "The sealed branch of pve-quai/91000 does not serve then.") {
-		t.Errorf("the question:\n%s", r.errOut)
-	}
-	r := wwwctl(t.Context(), agentOf(t, backHome(t, failover.KeepAway)), "failback undo nuage", input("n\n"))
-	if !strings.Contains(r.errOut, "with what was written since?") || strings.Contains(r.out, "failback fork") {
-		t.Errorf("after --keep away:\n%s%s", r.out, r.errOut)
-	}
-	p := &page{}
-	unknown := undone{guest: "nuage", home: "moulin", to: "quai"}
-	if unknown.lines(p); !strings.Contains(p.b.String(), "if the failback had kept the copy at home") || strings.Contains(undoQuestion([]undone{unknown}), "since") {
-		t.Errorf("not known which: %s%s", p.b.String(), undoQuestion([]undone{unknown}))
-	}
-	if got := undoQuestion([]undone{unknown, {guest: "agenda"}}); got != "Shut 2 guests down and move them as above?" {
-		t.Errorf("of two guests the question is %q", got)
-	}
-}
-
-// TestUndoOfASiteTellsOfEachGuest: each guest that moves is named, with its data.
-func TestUndoOfASiteTellsOfEachGuest(t *testing.T) {
-	a := &app{client: api.NewSocketClient(agentOf(t, backHome(t, failover.KeepHome)))}
-	plan := api.Plan{}
-	plan.Assignments = []failover.Assignment{{Guest: "nuage"}, {Guest: "site"}}
-	back := a.undoing(t.Context(), plan)
-	if len(back) != 2 || back[0].guest != "nuage" || back[1].guest != "site" {
-		t.Errorf("told of %+v, want of both guests", back)
-	}
-}
-
 // TestAfterAFailback: at most three lines say what comes next, with the time in which it can be taken back.
 func TestAfterAFailback(t *testing.T) {
 	b := backHome(t, failover.KeepAway)
@@ -143,18 +100,21 @@ func TestAfterAFailback(t *testing.T) {
 	}
 	away := failover.Lineage{Site: "quai", From: failover.Stamp{Index: 3}, To: failover.Stamp{Index: 7, At: at("03:00:00")}}
 	now := failover.Lineage{Site: "moulin", From: failover.Stamp{Index: 7, At: at("03:00:00")}}
-	never, rescued := away, away
-	never.Unstarted, rescued.Site = true, "moulin"
+	away.Moved = true
+	never, rescued, branch := away, away, away
+	never.Unstarted, rescued.Site, branch.Moved = true, "moulin", false
 	for name, tt := range map[string]struct {
-		lines []failover.Lineage
-		want  bool
+		lines    []failover.Lineage
+		can, day bool
 	}{
-		"came home": {[]failover.Lineage{away, now}, true}, "never left": {[]failover.Lineage{now}, false}, "not known": {nil, false},
-		"a copy that never ran": {[]failover.Lineage{never, now}, false}, "a rescue": {[]failover.Lineage{rescued, now}, false},
+		"came home": {[]failover.Lineage{away, now}, true, true}, "never left": {[]failover.Lineage{now}, false, false}, "not known": {nil, false, false},
+		"a copy that never ran": {[]failover.Lineage{never, now}, false, false}, "a rescue": {[]failover.Lineage{rescued, now}, false, false},
+		"another branch is left": {[]failover.Lineage{branch, now}, true, false},
 	} {
 		g := api.Guest{Guest: failover.GuestView{Home: "moulin"}, Lineages: tt.lines}
-		if got := undoUntil(g); got.IsZero() == tt.want || tt.want && !got.Equal(at("03:00:00").AddDate(0, 0, 1)) {
-			t.Errorf("%s: until %s, want one: %v", name, got, tt.want)
+		got, can := undoable(g)
+		if can != tt.can || got.IsZero() == tt.day || tt.day && !got.Equal(at("03:00:00").AddDate(0, 0, 1)) {
+			t.Errorf("%s: %t until %s, want %t, for a day %t", name, can, got, tt.can, tt.day)
 		}
 	}
 }

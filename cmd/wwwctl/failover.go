@@ -44,24 +44,13 @@ func (a *app) failover(ctx context.Context, req api.FailoverRequest, follow bool
 		fmt.Fprint(a.con.Err, a.planScreen(plan, req))
 		return fail(exitRefused, failover.CodeNothing, "domain", subject(req))
 	}
-	var back []undone
-	if req.Undo {
-		back = a.undoing(ctx, plan)
-	}
 	if a.structured() == "" && !a.g.quiet {
 		a.printf("%s", a.planScreen(plan, req))
-		if req.Undo {
-			p := &page{s: a.show}
-			for _, u := range back {
-				u.lines(p)
-			}
-			a.printf("%s", p.b.String())
-		}
 	}
 	if a.g.dryRun {
 		return a.print(view{kind: api.KindPlan, data: plan, table: a.planTable(plan), text: func() string { return a.planFooter(plan, req) }})
 	}
-	if err := a.confirmFailover(ctx, plan, req, back); err != nil {
+	if err := a.confirmFailover(ctx, plan, req); err != nil {
 		return err
 	}
 	if req.Plan == "" {
@@ -92,14 +81,14 @@ func (a *app) begunByHand(ctx context.Context, done api.Accepted, req api.Failov
 }
 
 // confirmFailover asks y/N, or for the name of what is not known to be lost.
-func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest, back []undone) error {
+func (a *app) confirmFailover(ctx context.Context, plan api.Plan, req api.FailoverRequest) error {
 	question := fmt.Sprintf("Move %s as above?", plural(len(plan.Assignments), "guest"))
 	if req.Switchover != "" {
 		question = fmt.Sprintf("Shut %s down and move as above?", plural(len(plan.Assignments), "guest"))
 	}
 	switch {
 	case req.Undo:
-		question = undoQuestion(back)
+		question = undoQuestion(plan)
 	case req.Keep == failover.KeepAway:
 		question = fmt.Sprintf("%s what was left at home and bring %s home?", sealWord(plan), plural(len(plan.Assignments), "guest"))
 	case req.Keep == failover.KeepHome:

@@ -128,12 +128,15 @@ func (a *app) planTable(plan api.Plan) table {
 func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 	s := a.show
 	p := &page{s: s}
-	p.prose("", "  ", fmt.Sprintf("%s (%s): plan %s, state %d", supposition(req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index))
+	p.prose("", "  ", fmt.Sprintf("%s (%s): plan %s, state %d", supposition(plan, req), s.clock(plan.Meta.At), dash(plan.Hash), plan.Index))
 	switch {
 	case len(plan.Assignments) == 0:
 		p.line("  nothing to move")
 	case len(plan.Branches) > 0:
 		t := a.branchTable(plan)
+		if req.Undo {
+			t = a.undoTable(plan)
+		}
 		t.indent = "  "
 		p.raw(t.fitting(s, a.g.noHeaders)...)
 	default:
@@ -145,7 +148,10 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		}
 		p.raw(lay(s, a.g.noHeaders)...)
 	}
-	if len(plan.Branches) > 0 {
+	switch {
+	case req.Undo:
+		a.undoLines(p, plan)
+	case len(plan.Branches) > 0:
 		a.branchLines(p, plan)
 	}
 	for _, as := range plan.Assignments {
@@ -246,7 +252,10 @@ func (a *app) seenText(plan api.Plan) string {
 }
 
 // supposition is what a plan answers to.
-func supposition(req api.FailoverRequest) string {
+func supposition(plan api.Plan, req api.FailoverRequest) string {
+	if req.Undo && plan.Loss.Keep == failover.KeepBack {
+		return "To have " + subject(req) + " serve again from what its failback has left elsewhere"
+	}
 	if req.Undo {
 		return "To move " + subject(req) + " back to where it served before its failback"
 	}

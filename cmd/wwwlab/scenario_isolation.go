@@ -129,18 +129,34 @@ func (d *demo) playWayHome(ctx context.Context, f facts) error {
 	if err := d.holds(ctx, []failover.GuestID{chosen}, "internet", ""); err != nil {
 		return err
 	}
-	if err := d.carryOut(ctx, at, "failback", "run", string(chosen), "--keep", "home"); err != nil {
+	if err := d.keepHome(ctx, at, chosen, f.site); err != nil {
 		return err
 	}
-	if err := d.holds(ctx, []failover.GuestID{chosen}, "house", f.site); err != nil {
+	d.say("no, it was the other one: what was sealed elsewhere serves again")
+	if err := d.carryOut(ctx, at, "failback", "undo", string(chosen)); err != nil {
 		return err
 	}
-	if err := d.sealed(ctx, []failover.GuestID{chosen}, "elsewhere"); err != nil {
+	if err := d.holds(ctx, []failover.GuestID{chosen}, "internet", ""); err != nil {
+		return err
+	}
+	d.say("and the one in the house after all")
+	if err := d.keepHome(ctx, at, chosen, f.site); err != nil {
 		return err
 	}
 	d.printLedger(chosen, guests)
 	_, _, err := d.byHand(ctx, at, "guests", string(chosen))
 	return err
+}
+
+// keepHome brings a guest home as it is there: what was written in the house serves, the other copy is sealed.
+func (d *demo) keepHome(ctx context.Context, at failover.SiteID, g failover.GuestID, home failover.SiteID) error {
+	if err := d.carryOut(ctx, at, "failback", "run", string(g), "--keep", "home"); err != nil {
+		return err
+	}
+	if err := d.holds(ctx, []failover.GuestID{g}, "house", home); err != nil {
+		return err
+	}
+	return d.sealed(ctx, []failover.GuestID{g}, "elsewhere")
 }
 
 // partedLimit is how long the return of a site may take to be told of.
@@ -177,12 +193,17 @@ func (d *demo) carryOut(ctx context.Context, at failover.SiteID, args ...string)
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, carryLimit)
+	defer cancel()
 	code, says, err := d.byHand(ctx, at, append(args, "--yes", "--detach")...)
+	for err == nil && code != 0 && strings.Contains(says, failover.CodeUnseen) { // as it says: in a minute
+		if err = site.Sleep(ctx, 5*time.Second); err == nil {
+			code, says, err = d.byHand(ctx, at, append(args, "--yes", "--detach")...)
+		}
+	}
 	if err != nil || code != 0 {
 		return fmt.Errorf("wwwctl %s ends with exit code %d: %s, %w", strings.Join(args, " "), code, says, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, carryLimit)
-	defer cancel()
 	for {
 		ops, err := askEach(ctx, d.room, string(at), func(ctx context.Context, c *api.Client) (api.OpList, error) { return c.Ops(ctx) })
 		list, told := askEach(ctx, d.room, string(at), func(ctx context.Context, c *api.Client) (api.EventList, error) {

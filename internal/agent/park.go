@@ -131,10 +131,20 @@ func (j *job) changes() failover.HostID {
 	return j.run.Assignment.Host
 }
 
-// unpark makes the copy at home one that can serve again, and lets it start with its host
-// as it used to. It is not started here.
+// unpark makes the copy that goes on, at home or where it was left, one that can serve again. It is
+// not started here. One that is away must be on its structure's VLAN before anything moves to it.
 func (j *job) unpark(ctx context.Context) (time.Time, *outcome) {
-	return j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) { return c.Unpark() })
+	var foreign string
+	next, done := j.amend(ctx, j.run.VMID, func(c proxmox.GuestConfig) (map[string]string, []string) {
+		if j.run.Assignment.Keep == failover.KeepBack {
+			foreign = j.foreignNet(c)
+		}
+		return c.Unpark()
+	})
+	if done != nil && done.failure == "" && foreign != "" {
+		return j.fatally("copy %d on %s: %s is not on the structure's VLAN", j.run.VMID, j.run.Assignment.Host, foreign)
+	}
+	return next, done
 }
 
 // amend changes a guest at home until there is nothing left to change.

@@ -55,6 +55,9 @@ func (j *job) revive(ctx context.Context) (time.Time, *outcome) {
 		}
 		return j.setBoot(ctx, h, "1", backLook)
 	case backPost:
+		if j.step.ID == failover.StepRevive && j.run.Assignment.Keep == failover.KeepBack && !j.from().Ran {
+			return j.now, &outcome{} // it was found off: it starts with its host again, if it did
+		}
 		return j.backPost(ctx, h)
 	case backPoll:
 		return j.pollHome(ctx, h, "poll start at home", backWatch)

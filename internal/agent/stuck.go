@@ -76,6 +76,8 @@ func (j *job) neverLook(ctx context.Context, h Hand) (time.Time, *outcome) {
 		return j.now, nil
 	case err != nil:
 		return j.trouble(err)
+	case j.s.HeldData(j.run):
+		return j.ranStuck("it has served before")
 	case !stub && !j.ours(c):
 		return j.fatally("guest %d on %s does not carry our marker for %s: look whose it is", id, j.from().Host, j.run.Assignment.Guest)
 	case c.Values["onboot"] == "1":

@@ -195,7 +195,8 @@ func (j *job) downStatus(ctx context.Context, h Hand) (time.Time, *outcome) {
 	m := &j.w.mem
 	st, err := j.homeStatus(ctx, h, "look at guest at home")
 	known := j.from().Found.Index != 0
-	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave || j.run.FromStuck()
+	// What an undo leaves may be off: what its guest is stuck with at home, say.
+	mayBeOff := j.op.Kind == failover.KindReturn || j.step.ID == failover.StepLeave || j.run.FromStuck() || j.run.Assignment.Keep == failover.KeepBack
 	m.leaving.runs = m.leaving.runs || err == nil && st.Running() && !known
 	switch {
 	case err != nil:

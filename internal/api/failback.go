@@ -109,7 +109,8 @@ func named(s *failover.State, name, what string, may func(failover.GuestID) bool
 	return found[0], nil
 }
 
-// undoCase is the move of guests back to where they served before their failback.
+// undoCase is the move of guests back to where they served before their failback: with all that they have, or, where the
+// copy at home was kept, to their copies there.
 func undoCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	c, err := named(s, req.Failback, "failback to undo", func(g failover.GuestID) bool {
 		_, err := s.UndoOf(g, s.Clock)
@@ -120,17 +121,28 @@ func undoCase(s *failover.State, req FailoverRequest) (failoverCase, error) {
 	}
 	c.loss.Planned = true
 	for _, g := range c.loss.Guests {
-		to, err := s.UndoOf(g, s.Clock)
+		undo, err := s.UndoOf(g, s.Clock)
 		if r, refused := errors.AsType[*failover.RejectedError](err); refused {
 			return c, refusedFor(r.Reason)
 		}
-		if c.loss.Target != "" && to != c.loss.Target {
+		all := failover.Undo{Site: c.loss.Target, Keep: c.loss.Keep}
+		if all.Site != "" && (undo.Keep != all.Keep || undo.Keep == "" && undo.Site != all.Site) {
 			return c, refusedFor(failover.Reason{Code: failover.CodeInvalid, Args: args("what",
-				fmt.Sprintf("undo of %s: %s served at %s, and %s at %s; name the guests one by one", c.name, c.loss.Guests[0], c.loss.Target, g, to))})
+				fmt.Sprintf("undo of %s: %s %s, and %s %s; name the guests one by one", c.name, c.loss.Guests[0], undoText(all), g, undoText(undo)))})
 		}
-		c.loss.Target = to
+		c.loss.Target, c.loss.Keep = undo.Site, undo.Keep
+	}
+	if c.loss.Keep != "" {
+		c.loss.Target = "" // each copy stands where it was left
 	}
 	return c, nil
+}
+
+func undoText(u failover.Undo) string {
+	if u.Keep != "" {
+		return fmt.Sprintf("has a copy of its own at %s", u.Site)
+	}
+	return fmt.Sprintf("moves to %s", u.Site)
 }
 
 // ackSeal takes a person's word that nothing of a guest's sealed branches is missed.

@@ -118,6 +118,32 @@ func TestUndoByName(t *testing.T) {
 	}
 }
 
+// TestUndoOfKeepHome: the copy that was left away serves again, by any of its names, however late; what is described are the
+// two copies. A guest whose undo is another one is named by itself.
+func TestUndoOfKeepHome(t *testing.T) {
+	b, err := apitest.BackHome(failover.KeepHome)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := serve(t, &root, api.Options{Backend: b})
+	b.Advance(failover.CommitWindow + time.Hour)
+	if err := b.Apply(failover.SetPause{Reason: "the log's time goes on"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"nuage", "site:moulin"} {
+		plan, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: name, Undo: true})
+		if err != nil || len(plan.Assignments) != 1 || plan.Assignments[0].Keep != failover.KeepBack || plan.Assignments[0].Target != "quai" {
+			t.Fatalf("undo %s: %+v, %v", name, plan.Assignments, err)
+		}
+		if len(plan.Branches) != 1 || plan.Branches[0].Left == nil || plan.Branches[0].Left.VMID != 91000 || plan.Branches[0].Sealed == nil || plan.Branches[0].Serves.Site != "moulin" {
+			t.Errorf("undo %s: described as %+v", name, plan.Branches)
+		}
+	}
+	if _, err := c.PlanByHand(t.Context(), api.FailoverRequest{Failback: "nuage", Keep: failover.KeepBack}); err == nil {
+		t.Error("a failback that keeps back is planned: that is an undo")
+	}
+}
+
 // TestWhoIsCutOffSaysSo: an agent that reaches too few others answers at once that nobody leads. It knows nothing of
 // where guests live by now, and what it forwards is heard by nobody, or is not known to be.
 func TestWhoIsCutOffSaysSo(t *testing.T) {

@@ -127,7 +127,7 @@ func (h *handler) planFor(s *failover.State, c failoverCase) Plan {
 	v := failover.Judge(s, now)[c.domain]
 	out := Plan{Meta: h.meta(s), Plan: failover.PlanFor(s, c.loss, now), Cause: v.Cause}
 	if c.loss.Keep != "" {
-		out.Branches = failover.BranchesOf(s, c.loss.Guests)
+		out.Branches = failover.BranchesOf(s, c.loss.Keep, c.loss.Guests)
 	} else {
 		out.Outlook = failover.OutlookOf(s, out.Plan, now)
 	}

@@ -115,6 +115,16 @@ var homeward = map[string]Message{
 		Impact:  "The guest does not come home before that is known: two copies would have one address.", Look: "wwwctl guests {guest}",
 		Do: "Plan again in a minute. Does {host} not answer? wwwctl sites {site} says why.",
 	},
+	"WWW-1847": {
+		Severity: Info, Title: "the copy away is not there any more", Text: "{guest}: copy {id} on {host} at {site}, which a failback has left, is gone",
+		Meaning: "A person has removed it. What it held is in the backups of its sealed branch.", Impact: "It goes on serving at home.", Look: "wwwctl guests {guest}",
+		Do: "Fetch what is missed from the sealed branch: wwwctl failback diff {guest} lists it.",
+	},
+	"WWW-1848": {
+		Severity: Info, Title: "the site is not well enough", Text: "{guest}: {site}, or its host there, is not well",
+		Meaning: "The copy there serves again only at a site and on a host that nobody suspects.", Impact: "It goes on serving at home.", Look: "wwwctl sites {site}",
+		Do: "See to the site, then type the undo again.",
+	},
 	"WWW-1841": {
 		Severity: Error, Title: "no site can read both backups", Text: "{guest}: its sealed branch lies at {sites}, and none of these sites has a backup of the copy that goes on",
 		Meaning: "Files are compared where both backups can be read.", Impact: "Nothing was compared.", Look: "wwwctl guests {guest}",
@@ -206,7 +216,7 @@ var homeward = map[string]Message{
 		Impact:  "It was off from isolation_after on.", Look: "wwwctl op show {op}", Do: "Nothing.",
 	},
 	"WWW-1813": {
-		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback is undone within 24 hours",
+		Severity: Info, Title: "too late to undo", Text: "{guest} came home {at}: a failback that brought all its data home is undone within 24 hours",
 		Meaning: "Later the same is a planned move, which loses nothing either.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "wwwctl switchover {guest} --to {site}",
 	},
 }

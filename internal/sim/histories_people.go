@@ -176,6 +176,8 @@ var deeds = map[failover.StepID]string{
 
 func (h *history) owned(s *failover.State, op failover.Operation, g failover.GuestID) {
 	switch {
+	case op.Plan.Loss.Keep == failover.KeepBack:
+		h.saw("kept the copy at home, and the one away serves again")
 	case op.Kind == failover.KindFailback:
 		h.saw("came home, keeping the copy %s", op.Guests[g].Assignment.Keep)
 		h.kept = op.Guests[g].Assignment.Keep
@@ -226,7 +228,7 @@ var told = []string{
 	"came home, keeping the copy away", "came home, keeping the copy home", "comes home by itself",
 	"comes home with bad sync jobs: " + JobsMissing, "comes home with bad sync jobs: " + JobsVanish,
 	"comes home with bad sync jobs: " + JobsLast, "comes home with bad sync jobs: " + JobsVerified,
-	"kept the wrong copy, and undone", "came home anew, keeping the other copy", "given up for room", "forked", "acknowledged", "a way home is cancelled",
+	"kept the wrong copy, and undone", "kept the copy at home, and the one away serves again", "came home anew, keeping the other copy", "given up for room", "forked", "acknowledged", "a way home is cancelled",
 	"removed by its agent", "deleted by the people of the structure", "a sealed branch is given up after its month",
 	"burnt down, and retired", "writes are lost with a disk", "an agent dies at work on the way home", "a copy is started, or deleted, by hand",
 }

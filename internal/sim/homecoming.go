@@ -63,27 +63,6 @@ func (w *World) comeHome(home failover.SiteID, pick int, keep failover.Keep) {
 	}
 }
 
-// undoHomecoming moves one guest that came home back to where it was.
-func (w *World) undoHomecoming(pick int) {
-	s := w.log.Last()
-	all := s.Network.GuestIDs()
-	for n := range all {
-		g := all[(n+pick)%len(all)]
-		to, err := s.UndoOf(g, w.loop.Now())
-		if err != nil {
-			continue
-		}
-		plan := failover.PlanFor(s, failover.Loss{
-			Site: s.Guests[g].Owner, Guests: []failover.GuestID{g}, Target: to, ByHand: true, Planned: true,
-		}, w.loop.Now())
-		w.tell("operator: %s goes back to %s: %d guests, left out %v", g, to, len(plan.Assignments), plan.LeftOut)
-		if len(plan.Assignments) > 0 {
-			w.propose(failover.BeginOp{Kind: failover.KindSwitchover, Plan: plan, Forced: true})
-		}
-		return
-	}
-}
-
 // homecoming is what people do about guests that live elsewhere when all is well again;
 // false: nothing.
 func (c *campaign) homecoming() bool {
@@ -193,6 +172,8 @@ func (c *checker) mayBeUnsettled(s *Site, at failover.Place) bool {
 func (c *checker) cameHome(next *failover.State, op failover.Operation, run failover.GuestRun) {
 	g := run.Assignment.Guest
 	c.left[targetOf(run)] = true // until it is started
+	was, known := c.branches[g]
+	delete(c.branches, g)
 	old, there := c.w.guestAt(placeOf(run.Source))
 	if c.foreign[at(run.Source.Site, run.Source.VMID)] || c.handled[at(run.Source.Site, run.Source.VMID)] {
 		return // a person has it in hand
@@ -206,8 +187,13 @@ func (c *checker) cameHome(next *failover.State, op failover.Operation, run fail
 		c.neverWritten(g, placeOf(run.Source))
 		return
 	}
-	if run.Assignment.Keep == failover.KeepHome {
+	if goesOn(run) {
 		losers = []failover.Source{run.Source}
+		if run.Assignment.Keep == failover.KeepHome {
+			c.branches[g] = leftAway{at: placeOf(run.Source), line: lastLine(old)}
+		} else if known {
+			c.wentOn(g, run, was)
+		}
 	} else if copied, _ := c.w.copyOf(run); lastLine(copied) != lastLine(old) {
 		c.fail("S7", "%s comes home without its last line %q, its copy ends with %q", g, lastLine(old), lastLine(copied))
 	}
@@ -268,7 +254,7 @@ func (c *checker) atFailback(s *Site, req *http.Request, path string) bool {
 			c.fail("S7", "deletion of %s on its structure's host", at(s.name, id))
 		}
 		c.deleted(s, id)
-	case m[2] == "/status/start" && step.ID == failover.StepRejoin && p.Epoch == run.Source.Epoch:
+	case m[2] == "/status/start" && (step.ID == failover.StepRejoin || step.ID == failover.StepRevive) && p.Epoch == run.Source.Epoch:
 	case m[2] == "/status/start" && run.Owned() && p.Owner == s.name && p.Epoch == run.Epoch && run.VMID == id:
 		c.starts[at(s.name, id)]++
 	default:

@@ -116,28 +116,13 @@ func WayHomeGivenUp(at failover.StepID) Scenario {
 // WayHomeCrashAt is a failback in which the agent that works on the first guest dies at the
 // n-th boundary of that work; n < 0: never. seen collects them.
 func WayHomeCrashAt(keep failover.Keep, n int, seen *Boundaries) Scenario {
-	s := WayHome(keep, "")
-	plan := s.Plan
-	s.Name = fmt.Sprintf("way home, keep %s, crash at boundary %d", keep, n)
-	s.Plan = func(w *World) {
-		plan(w)
-		w.at(4*time.Minute+30*time.Second, func() {
-			w.crash = func(_ failover.SiteID, boundary string) bool {
-				if !strings.HasPrefix(boundary, "before nuage") && !strings.HasPrefix(boundary, "after nuage") {
-					return false
-				}
-				seen.List = append(seen.List, boundary)
-				return len(seen.List) == n+1
-			}
-		})
-	}
-	return s
+	return crashesAt(WayHome(keep, ""), fmt.Sprintf("way home, keep %s", keep), 4*time.Minute+30*time.Second, n, seen)
 }
 
 // WayHomeSteps are the steps of a failback that an agent carries out.
 func WayHomeSteps(keep failover.Keep) []failover.StepID {
 	seal := []failover.StepID{failover.StepSeal, failover.StepSealVerify, failover.StepSealCopy}
-	if keep == failover.KeepHome {
+	if keep != failover.KeepAway {
 		return append(append([]failover.StepID{failover.StepShutdown}, seal...),
 			failover.StepUnpark, failover.StepStill, failover.StepStart, failover.StepCheck, failover.StepSettle)
 	}
@@ -187,7 +172,7 @@ func (h *homeward) watch(e Committed) {
 		return
 	}
 	op := h.w.log.Last().Ops[c.Token.Op]
-	if op.Kind != failover.KindFailback {
+	if op.Kind != failover.KindFailback || op.Plan.Loss.Keep != h.keep {
 		return
 	}
 	h.struck = true
@@ -198,7 +183,7 @@ func (h *homeward) watch(e Committed) {
 		at = run.Source.Site
 	case c.Token.Step == failover.StepSealCopy:
 		at = run.Assignment.Vault
-	case (c.Token.Step == failover.StepSeal || c.Token.Step == failover.StepSealVerify) && h.keep == failover.KeepHome:
+	case (c.Token.Step == failover.StepSeal || c.Token.Step == failover.StepSealVerify) && h.keep != failover.KeepAway:
 		at = run.Source.Site
 	}
 	h.w.loop.In(400*time.Millisecond, "trouble", func() { h.w.crashAgent(h.w.sites[at], 10*time.Second) })

@@ -9,10 +9,14 @@ import (
 )
 
 // TestWayHome brings guests home after an isolation in which both copies were written to,
-// keeping either; the agent that works dies at each step.
+// keeping either, or takes back that the copy at home was kept; the agent that works dies at each step.
 func TestWayHome(t *testing.T) {
 	t.Parallel()
-	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
+	for keep, scenario := range map[failover.Keep]func(failover.StepID) sim.Scenario{
+		failover.KeepAway: func(at failover.StepID) sim.Scenario { return sim.WayHome(failover.KeepAway, at) },
+		failover.KeepHome: func(at failover.StepID) sim.Scenario { return sim.WayHome(failover.KeepHome, at) },
+		failover.KeepBack: sim.WayBack,
+	} {
 		steps := append([]failover.StepID{""}, sim.WayHomeSteps(keep)...)
 		for n, step := range steps {
 			if n > 0 && raced { // with the race detector: one of each
@@ -20,7 +24,7 @@ func TestWayHome(t *testing.T) {
 			}
 			t.Run(string(keep)+" "+string(step), func(t *testing.T) {
 				t.Parallel()
-				if r := sim.Run(sim.Options{Seed: *from, Scenario: sim.WayHome(keep, step)}); r.Violation != nil {
+				if r := sim.Run(sim.Options{Seed: *from, Scenario: scenario(step)}); r.Violation != nil {
 					t.Error(r.Error())
 				}
 			})
@@ -48,9 +52,13 @@ func TestWayHomeCrashAtEveryBoundary(t *testing.T) {
 	if raced { // TestWayHome has some
 		return
 	}
-	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
+	for keep, scenario := range map[failover.Keep]func(int, *sim.Boundaries) sim.Scenario{
+		failover.KeepAway: func(n int, seen *sim.Boundaries) sim.Scenario { return sim.WayHomeCrashAt(failover.KeepAway, n, seen) },
+		failover.KeepHome: func(n int, seen *sim.Boundaries) sim.Scenario { return sim.WayHomeCrashAt(failover.KeepHome, n, seen) },
+		failover.KeepBack: sim.WayBackCrashAt,
+	} {
 		var all sim.Boundaries
-		if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.WayHomeCrashAt(keep, -1, &all)}); r.Violation != nil {
+		if r := sim.Run(sim.Options{Seed: 1, Scenario: scenario(-1, &all)}); r.Violation != nil {
 			t.Fatal(r.Error())
 		}
 		if len(all.List) < 60 {
@@ -62,7 +70,7 @@ func TestWayHomeCrashAtEveryBoundary(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s %d %s", keep, n, boundary), func(t *testing.T) {
 				t.Parallel()
-				if r := sim.Run(sim.Options{Seed: 1, Scenario: sim.WayHomeCrashAt(keep, n, &sim.Boundaries{})}); r.Violation != nil || r.Stats.Crashes != 1 {
+				if r := sim.Run(sim.Options{Seed: 1, Scenario: scenario(n, &sim.Boundaries{})}); r.Violation != nil || r.Stats.Crashes != 1 {
 					t.Errorf("%d crashes; %s", r.Stats.Crashes, r.Error())
 				}
 			})

@@ -53,6 +53,7 @@ func TestHunt(t *testing.T) {
 // homecomings has agents die at some steps of a way home.
 func (h *hunter) homecomings() {
 	h.run(*from, sim.WayHomeGivenUp(failover.StepSealCopy))
+	h.run(*from, sim.WayBack(""))
 	for _, keep := range []failover.Keep{failover.KeepAway, failover.KeepHome} {
 		h.run(*from, sim.WayHome(keep, ""))
 		for n, step := range sim.WayHomeSteps(keep) {

@@ -41,6 +41,7 @@ type checker struct {
 	aloneAt   map[failover.SiteID]uint64     // the entry that a site knew when it was cut off
 	replaced  map[failover.Place]bool        // copies that people have deleted for want of room
 	asked     map[string]bool                // operation and guest of which people were asked to
+	branches  map[failover.GuestID]leftAway  // what failbacks that kept the copy at home have left elsewhere
 	left      map[failover.Place]bool        // copies that failbacks have left, and may have shut down
 	unsettled map[failover.Place]time.Time   // copies that came home, since their start: they do not start with their host yet
 	parked    map[failover.GuestID]bool      // whose home copy a person keeps off beside another one, and from starting with its host
@@ -64,7 +65,7 @@ func newChecker(w *World) *checker {
 		w: w, proved: map[string]bool{}, starts: map[string]int{}, restores: map[string]int{},
 		content: map[failover.SiteID]string{}, behind: map[failover.SiteID]time.Time{},
 		truth: newTruth(w), ledger: newLedger(w), admitted: map[string]bool{}, shown: map[failover.GuestID]string{}, ranOn: map[failover.GuestID]bool{},
-		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, unsettled: map[failover.Place]time.Time{}, parked: map[failover.GuestID]bool{},
+		calls: map[string]int{}, foreign: map[string]bool{}, byHand: map[string]bool{}, left: map[failover.Place]bool{}, branches: map[failover.GuestID]leftAway{}, unsettled: map[failover.Place]time.Time{}, parked: map[failover.GuestID]bool{},
 		contact: map[failover.SiteID]time.Time{}, aloneAt: map[failover.SiteID]uint64{}, replaced: map[failover.Place]bool{}, asked: map[string]bool{},
 		stood: map[string]bool{}, handled: map[string]bool{}, forks: map[failover.Place]bool{}, heldAlone: map[failover.GuestID]time.Time{}, dropped: map[failover.Place]time.Time{},
 		alone: map[failover.SiteID]time.Time{}, together: map[failover.SiteID]time.Time{}, lonelyOff: map[failover.HostID][]int{}, calledOff: map[failover.SiteID]time.Time{}, stopped: map[string]time.Time{}, offers: map[string]shownOffer{},
@@ -174,7 +175,7 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 	if run.Assignment.Live {
 		return // it is restored by its start
 	}
-	if g, ok := c.w.copyOf(run); !ok || g.Running && run.Assignment.Keep != failover.KeepHome {
+	if g, ok := c.w.copyOf(run); !ok || g.Running && !goesOn(run) {
 		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
 	}
 }
@@ -258,6 +259,9 @@ func (c *checker) runAt(s *Site, vmid int) (op failover.Operation, run failover.
 			if state.Ops[id].Kind == failover.KindTidy && r.Source.Of != "" && !r.Source.Unstarted {
 				continue // the copy is kept: only its restore point is let go
 			}
+			if r.Assignment.Keep == failover.KeepBack && !r.Owned() {
+				continue // its copy was there before
+			}
 			if r.Assignment.Target == s.name && r.VMID == vmid && r.Token > run.Token { // ids of warm copies come again
 				op, run, ok = state.Ops[id], r, true
 			}
@@ -312,6 +316,7 @@ func (c *checker) deleted(s *Site, vmid int) {
 		c.fail("S7", "deletion of %s, which is no copy of ours", at(s.name, vmid))
 	case ok && run.Source.Unstarted: // its starts were refused
 		c.neverWritten(run.Assignment.Guest, targetOf(run))
+		delete(c.starts, at(s.name, vmid)) // ids of warm copies come again
 	case c.starts[at(s.name, vmid)] > 0:
 		c.fail("S7", "deletion of %s, which has run", at(s.name, vmid))
 	case ok && run.Owned() || p.Owner == s.name && p.VMID == vmid:

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"time"
 
@@ -219,7 +220,9 @@ func (i *incident) machineFault(when time.Duration) {
 	if chance(r, 0.4) {
 		f.Where = []string{"pve:", "pbs:"}[r.IntN(2)] + string(i.brique())
 	}
-	if w.opts.Apart && (f.Effect == lab.EffectLoseSnapshot || f.Effect == lab.EffectCorruptSnapshot) {
+	// Nor does a backup go with the very call that deletes what it holds: that nobody can prevent.
+	loses := f.Effect == lab.EffectLoseSnapshot || f.Effect == lab.EffectCorruptSnapshot
+	if loses && (w.opts.Apart || f.Match.Method == http.MethodDelete) {
 		f.Effect = lab.EffectDropReply // which backups go bad, and where, is the ledger's to know (ledger.spoil)
 	}
 	name := fmt.Sprintf("fault %s of %d × %s/%s at %q", f.Effect, f.Times, f.Match.Method, f.Match.Path, f.Where)

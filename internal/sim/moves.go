@@ -69,12 +69,14 @@ func (w *World) unschedule() {
 	}
 }
 
-// leaving is the newest run of a switchover that has touched a guest at home.
+// leaving is the newest run of a switchover, or of an undo, that has touched a guest at home.
 func (w *World) leaving(g failover.GuestID) (failover.GuestRun, bool) {
 	s := w.log.Last()
 	var newest failover.Operation
 	for _, op := range s.Ops {
-		if run := op.Guests[g]; op.Kind == failover.KindSwitchover && run.Source.Found.Index != 0 && op.Begun.Index > newest.Begun.Index {
+		run := op.Guests[g]
+		moves := op.Kind == failover.KindSwitchover || run.Assignment.Keep == failover.KeepBack
+		if moves && run.Source.Found.Index != 0 && op.Begun.Index > newest.Begun.Index {
 			newest = op
 		}
 	}

@@ -46,6 +46,18 @@ func homecomings() []Mutant {
 			"run.Left.OnBoot = false",
 			"what comes home starts with its host as its copy there did before",
 		),
+		one(
+			"an-undo-moves-what-is-at-home", "failover/undo.go",
+			"return Undo{Site: at.Site, Keep: KeepBack}, nil",
+			"return Undo{Site: at.Site}, nil",
+			"S7: an undo of --keep home leads to what was left elsewhere",
+		),
+		one(
+			"what-serves-again-is-unsealed-at-home", "failover/failback.go",
+			"case keep == KeepHome || keep == KeepBack:",
+			"case keep == KeepBack:\n\t\treturn []StepID{StepShutdown, StepUnpark, StepStill, StepOwn, StepStart, StepCheck, StepServe, StepSettle}\n\tcase keep == KeepHome:",
+			"S7: an undo seals what is at home before anything moves",
+		),
 	}
 }
 

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/api"
+)
+
+// TestUndoTellsWhichDataServes: after --keep home it is the branch that was left away, after --keep away all that the guest has.
+func TestUndoTellsWhichDataServes(t *testing.T) {
+	home, away := agentOf(t, backHome(t, failover.KeepHome)), agentOf(t, backHome(t, failover.KeepAway))
+	for _, tt := range []struct {
+		socket, what  string
+		screen, asked []string
+		not           string
+	}{
+		{home, "keep home", []string{
+			"To have nuage serve again from what its failback has left elsewhere", "quai:91000", "moulin:1101", "quai,moulin",
+			"with what was written there, and without what was written at moulin since",
+		}, []string{"Shut down and seal nuage at moulin, and have its copy at quai serve again?"}, "COPY AT"},
+		{
+			away, "keep away",
+			[]string{"To move nuage back to where it served before its failback", "nuage goes back to quai with all that was written since"},
+			[]string{"Shut nuage down and move it back to quai, with what was written since?"},
+			"serve again",
+		},
+	} {
+		for _, width := range []int{48, 80} {
+			r := wwwctl(t.Context(), tt.socket, "failback undo nuage --dry-run", screen(width, 24))
+			got := strings.Join(strings.Fields(r.out), " ")
+			for _, want := range tt.screen {
+				if !strings.Contains(got, want) {
+					t.Errorf("%s, %d columns: no %q:\n%s%s", tt.what, width, want, r.out, r.errOut)
+				}
+			}
+			if strings.Contains(r.out, "…") || strings.Contains(r.out, tt.not) || !strings.Contains(r.out, "wwwctl failback undo nuage\n") {
+				t.Errorf("%s, %d columns:\n%s", tt.what, width, r.out)
+			}
+		}
+		r := wwwctl(t.Context(), tt.socket, "failback undo nuage", input("n\n"))
+		for _, want := range tt.asked {
+			if !strings.Contains(r.errOut, want) {
+				t.Errorf("%s: asked\n%s, want %q", tt.what, r.errOut, want)
+			}
+		}
+	}
+}
+
+// TestUndoOfKeepHomeIsBegun: it is a failback in the log, of the very copy that was left.
+func TestUndoOfKeepHomeIsBegun(t *testing.T) {
+	b := backHome(t, failover.KeepHome)
+	if r := wwwctl(t.Context(), agentOf(t, b), "failback undo nuage --yes --detach"); r.code != 0 {
+		t.Fatalf("code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	s := b.State()
+	op := s.Ops[s.Guests["nuage"].Op]
+	run := op.Guests["nuage"]
+	if op.Kind != failover.KindFailback || run.Assignment.Keep != failover.KeepBack || run.Assignment.Target != "quai" || run.VMID != 91000 {
+		t.Errorf("%s begun with %+v", op.Kind, run)
+	}
+}
+
+// TestUndoQuestion: of several guests the screen above it tells each.
+func TestUndoQuestion(t *testing.T) {
+	plan := api.Plan{}
+	plan.Loss.Site = "moulin"
+	plan.Assignments = []failover.Assignment{{Guest: "nuage", Target: "quai"}, {Guest: "site", Target: "quai"}}
+	if got, want := undoQuestion(plan), "Shut 2 guests down and move them as above?"; got != want {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+	plan.Loss.Keep = failover.KeepBack
+	if got, want := undoQuestion(plan), "Shut down and seal 2 guests at moulin, and have their other copies serve again as above?"; got != want {
+		t.Errorf("asked %q, want %q", got, want)
+	}
+}
