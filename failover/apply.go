@@ -13,10 +13,7 @@ import (
 // from memory.
 func (s *State) Apply(st Stamp, c Command) error {
 	s.Index = st.Index
-	if st.At.After(s.Clock) {
-		s.Clock = st.At
-	}
-	st.At = s.Clock
+	st.At = s.tick(st)
 	if old, ok := s.seen(st.ID); ok {
 		if old.Rejected != nil {
 			return old.Rejected
@@ -29,6 +26,20 @@ func (s *State) Apply(st Stamp, c Command) error {
 	}
 	s.remember(st, err)
 	return err
+}
+
+// tick moves the log's clock on to an entry, and returns it. Within a term that is the time that has
+// passed for its leader. At a term's first entry it may be more: the new leader's own clock may be ahead.
+func (s *State) tick(st Stamp) time.Time {
+	was := s.Clock
+	if st.At.After(was) {
+		s.Clock = st.At
+	}
+	if st.Term != s.LastTerm && !was.IsZero() {
+		s.Leapt += s.Clock.Sub(was)
+	}
+	s.LastTerm = st.Term
+	return s.Clock
 }
 
 // seen looks a proposal id up among the recent ones, newest first: a repeat

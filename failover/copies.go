@@ -271,10 +271,11 @@ const clocksApart = 15 * time.Second
 
 // bootedSince says whether a superseded copy was off when its guest became
 // another site's, and started only as its host came back: it has no users but
-// of the last minutes. One whose host does not say since when it runs, one that
+// of the last minutes. Of what the log's clock went on since, where a leader followed another, nothing
+// is known to have passed: a copy that ran all the while would look started since. One whose host does not say since when it runs, one that
 // ran in a site that was cut off, and one that a person started are none.
 func (s *State) bootedSince(c Copy, p Placement) bool {
-	off := p.Owned.Add(clocksApart)
+	off := p.Owned.Add(clocksApart + s.Leapt - p.Leapt)
 	if p.Owned.IsZero() || c.Booted.IsZero() || !c.Booted.After(off) || !c.Since.After(off) {
 		return false
 	}
@@ -293,5 +294,5 @@ func (s *State) leave(g GuestID, p *Placement, st Stamp) {
 		p.Former = append(slices.DeleteFunc(slices.Clone(p.Former), now.same), now) // it may have served there before
 		p.Former = p.Former[max(0, len(p.Former)-maxFormer):]
 	}
-	p.Owned, p.Booted, p.Branch = st.At, time.Time{}, nil
+	p.Owned, p.Leapt, p.Booted, p.Branch = st.At, s.Leapt, time.Time{}, nil
 }

@@ -338,7 +338,7 @@ func (l *log) applyBriefly(id string, c failover.Command) error {
 // withoutStamp encodes what a refused command must leave as it was.
 func withoutStamp(t testing.TB, s *failover.State) string {
 	c := s.Clone()
-	c.Index, c.Clock, c.Seen = 0, time.Time{}, nil
+	c.Index, c.Clock, c.Seen, c.Leapt, c.LastTerm = 0, time.Time{}, nil, 0, 0
 	return encode(t, c)
 }
 

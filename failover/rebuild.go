@@ -38,10 +38,7 @@ func (s *State) confirmed(id OpID) error {
 func (s *State) Rebuilt(self SetMember, from string, st Stamp) *State {
 	n := s.Clone()
 	n.Index, n.Term, n.TermStart, n.Leader = st.Index, st.Term, st.At, ""
-	if st.At.After(n.Clock) {
-		n.Clock = st.At
-	}
-	st.At = n.Clock
+	st.At = n.tick(st)
 	n.Generation++
 	for site, m := range s.Members {
 		if m.ServerID != self.ServerID {

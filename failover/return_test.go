@@ -63,6 +63,15 @@ func TestWhichCopyStandsDown(t *testing.T) {
 		{"on the structure's host, which wants it", network.OwnerStructure, "stop", (*log).booted, nil, true},
 		{"on the structure's host, which wants it, ran all along", network.OwnerStructure, "stop", (*log).ran, nil, false},
 		{"while everything is paused", network.OwnerRaoull, "leave", (*log).booted, func(l *log) { l.must(failover.SetPause{Reason: "night"}) }, false},
+		{"another leads since, and the clock leapt meanwhile: it may have run all along", network.OwnerRaoull, "leave", (*log).booted, func(l *log) {
+			l.term++
+			l.must(failover.BeginTerm{Leader: "quai"})
+		}, false},
+		{"another leads since", network.OwnerRaoull, "leave", (*log).booted, func(l *log) {
+			l.must(report(l.s, "quai", func(*failover.Observation) {}))
+			l.term++
+			l.must(failover.BeginTerm{Leader: "quai"})
+		}, true},
 		{"while its guest is not served elsewhere", network.OwnerRaoull, "leave", (*log).booted, func(l *log) {
 			p := l.s.Guests[movedGuest]
 			p.Serving = "moulin"

@@ -58,13 +58,17 @@ func (e Epoch) String() string { return fmt.Sprintf("%d-%d", e.Generation, e.Ind
 // values whose own maps and slices are never changed in place, so that Clone
 // is shallow (see clone.go).
 type State struct {
-	Index      uint64    `json:"index"` // of the last applied command
-	Term       uint64    `json:"term"`  // of the leader that counts: set by BeginTerm
-	TermStart  time.Time `json:"term_start"`
-	Leader     SiteID    `json:"leader,omitempty"`
-	Clock      time.Time `json:"clock"` // never runs back; for display and expiry only
-	Generation uint64    `json:"generation"`
-	MinVersion int       `json:"min_version"` // newest command version that may be written
+	Index     uint64    `json:"index"` // of the last applied command
+	Term      uint64    `json:"term"`  // of the leader that counts: set by BeginTerm
+	TermStart time.Time `json:"term_start"`
+	Leader    SiteID    `json:"leader,omitempty"`
+	Clock     time.Time `json:"clock"` // never runs back; for display and expiry only
+	// Leapt is by how much the clock went on, all in all, where a term followed another: that much of
+	// it may never have passed. LastTerm is that of the last entry.
+	Leapt      time.Duration `json:"leapt,omitempty"`
+	LastTerm   uint64        `json:"last_term,omitempty"`
+	Generation uint64        `json:"generation"`
+	MinVersion int           `json:"min_version"` // newest command version that may be written
 
 	Network        *network.Spec `json:"network,omitempty"`
 	NetworkVersion uint64        `json:"network_version"` // index of the entry that applied it
@@ -250,11 +254,12 @@ type Placement struct {
 	// Parked: the home copy was shut down for this move and is no branch of its own.
 	Parked bool `json:"parked,omitempty"`
 	// OnBoot: the copy at home started with its host when our agents last took that from it. What comes home does again.
-	OnBoot bool      `json:"onboot,omitempty"`
-	Owned  time.Time `json:"owned,omitzero"`   // when the epoch was born
-	Booted time.Time `json:"booted,omitzero"`  // start of its host for which it was seen to run, away from home, or was started
-	Former []Place   `json:"former,omitempty"` // it was owned there, home apart, oldest first; replaced, never edited in place
-	Branch *Branch   `json:"branch,omitempty"` // the copy that was left last; replaced, never edited in place
+	OnBoot bool          `json:"onboot,omitempty"`
+	Owned  time.Time     `json:"owned,omitzero"`   // when the epoch was born
+	Leapt  time.Duration `json:"leapt,omitempty"`  // State.Leapt, then
+	Booted time.Time     `json:"booted,omitzero"`  // start of its host for which it was seen to run, away from home, or was started
+	Former []Place       `json:"former,omitempty"` // it was owned there, home apart, oldest first; replaced, never edited in place
+	Branch *Branch       `json:"branch,omitempty"` // the copy that was left last; replaced, never edited in place
 }
 
 // Pause disarms automatic failover, of one site or of all.

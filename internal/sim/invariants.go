@@ -43,7 +43,7 @@ type checker struct {
 	asked     map[string]bool                // operation and guest of which people were asked to
 	branches  map[failover.GuestID]leftAway  // what failbacks that kept the copy at home have left elsewhere
 	left      map[failover.Place]bool        // copies that failbacks have left, and may have shut down
-	unsettled map[failover.Place]time.Time   // copies that came home, since their start: they do not start with their host yet
+	unsettled map[failover.Place]time.Time   // copies that came home, or stood down, since then: they do not start with their host
 	parked    map[failover.GuestID]bool      // whose home copy a person keeps off beside another one, and from starting with its host
 	stood     map[string]bool                // site/vmid of home copies that an agent has shut down at a return; true: it was seen off
 	handled   map[string]bool                // site/vmid of copies that a person started or deleted

@@ -100,7 +100,9 @@ func (w *World) standingDown(g failover.GuestID) (failover.Operation, bool) {
 func (c *checker) stoodDown(s *Site, op failover.Operation, g failover.GuestID, off bool) {
 	p := c.w.log.Last().Guests[g]
 	// It stays off, wherever its guest moves later; or does not start with its host any more.
-	c.stood[at(s.name, c.w.log.Last().Network.Guests[g].ID)] = false
+	id := c.w.log.Last().Network.Guests[g].ID
+	c.stood[at(s.name, id)] = false
+	c.unsettled[onStructure(s.name, id)] = c.w.loop.Now() // and whoever starts it starts it for as long as its host runs
 	switch {
 	case s.onReturn != "stop":
 		c.fail("S9", "the copy of %s at %s is touched at its return, and its structure keeps its hand", g, s.name)
