@@ -1,6 +1,10 @@
 package failover
 
-import "time"
+import (
+	"time"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
 
 // BranchView is what a person has to know of the two copies of a guest to choose one.
 type BranchView struct {
@@ -23,6 +27,8 @@ type BranchView struct {
 	// its site restores; 0: not measured.
 	Downtime time.Duration `json:"downtime,omitempty"`
 	Propose  Keep          `json:"propose"`
+	// Window is when its structure lets its guests come home by themselves: people are away then. Zero: it says nothing.
+	Window network.Window `json:"window,omitzero"`
 }
 
 // lastBackupTakes is reckoned for the last backup of a guest, of which only what has
@@ -49,6 +55,9 @@ func BranchesOf(s *State, keep Keep, guests []GuestID) []BranchView {
 		}
 		if at, left := s.HomeBranch(g); left {
 			s.viewLeft(&v, at)
+		}
+		if back := s.Network.Structures[s.Network.Guests[g].Structure].Return; back != nil {
+			v.Window = back.Window
 		}
 		if rate := s.Readiness[s.Network.Home(g)].Ready.Rate; rate > 0 && v.Size > 0 {
 			v.Downtime = lastBackupTakes + time.Duration(float64(v.Size)/float64(rate)*float64(time.Second)).Round(time.Second)

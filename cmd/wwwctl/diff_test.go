@@ -14,6 +14,8 @@ import (
 // twoFiles is a browser that found two files, and a directory that it could not read.
 type twoFiles struct{ stopped string }
 
+func (twoFiles) Use(_ context.Context, _ failover.GuestID, of api.CopyUse) api.CopyUse { return of }
+
 func (b twoFiles) Diff(_ context.Context, pair failover.FilePair, _ api.DiffRequest) (failover.FileDiff, error) {
 	const root = "/drive-scsi0.img.fidx/part/1"
 	at := time.Date(2026, 11, 22, 9, 1, 0, 0, time.UTC)

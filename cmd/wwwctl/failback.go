@@ -123,10 +123,16 @@ func (a *app) otherOnly(ctx context.Context, req api.FailoverRequest, err error)
 func (a *app) failbackPlan(ctx context.Context, req api.FailoverRequest) error {
 	return a.present(ctx, func(ctx context.Context) (view, error) {
 		plan, err := request(ctx, a, func(ctx context.Context) (api.Plan, error) { return a.client.PlanByHand(ctx, req) })
+		uses := make([]api.CopyUses, len(plan.Branches))
+		if a.structured() == "" {
+			uses = a.usesOf(ctx, plan)
+		}
 		return view{kind: api.KindPlan, data: plan, table: a.branchTable(plan), text: func() string {
 			p := &page{s: a.show}
 			p.raw(a.planScreen(plan, req))
+			a.usesLines(p, plan, uses)
 			failbackWays(p, plan, req)
+			a.quietTime(p, plan)
 			return p.b.String()
 		}}, err
 	})

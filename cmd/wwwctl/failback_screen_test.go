@@ -31,16 +31,27 @@ func homeward() api.Plan {
 	}
 }
 
-// planning is an agent that answers with a plan, whatever it is asked.
+// planning is an agent that answers with a plan, and knows what the copies were used for.
 func planning(t *testing.T, plan api.Plan) string {
 	t.Helper()
-	return listen(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	return listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, err := api.Marshal(api.KindPlan, plan)
+		if strings.HasSuffix(r.URL.Path, "/use") {
+			b, err = api.Marshal(api.KindCopyUses, used())
+		}
 		if err != nil {
 			t.Error(err)
 		}
 		_, _ = w.Write(b)
 	}))
+}
+
+// used is what the two copies of nuage were used for: the one at home by people in the house.
+func used() api.CopyUses {
+	return api.CopyUses{Copies: []api.CopyUse{
+		{Place: failover.Place{Site: "quai", Host: "raoull-quai", VMID: 90002}, Serves: true, Until: at("09:12:00"), Written: 1946 << 20, Received: 312 << 20, Sent: 4 * gib},
+		{Place: failover.Place{Site: "moulin", Host: "pve-moulin", VMID: 1101}, Until: at("09:12:00"), Written: 214 << 20, Received: 96 << 20, Sent: 640 << 20},
+	}}
 }
 
 // whole checks that each text stands in one line, uncut, and that no line is cut at all.

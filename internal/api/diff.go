@@ -17,9 +17,10 @@ const KindFileDiff = "FileDiff"
 // DiffWait is how long a comparison of files takes at most, with the answer's way.
 const DiffWait = 55 * time.Second
 
-// Browser is the part of an agent that has the files of two backups compared, at its own site or
-// by the agent of another.
+// Browser is the part of an agent that has copies and their backups looked into, at its own site or by the agent of another.
 type Browser interface {
+	// Use completes what is known of the use of a copy.
+	Use(ctx context.Context, g failover.GuestID, of CopyUse) CopyUse
 	Diff(ctx context.Context, pair failover.FilePair, req DiffRequest) (failover.FileDiff, error)
 }
 

@@ -66,6 +66,15 @@ func (fakeBrowser) Diff(_ context.Context, pair failover.FilePair, req api.DiffR
 	}, nil
 }
 
+func (fakeBrowser) Use(_ context.Context, _ failover.GuestID, of api.CopyUse) api.CopyUse {
+	if of.Site == "quai" {
+		of.Unread = "no answer"
+		return of
+	}
+	of.From, of.Until, of.Written, of.Received = of.Since, of.Since.Add(time.Hour), 7<<20, 1<<20
+	return of
+}
+
 // everything is a handler with every part.
 func everything(b *apitest.Backend) http.Handler {
 	return api.NewHandler(api.Options{Backend: b, Raft: &fakeRaft{}, Zones: &countingZones{}, Access: fakeAccess{}, Files: fakeFiles{}, Browser: fakeBrowser{}, Rates: api.NoRates(), Log: quiet()})

@@ -125,6 +125,7 @@ func (h *handler) routes() []route {
 	list = append(list, h.dnsRoutes()...)
 	if h.Browser != nil {
 		list = append(list, route{"GET /v1/guests/{guest}/diff", h.read(KindFileDiff, h.fileDiff)})
+		list = append(list, route{"GET /v1/guests/{guest}/use", h.read(KindCopyUses, h.copyUses)})
 	}
 	if h.Files != nil {
 		list = append(list, route{"GET /v1/cluster/file", h.read(KindFile, h.file)})

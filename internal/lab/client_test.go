@@ -86,6 +86,16 @@ func clientRestores(t testing.TB, w *world, pve *proxmox.PVE, pbs *proxmox.PBS) 
 	if !w.guest(900).Serving {
 		t.Error("the restored guest does not serve")
 	}
+	began := w.now
+	for range 3 { // none in the minute that is recorded in part
+		w.advance(time.Minute)
+		w.guest(900).Write("by a user")
+	}
+	w.advance(time.Minute)
+	use, err := pve.GuestUse(ctx, proxmox.VM, 900, began, w.now)
+	if err != nil || use.Received < 3*400 || use.Sent < 3*200 || use.Written == 0 || use.Until.Before(began) {
+		t.Errorf("GuestUse = %+v, %v, want three requests and what the guest writes itself", use, err)
+	}
 }
 
 // TestSameCallsGiveTheSameBytes runs one story twice and compares every answer.

@@ -46,6 +46,8 @@ func exercisePVE(w *world) {
 	w.ok("POST", n+"/lxc/901/status/start", nil)
 	w.advance(5 * time.Second)
 	get(n + "/qemu/900/status/current")
+	get(n+"/qemu/900/rrddata", "timeframe", "hour", "cf", "AVERAGE")
+	get(n+"/lxc/901/rrddata", "timeframe", "day")
 	w.call("POST", n+"/qemu/900/agent/ping", nil)
 	get(n + "/qemu/900/agent/network-get-interfaces")
 	get(n + "/lxc/901/interfaces")

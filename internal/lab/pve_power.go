@@ -32,7 +32,8 @@ func guestRoutes() []route[*PVE] {
 		path := "/nodes/{node}/" + kind + "/{vmid}"
 		rs = append(rs,
 			newRoute("GET", path+"/config", "#unprotected current:boolean", getConfig(kind)),
-			newRoute("GET", path+"/status/current", "", currentStatus(kind)))
+			newRoute("GET", path+"/status/current", "", currentStatus(kind)),
+			newRoute("GET", path+"/rrddata", "timeframe:string!=hour|day|week|month|year cf:string=AVERAGE|MAX", rrdData(kind)))
 	}
 	return rs
 }

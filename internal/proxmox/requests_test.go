@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/raoull/worldwidewelsh/internal/proxmox"
@@ -62,6 +63,7 @@ func TestRequests(t *testing.T) {
 		want["Guests "+kind] = "GET " + node + "/" + segment
 		want["GuestConfig "+kind] = "GET " + guest + "/config"
 		want["GuestStatus "+kind] = "GET " + guest + "/status/current"
+		want["GuestUse "+kind] = "GET " + guest + "/rrddata?cf=AVERAGE&timeframe=hour"
 		want["SetConfig "+kind] = "PUT " + guest + `/config {"delete":"net1","digest":"da39a3ee5e6b4b0d3255bfef95601890afd80709","onboot":"0","protection":"1","tags":"www"}`
 		want["Start "+kind] = "POST " + guest + "/status/start"
 		want["Shutdown "+kind] = "POST " + guest + `/status/shutdown {"timeout":180}`
@@ -161,7 +163,8 @@ func TestCallsRefuseBadArguments(t *testing.T) {
 	_, e22 := pve.Dump(ctx, proxmox.VM, 100, "a/b")
 	_, e23 := pve.Dump(ctx, "x", 100, "pbs")
 	_, e24 := pbs.RunSync(ctx, "../prune")
-	for i, err := range []error{e21, e22, e23, e24, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15, e16, e17, e18, e19, e20} {
+	_, e25 := pve.GuestUse(ctx, proxmox.VM, 1, time.Time{}, time.Time{})
+	for i, err := range []error{e25, e21, e22, e23, e24, e1, e2, e3, e4, e5, e6, e7, e8, e9, e10, e11, e12, e13, e14, e15, e16, e17, e18, e19, e20} {
 		if proxmox.KindOf(err) != proxmox.BadRequest {
 			t.Errorf("call %d: got %v, want kind bad request", i+1, err)
 		}

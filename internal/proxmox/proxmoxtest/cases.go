@@ -152,6 +152,12 @@ func guestCases() []Case {
 				Run: func(c ctxt, p pveC, _ pbsC) error { return last(p.GuestStatus(c, k, 9001)) },
 			},
 			Case{
+				Name: "GuestUse " + string(k), Answer: `[{"time":1772323200,"diskwrite":10,"netin":2.5,"netout":1},{"time":1772323260}]`,
+				Run: func(c ctxt, p pveC, _ pbsC) error {
+					return last(p.GuestUse(c, k, 9001, time.Unix(1772323200, 0), time.Unix(1772323500, 0)))
+				},
+			},
+			Case{
 				Name: "SetConfig " + string(k), Write: true, Null: true, Answer: `null`,
 				Run: func(c ctxt, p pveC, _ pbsC) error {
 					return p.SetConfig(c, k, 9001, map[string]string{"onboot": "0", "tags": "www", "protection": "1"}, []string{"net1"}, "da39a3ee5e6b4b0d3255bfef95601890afd80709")
