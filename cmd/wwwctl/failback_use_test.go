@@ -20,9 +20,9 @@ func TestFailbackPlanTellsTheUse(t *testing.T) {
 	}
 	a := &app{show: style{width: 80, zone: time.UTC}}
 	for want, u := range map[string]api.CopyUse{
-		"not known, no answer":     {Unread: "no answer"},
-		"nothing, it was off":      {},
-		"1 KiB received, 0 B sent": {Until: at("09:12:00"), Received: 1 << 10},
+		"not known, no answer": {Unread: "no answer"},
+		"nothing recorded: it was off, or they parted just now": {},
+		"1 KiB received, 0 B sent":                              {Until: at("09:12:00"), Received: 1 << 10},
 	} {
 		if got := a.useText(u); got != want {
 			t.Errorf("%+v: %q, want %q", u, got, want)
