@@ -95,12 +95,23 @@ func (a *app) print(v view) error {
 		a.lines(v.table.tsv(a.g.noHeaders))
 		return nil
 	}
+	if of, ok := v.data.(interface{ Origin() api.Meta }); ok && of.Origin().Alone && v.kind != api.KindDNS { // that says so itself
+		a.say("%s", a.ownView(of.Origin()))
+	}
 	if v.text != nil {
 		a.printf("%s", v.text())
 		return nil
 	}
 	a.lines(v.table.lines(a.show, a.g.noHeaders))
 	return nil
+}
+
+// ownView says that an agent answers which hears no leader: what it says is its own view, and how old.
+func (a *app) ownView(m api.Meta) string {
+	if m.Heard.IsZero() {
+		return fmt.Sprintf("LOCAL view of %s; it has heard no leader since it started", m.From)
+	}
+	return fmt.Sprintf("LOCAL view of %s; last shared state %s (%s ago)", m.From, a.show.clock(m.Heard), span(m.At.Sub(m.Heard)))
 }
 
 // structured returns the output format if it is for machines, else "".

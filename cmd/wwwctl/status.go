@@ -130,17 +130,15 @@ func (a *app) statusHead(p *page, st failover.Status) {
 
 // localView says what an agent without a leader knows, and what it does not.
 func (a *app) localView(p *page, st failover.Status) {
-	s := a.show
 	if st.Quorum.Voters == 0 { // an empty log: nobody is missing
 		p.line("  %s belongs to no network yet: wwwd join --to ADDRESS, or wwwd bootstrap", dash(string(st.Local.Site)))
 		return
 	}
+	own := api.Meta{At: st.At, From: st.Local.Site}
 	if st.Local.LastContact > 0 {
-		p.line("  LOCAL view of %s; last shared state %s (%s ago)", st.Local.Site,
-			s.clock(st.At.Add(-st.Local.LastContact)), span(st.Local.LastContact))
-	} else {
-		p.line("  LOCAL view of %s; it has heard no leader since it started", st.Local.Site)
+		own.Heard = st.At.Add(-st.Local.LastContact)
 	}
+	p.line("  %s", a.ownView(own))
 	reach := "no other voter"
 	if len(st.Local.Reachable) > 0 {
 		reach = strings.Join(names(st.Local.Reachable), ", ")

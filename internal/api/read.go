@@ -22,7 +22,12 @@ const (
 )
 
 func (h *handler) meta(s *failover.State) Meta {
-	return Meta{At: h.Backend.Now(), Index: s.Index, From: h.Backend.Local().Site}
+	local := h.Backend.Local()
+	m := Meta{At: h.Backend.Now(), Index: s.Index, From: local.Site, Alone: !local.HasLeader}
+	if m.Alone && local.LastContact > 0 {
+		m.Heard = m.At.Add(-local.LastContact)
+	}
+	return m
 }
 
 func (h *handler) health(*http.Request) (any, error) {

@@ -53,7 +53,14 @@ type Meta struct {
 	At    time.Time       `json:"at"`
 	Index uint64          `json:"index"` // newest log entry that it knows
 	From  failover.SiteID `json:"from"`
+	// Alone: the agent has heard no leader within the lease, what it answers is its own and of Heard at best; zero Heard: it has
+	// heard none since it started.
+	Alone bool      `json:"alone,omitempty"`
+	Heard time.Time `json:"heard,omitzero"`
 }
+
+// Origin is where an answer comes from.
+func (m Meta) Origin() Meta { return m }
 
 // SiteList is every site with its verdict.
 type SiteList struct {
