@@ -413,11 +413,12 @@ func (c ResumeOp) apply(s *State, st Stamp) error {
 	for _, g := range sortedKeys(op.Guests) {
 		run := op.Guests[g].edit()
 		run.Steps, run.Parked = run.Parked, nil
+		run.proveAnew()
 		run.State, run.Token = RunActive, st.Index
 		op.Guests[g] = run
 		s.setPhase(g, PhasePreparing, op.ID, st)
 	}
-	op.Phase, op.Cancelled, op.ReleaseAt = OpPreparing, Reason{}, time.Time{}
+	op.Phase, op.Cancelled, op.ReleaseAt, op.HostOff = OpPreparing, Reason{}, time.Time{}, Stamp{}
 	s.Ops[op.ID] = op
 	s.event(st, because(CodeOpResumed, "op", string(op.ID)), Event{Op: op.ID, Site: op.Plan.Loss.Site})
 	return nil

@@ -1,6 +1,10 @@
 package failover
 
-import "github.com/raoull/worldwidewelsh/internal/network"
+import (
+	"slices"
+
+	"github.com/raoull/worldwidewelsh/internal/network"
+)
 
 // A rescue restores the guests of a structure's dead host on Raoull's PVE of the same
 // site, from the site's own backups: same VLAN, same address, no name changes.
@@ -102,6 +106,17 @@ func (c BeginOp) checkKind(s *State) error {
 		err = reject(CodeInvalid, "what", "a rescue of "+string(c.Domain)+" that is planned for host "+string(l.Host))
 	}
 	return err
+}
+
+// proveAnew forgets that the dead host was proven to be off, or was being put off: the operation was given up
+// since then, and whoever has put the host on again would have two copies.
+func (r *GuestRun) proveAnew() {
+	r.Steps = slices.Clone(r.Steps)
+	for i, step := range r.Steps {
+		if step.ID == StepFence {
+			r.Steps[i] = pendingSteps(StepFence)[0]
+		}
+	}
 }
 
 // leads says whether an assignment leads where its kind of operation may lead.

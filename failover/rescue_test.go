@@ -123,6 +123,39 @@ func TestFenceWaitsForAdmission(t *testing.T) {
 	}
 }
 
+// TestFenceIsProvenAnew: a rescue that was given up while its host was being put off, or after, and that goes on since the host is
+// down again after all, begins with the proof: somebody may have put it on meanwhile.
+func TestFenceIsProvenAnew(t *testing.T) {
+	for _, to := range []failover.StepStatus{failover.StatusRunning, failover.StatusDone} {
+		l := rescueLog(t)
+		loss := failover.Loss{Site: "moulin", Host: "pve-moulin", Local: true, Guests: []failover.GuestID{"wiki-atelier"}}
+		l.must(failover.BeginOp{Kind: failover.KindRescue, Domain: failover.HostDomain("pve-moulin"), Plan: failover.PlanFor(l.s, loss, l.now)})
+		var id failover.OpID
+		for id = range l.s.Ops {
+		}
+		token := func() failover.Token { return l.s.Ops[id].TokenOf("wiki-atelier") }
+		for token().Step != failover.StepFence {
+			tok := token()
+			l.must(failover.StepMoved{Token: tok, Attempt: 1, To: failover.StatusRunning})
+			l.must(failover.StepMoved{Token: tok, Attempt: 1, To: failover.StatusDone})
+		}
+		l.must(failover.Approve{Op: id, Hash: l.s.OfferOf(id, l.now).Hash})
+		tok := token()
+		l.must(failover.StepMoved{Token: tok, Attempt: 1, To: failover.StatusRunning})
+		if to == failover.StatusDone {
+			l.must(failover.StepMoved{Token: tok, Attempt: 1, To: to})
+		}
+		l.must(failover.CancelOp{Op: id, Reason: failover.Reason{Code: failover.CodeBack}})
+		l.must(failover.ResumeOp{Op: id})
+		run := l.s.Ops[id].Guests["wiki-atelier"]
+		fence, _ := run.Step(failover.StepFence)
+		restore, _ := run.Step(failover.StepRestore)
+		if fence.Status != failover.StatusPending || fence.Attempt != 0 || run.Admitted != 0 || restore.Status != failover.StatusDone {
+			t.Errorf("fence was %s: resumed with fence %+v, restore %s, admitted %d", to, fence, restore.Status, run.Admitted)
+		}
+	}
+}
+
 // TestPlanPromisesALoss: a plan that a person was shown is refused when more would be lost.
 func TestPlanPromisesALoss(t *testing.T) {
 	l := rescueLog(t)

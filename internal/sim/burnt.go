@@ -47,11 +47,16 @@ func (c *campaign) burn() bool {
 // afterFire is what people do about it until the site is retired.
 func (c *campaign) afterFire() {
 	w, b := c.w, c.burnt
-	if b.retired || w.loop.Now().After(b.until) {
-		if !b.retired {
-			w.undecided = true
-			w.cover.count(coverOp, "retirement that did not come about")
-		}
+	switch late := w.loop.Now().After(b.until); {
+	case !b.retired && late:
+		w.undecided = true
+		w.cover.count(coverOp, "retirement that did not come about")
+		w.loop.Stop()
+		return
+	case b.retired && !late && w.unrestBut(b.site) != "": // what was under way goes on
+		w.loop.In(burntLook, "people look at what burnt down", c.afterFire)
+		return
+	case b.retired:
 		w.loop.Stop()
 		return
 	}
