@@ -213,8 +213,9 @@ func (c *checker) byItself(prev *failover.State, cmd failover.BeginOp) {
 		if c.forks[home] || c.replaced[home] {
 			continue // a person has made that copy a guest of its own, or has given it up when it was sealed
 		}
+		seen := c.w.loop.Now().Add(-c.w.opts.ReadyEvery - 10*time.Second) // its agent has looked since; what it finds running then is left as it is
 		for _, wr := range c.ledger.written[a.Guest] {
-			if wr.site == home.Site && wr.host == home.Host && wr.vmid == home.VMID && wr.at.After(p.Owned) && !c.w.sites[home.Site].ownBack.After(wr.at) {
+			if wr.at.Before(seen) && wr.site == home.Site && wr.host == home.Host && wr.vmid == home.VMID && wr.at.After(p.Owned) && !c.w.sites[home.Site].ownBack.After(wr.at) {
 				c.fail("S7", "%s comes home by itself, and %s was written to its copy there at %s", a.Guest, wr.note, wr.at.Sub(Epoch))
 			}
 		}

@@ -271,6 +271,10 @@ func (w *World) unrestBut(out failover.SiteID) string {
 		if why := w.sites[id].unrest(len(w.log.entries), out); why != "" && id != out {
 			return string(id) + ": " + why
 		}
+		// What comes home by itself does so by what its agent has seen last: that looks before hours are passed over.
+		if w.opts.Window != (network.Window{}) && w.loop.Now().Sub(w.sites[id].handed) < w.opts.ReadyEvery+10*time.Second {
+			return string(id) + ": a guest that a person has started, and nobody has looked at"
+		}
 	}
 	for _, id := range sortedKeys(s.Domains) {
 		d := s.Domains[id]

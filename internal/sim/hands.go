@@ -64,6 +64,7 @@ func (w *World) startHome(s *Site, id int) {
 		if err := s.structure.StartGuest(id, w.loop.Now()); err != nil {
 			w.check.violated(err)
 		}
+		s.handed = w.loop.Now()
 	}
 	delete(w.check.byHand, at(s.name, id))
 }

@@ -34,6 +34,7 @@ type Site struct {
 	own      bool          // the structure's machine runs
 	ownGone  time.Time     // when it last stopped
 	ownBack  time.Time     // when it last began
+	handed   time.Time     // when a person last started a guest of it
 	burnt    bool          // it is destroyed, disks and all
 	plug     bool          // it was put off by its fence
 	mute     bool          // that fence does not answer
