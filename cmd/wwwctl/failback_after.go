@@ -26,7 +26,7 @@ func keptUntil(g api.Guest) time.Time {
 // branch that did not go on. It is no error if that cannot be known.
 func (a *app) nextAfter(ctx context.Context, op failover.OpView) {
 	var until time.Time
-	var back, sealed []string
+	var back, sealed, away []string
 	for _, run := range op.Guests {
 		g, err := request(ctx, a, func(ctx context.Context) (api.Guest, error) { return a.client.Guest(ctx, run.Guest) })
 		if err != nil || run.Served.IsZero() || !run.Back.IsZero() {
@@ -40,6 +40,9 @@ func (a *app) nextAfter(ctx context.Context, op failover.OpView) {
 		}
 		if slices.ContainsFunc(g.Lineages, func(l failover.Lineage) bool { return l.Sealed != nil && l.Sealed.Acked.Index == 0 }) {
 			sealed = append(sealed, string(run.Guest))
+		}
+		if g.Guest.At != g.Guest.Home { // an undo: what is sealed is acknowledged at home only
+			away = append(away, string(run.Guest))
 		}
 	}
 	one := func(names []string) string {
@@ -56,6 +59,11 @@ func (a *app) nextAfter(ctx context.Context, op failover.OpView) {
 	}
 	if len(sealed) > 0 {
 		a.say("is a file missed? wwwctl failback diff %s", one(sealed))
+	}
+	switch {
+	case len(away) > 0:
+		a.say("the other one after all? wwwctl failback run %s --keep home", one(away))
+	case len(sealed) > 0:
 		a.say("nothing is missed? wwwctl failback ack %s", one(sealed))
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
 	"github.com/raoull/worldwidewelsh/internal/api"
@@ -59,6 +60,30 @@ func TestUndoOfKeepHomeIsBegun(t *testing.T) {
 	run := op.Guests["nuage"]
 	if op.Kind != failover.KindFailback || run.Assignment.Keep != failover.KeepBack || run.Assignment.Target != "quai" || run.VMID != 91000 {
 		t.Errorf("%s begun with %+v", op.Kind, run)
+	}
+}
+
+// TestAfterAnUndo: what is sealed at home can be chosen after all, and is acknowledged when the guest is home; of an undo that cannot
+// be, nothing is said of what would serve.
+func TestAfterAnUndo(t *testing.T) {
+	b := backHome(t, failover.KeepHome)
+	socket := agentOf(t, b)
+	if r := wwwctl(t.Context(), socket, "failback undo nuage --yes --detach"); r.code != 0 {
+		t.Fatalf("code %d\n%s%s", r.code, r.out, r.errOut)
+	}
+	op := b.State().Guests["nuage"].Op
+	if err := b.Finish("nuage"); err != nil {
+		t.Fatal(err)
+	}
+	r := wwwctl(t.Context(), socket, "op follow "+string(op))
+	if !strings.Contains(r.errOut, "the other one after all? wwwctl failback run nuage --keep home\n") || !strings.Contains(r.errOut, "wwwctl failback diff nuage\n") ||
+		strings.Contains(r.errOut, "failback ack") || strings.Contains(r.errOut, "failback undo") {
+		t.Errorf("after an undo:\n%s", r.errOut)
+	}
+	plan := api.Plan{}
+	plan.Loss.Keep = failover.KeepBack
+	if got := (&app{show: style{zone: time.UTC}}).planScreen(plan, api.FailoverRequest{Failback: "nuage", Undo: true}); strings.Contains(got, "serve again, with") {
+		t.Errorf("nothing moves, and it is said what would serve:\n%s", got)
 	}
 }
 

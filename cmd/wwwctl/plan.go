@@ -149,6 +149,7 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 		p.raw(lay(s, a.g.noHeaders)...)
 	}
 	switch {
+	case req.Undo && len(plan.Assignments) == 0:
 	case req.Undo:
 		a.undoLines(p, plan)
 	case len(plan.Branches) > 0:
