@@ -101,10 +101,14 @@ func (s *State) leftHomeWith(g GuestID, site SiteID) (from RestorePoint, whole b
 		}
 	}
 	for _, l := range s.LineagesOf(g) {
-		if l.Site != site || l.ID() == now.ID() || l.Sealed.elsewhere(site) {
+		sealed := l.Sealed.elsewhere(site)
+		if l.Site != site || l.ID() == now.ID() || sealed && !s.startedSince(l) {
 			continue
 		}
 		last, all := s.wentOn(l, line)
+		if sealed {
+			last, all = l.Sealed.Copies[0].Point, false
+		}
 		switch {
 		case all:
 			continue
@@ -114,6 +118,16 @@ func (s *State) leftHomeWith(g GuestID, site SiteID) (from RestorePoint, whole b
 		whole = false
 	}
 	return from, whole
+}
+
+// startedSince says whether the copy of a sealed branch was seen to run since: somebody has started it, and what is
+// written there then is in no seal.
+func (s *State) startedSince(l Lineage) bool {
+	told := s.Copies[l.Site].Copies
+	at := Place{Site: l.Site, Host: l.Host, VMID: l.VMID}
+	newest, _ := s.lineageAt(l.Guest, at)
+	return newest == l.ID() && told.AsOf >= l.Sealed.At.Index &&
+		slices.ContainsFunc(told.Copies, func(c Copy) bool { return c.Guest == l.Guest && c.same(at) && c.Running })
 }
 
 // lineTo is what a lineage was made from, and what that was made from, and so on: of each the

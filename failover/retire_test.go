@@ -167,3 +167,42 @@ func TestRetiringTellsWhatIsLost(t *testing.T) {
 		t.Errorf("told %+v, %v; want that it left moulin with the backup of %s", told, err, first.Base.Time)
 	}
 }
+
+// TestRetiringTellsOfWhatWasStartedSinceItsSeal: what somebody has written to a sealed copy since he started it is lost with its site.
+func TestRetiringTellsOfWhatWasStartedSinceItsSeal(t *testing.T) {
+	p := apartPlay(t)
+	p.leftOff = true
+	op := p.failback(failover.KeepAway, kept1, kept2)
+	p.done(kept1, failover.StepReady)
+	p.done(kept2, failover.StepReady)
+	p.must(failover.CancelOp{Op: op, Reason: failover.Reason{Code: failover.CodeBack}})
+	sealed := p.s.SealOf(kept1, p.s.HomePlace(kept1))
+	p.redeclare(func(s *network.Spec) {
+		for id, g := range s.Guests {
+			if s.SiteOf(g.Host) == "moulin" && id != kept1 && id != kept2 {
+				delete(s.Guests, id)
+			}
+		}
+	})
+	p.dark(10*time.Minute, "moulin")
+	p.settle()
+	for _, runs := range []bool{false, true} {
+		copies := p.s.CopiesAt("moulin")
+		for i := range copies {
+			copies[i].Running = runs && copies[i].Guest == kept1
+		}
+		p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "moulin", Copies: copies, AsOf: p.s.Index}})
+		_, told, err := p.s.Retired("moulin")
+		if err != nil || len(told) != 2 {
+			t.Fatalf("told %+v, %v", told, err)
+		}
+		for _, one := range told {
+			switch {
+			case one.Guest == kept2 && !one.Whole || one.Guest == kept1 && one.Whole == runs:
+				t.Errorf("seen to run %t: %s is whole: %t", runs, one.Guest, one.Whole)
+			case one.Guest == kept1 && runs && !one.From.Time.Equal(sealed.Copies[0].Point.Time):
+				t.Errorf("it goes on from %s, want from its seal of %s", one.From.Time, sealed.Copies[0].Point.Time)
+			}
+		}
+	}
+}

@@ -182,6 +182,10 @@ func (c *checker) told(all []failover.RetiredGuest) {
 			if wr.place() != was || c.ledger.kept(state, r.Guest, wr, known) {
 				continue
 			}
+			// A person had started what was sealed, and nobody had looked before it burnt.
+			if s := c.w.sites[wr.site]; wr.at.After(s.handed) && !s.handed.IsZero() && s.ownGone.Sub(s.handed) < c.w.opts.ReadyEvery+10*time.Second {
+				continue
+			}
 			if r.Whole || !wr.at.After(r.From.Time) {
 				c.fail("S7", "%s of %s, written at %s, is lost with %s; told was that it is whole: %t, or goes on from %s", wr.note, r.Guest,
 					wr.at.Sub(Epoch), r.Was.Site, r.Whole, r.From.Time.Sub(Epoch))

@@ -120,6 +120,7 @@ func (c *checker) committed(prev, next *failover.State, e Committed) {
 			c.admits(cmd.Op, e.Stamp.Index)
 		}
 	case failover.CancelOp:
+		c.drops(prev, next)
 		if op := prev.Ops[cmd.Op]; admittedRescue(op) {
 			c.calledOff[op.Plan.Loss.Site] = c.w.loop.Now()
 		}

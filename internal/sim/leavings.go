@@ -270,7 +270,7 @@ func (c *checker) justDropped(where failover.Place) bool {
 	return was && c.w.loop.Now().Sub(dropped) < wordAge
 }
 
-// drops remembers when a removal, or a fork, of a copy ended because its guest is given elsewhere.
+// drops remembers when a removal, or a fork, of a copy ended because its guest is given elsewhere, or by a person's word.
 func (c *checker) drops(prev, next *failover.State) {
 	for _, id := range sortedKeys(prev.Ops) {
 		if prev.Ops[id].Kind != failover.KindRemoval || prev.Ops[id].Phase.Ended() {
