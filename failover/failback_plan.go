@@ -60,7 +60,8 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	case keep == KeepHome && !left:
 		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
 	}
-	if c, why := s.thirdCopy(g); why != "" {
+	branch, _ := s.HomeBranch(g)
+	if c, why := s.thirdCopy(g, home, branch); why != "" {
 		return a, because(why, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
 	}
 	if keep == KeepHome || left {
@@ -79,22 +80,21 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	return a, why
 }
 
-// thirdCopy is a copy at a guest's home beside the one that was left on its host, and that
+// thirdCopy is a copy at a site, to which a guest is to go, beside the branch that was left there, and that
 // runs (CodeThirdCopy), or of which nobody has told since the guest moved last whether it
 // does (CodeUnseen): a rescue made it there, say, and it ran on when the site was lost. It has
 // the address of what would come home, and its own users. "": there is none.
-func (s *State) thirdCopy(g GuestID) (c Place, why string) {
-	home, now := s.Network.Home(g), s.Guests[g].Now()
-	branch, _ := s.HomeBranch(g)
-	told := s.Copies[home].Copies
+func (s *State) thirdCopy(g GuestID, site SiteID, branch Place) (c Place, why string) {
+	now := s.Guests[g].Now()
+	told := s.Copies[site].Copies
 	for _, c := range told.Copies {
 		if c.Guest == g && c.Running && !c.same(branch) && !c.same(now) {
 			return c.Place, CodeThirdCopy
 		}
 	}
 	for _, old := range s.superseded(g) {
-		_, declared := s.Network.Sites[home].Hosts[old.Host] // of one that was given up nobody can tell
-		if old.Site != home || !declared || old.same(branch) || s.gone(g, old) {
+		_, declared := s.Network.Sites[site].Hosts[old.Host] // of one that was given up nobody can tell
+		if old.Site != site || !declared || old.same(branch) || s.gone(g, old) {
 			continue
 		}
 		unread := slices.ContainsFunc(told.Copies, func(c Copy) bool { return c.Guest == g && c.same(old) && c.Unread != "" })

@@ -87,6 +87,9 @@ func (s *State) wayBack(g GuestID) (Assignment, Reason) {
 	case s.noHands(p.Owner, p.Host):
 		return a, because(CodeNoHands, "guest", string(g), "site", string(p.Owner), "host", string(p.Host))
 	}
+	if c, why := s.thirdCopy(g, at.Site, at); why != "" {
+		return a, because(why, "guest", string(g), "site", string(at.Site), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
+	}
 	a.Vault = s.vaultFor(home, s.losing(a), at.Site)
 	return a, reasonOf(s.checkBack(a))
 }

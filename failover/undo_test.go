@@ -133,6 +133,12 @@ func TestUndoOfKeepHomeIsRefused(t *testing.T) {
 				spec.Sites["moulin"].Hosts["pve-moulin"] = h
 			})
 		}, failover.CodeNoLineage},
+		{"another copy of it runs there", func(p *play) {
+			copies := append(p.s.CopiesAt("quai"), failover.Copy{
+				Guest: kept1, Place: failover.Place{Site: "quai", Host: "raoull-quai", VMID: 90077}, Running: true,
+			})
+			p.must(failover.ReportCopies{Copies: failover.SiteCopies{Site: "quai", Copies: copies, AsOf: p.s.Index}})
+		}, failover.CodeThirdCopy},
 		{"it is being moved", func(p *play) { p.move(kept1) }, failover.CodeGuestBusy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

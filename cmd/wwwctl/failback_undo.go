@@ -51,12 +51,12 @@ func (a *app) undoTable(plan api.Plan) table {
 }
 
 // undoLines say in plain words which data serves after an undo.
-func (a *app) undoLines(p *page, plan api.Plan) {
+func (a *app) undoLines(p *page, plan api.Plan, req api.FailoverRequest) {
 	say := func(format string, v ...any) { p.prose("  ", "    ", fmt.Sprintf(format, v...)) }
 	if plan.Loss.Keep == failover.KeepBack {
 		say("the copies that serve at %s now are shut down and sealed; those that were left serve again, with what was written there, and without what was "+
 			"written at %s since", plan.Loss.Site, plan.Loss.Site)
-		say("nothing is lost: wwwctl failback run --keep home goes on with what is sealed now")
+		p.typed("  to go on with what is sealed now: ", "wwwctl failback run "+subject(req)+" --keep home")
 		return
 	}
 	for _, as := range plan.Assignments {

@@ -151,7 +151,7 @@ func (a *app) planScreen(plan api.Plan, req api.FailoverRequest) string {
 	switch {
 	case req.Undo && len(plan.Assignments) == 0:
 	case req.Undo:
-		a.undoLines(p, plan)
+		a.undoLines(p, plan, req)
 	case len(plan.Branches) > 0:
 		a.branchLines(p, plan)
 	}

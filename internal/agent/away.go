@@ -149,6 +149,9 @@ func (a *Away) look(ctx context.Context, s *failover.State, l failover.Lineage, 
 		}
 	}
 	known, after := l.Backups.Newest.Time, w.phase == awayFound
+	if l.Resumes != "" && known.Before(l.From.At) {
+		known = l.From.At // the copy has served from here before: what it was backed up then is not what it holds now
+	}
 	switch fresh := at.Sub(p.Time) < s.AwayEvery(l.Guest); {
 	case after && p.Time.After(w.before), !after && fresh && p.Time.After(known):
 		return failover.AwayBackup{To: failover.StatusDone, Point: p}, 0

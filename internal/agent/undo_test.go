@@ -1,11 +1,14 @@
 package agent_test
 
 import (
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/raoull/worldwidewelsh/failover"
+	"github.com/raoull/worldwidewelsh/internal/agent"
+	"github.com/raoull/worldwidewelsh/internal/proxmox"
 )
 
 // newUndoRig is a network in which a guest that had served at quai is at home again, with what was written
@@ -161,4 +164,39 @@ func TestStuckInAnUndoComesHome(t *testing.T) {
 		t.Errorf("the copy at quai, which had served, is there %t", ok)
 	}
 	b.sealedAt(awayID)
+}
+
+// TestWhatServesAgainIsBackedUpAnew: the copy that an undo has serve again writes into the group in which backups of it from
+// before lie already. None of them holds what it holds now, however young.
+func TestWhatServesAgainIsBackedUpAnew(t *testing.T) {
+	b := newBackRig(t)
+	pve, err := proxmox.NewPVE(proxmox.Config{
+		URL: "https://10.30.1.20:8006", Node: "pve-quai", TokenID: token, Secret: proxmox.NewSecret(pass), Transport: b,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	save := func() failover.Lineage {
+		t.Helper()
+		saver := &agent.Away{Site: away, Log: b.log, PVE: pve, Clock: &agent.LogClock{}, Logger: slog.New(slog.DiscardHandler)}
+		for range 400 {
+			if l, _ := b.log.state.LineageNow(guest); !l.Backups.Newest.IsZero() {
+				return l
+			}
+			saver.Step(t.Context(), b.now)
+			b.step()
+		}
+		t.Fatalf("no backup is made: %+v", b.log.state.Lineages)
+		return failover.Lineage{}
+	}
+	save()
+	b.failback(failover.KeepHome)
+	b.ended()
+	b.failback(failover.KeepBack)
+	if op := b.ended(); op.Phase != failover.OpDone {
+		t.Fatalf("the undo ended %s: %s", op.Phase, b.note())
+	}
+	if l := save(); !l.Backups.Newest.Time.After(l.From.At) {
+		t.Errorf("its newest backup is said to be of %s, and it serves again since %s", l.Backups.Newest.Time, l.From.At)
+	}
 }

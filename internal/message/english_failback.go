@@ -104,15 +104,15 @@ var homeward = map[string]Message{
 		Meaning: "Its retention is over and its copy is gone. The prune jobs of those sites take its backups away.", Impact: "None.", Look: "wwwctl guests GUEST", Do: "Nothing.",
 	},
 	"WWW-1840": {
-		Severity: Warning, Title: "a third copy runs at home", Text: "{guest}: a copy that it has left runs as {id} on {host} at {site}, with the same address",
-		Meaning: "It was made there by a rescue, or ran on through an isolation. What would come home would have its address, and it may have users of its own.",
-		Impact:  "The guest does not come home before that copy is off. Its disk stays as it is.", Look: "wwwctl guests {guest}",
+		Severity: Warning, Title: "a third copy runs there", Text: "{guest}: a copy that it has left runs as {id} on {host} at {site}, with the same address",
+		Meaning: "It was made there by a rescue, ran on through an isolation, or somebody started it. The guest would have its address there, and it may have users of its own.",
+		Impact:  "The guest does not move there before that copy is off. Its disk stays as it is.", Look: "wwwctl guests {guest}",
 		Do: "See whether anybody uses it, then shut it down on {host} (qm shutdown {id}, pct shutdown {id} for a container), and plan again.",
 	},
 	"WWW-1846": {
 		Severity: Warning, Title: "nobody has looked yet whether a third copy runs", Text: "{guest}: it is not known yet whether {id} on {host} at {site}, which it has left, runs",
 		Meaning: "A rescue made that copy there, or the guest served from it once. The agent of {site} has not told of it since the guest moved last: it has just come back, or {host} does not answer it.",
-		Impact:  "The guest does not come home before that is known: two copies would have one address.", Look: "wwwctl guests {guest}",
+		Impact:  "The guest does not move there before that is known: two copies would have one address.", Look: "wwwctl guests {guest}",
 		Do: "Plan again in a minute. Does {host} not answer? wwwctl sites {site} says why.",
 	},
 	"WWW-1847": {
