@@ -24,6 +24,9 @@ const (
 	KeepBack Keep = "back" // an undo of that: the copy that was left elsewhere serves there again
 )
 
+// Stays says whether what is kept goes on where it stands, instead of being restored elsewhere.
+func (k Keep) Stays() bool { return k == KeepHome || k == KeepBack }
+
 // sealSteps keep the loser for ever.
 var sealSteps = []StepID{StepSeal, StepSealVerify, StepSealCopy}
 

@@ -44,7 +44,7 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 		Guest: g, Structure: guest.Structure, Priority: guest.Priority, Target: home, Host: guest.Host,
 		VLAN: s.Network.Structures[guest.Structure].VLAN, Keep: keep,
 	}
-	_, left := s.HomeBranch(g)
+	branch, left := s.HomeBranch(g)
 	engaged := s.engaged(g, keep)
 	switch {
 	case !engaged.IsZero():
@@ -60,15 +60,14 @@ func (s *State) wayHome(g GuestID, keep Keep, replace bool) (Assignment, Reason)
 	case keep == KeepHome && !left:
 		return a, because(CodeNoHomeCopy, "guest", string(g), "host", string(guest.Host))
 	}
-	branch, _ := s.HomeBranch(g)
 	if c, why := s.thirdCopy(g, home, branch); why != "" {
 		return a, because(why, "guest", string(g), "site", string(home), "host", string(c.Host), "id", fmt.Sprint(c.VMID))
 	}
 	if keep == KeepHome || left {
 		a.Vault = s.vaultFor(home, s.losing(a), p.Owner)
 	}
-	if at, _ := s.HomeBranch(g); replace && left && keep == KeepAway {
-		a.Replace = at.VMID
+	if replace && left && keep == KeepAway {
+		a.Replace = branch.VMID
 	}
 	if keep == KeepAway {
 		a.Point = RestorePoint{Storage: s.lineagesOf(guest.Host, home).Away, Namespace: AwayNamespace(home)}

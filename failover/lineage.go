@@ -79,7 +79,7 @@ func (s *State) beginLineage(op Operation, run GuestRun, p Placement, st Stamp) 
 	if !known { // it lived at home, as it was declared
 		was = Lineage{Guest: a.Guest, Home: home, Epoch: p.Epoch, Site: p.Owner, Host: p.Host, VMID: p.VMID, Group: group(p.VMID), Namespace: a.Point.Namespace}
 	}
-	was.To, was.Moved = st, op.Kind.planned() && a.Keep != KeepHome && a.Keep != KeepBack
+	was.To, was.Moved = st, op.Kind.planned() && !a.Keep.Stays()
 	was.Unstarted = run.Source.Unstarted
 	s.Lineages[old] = was
 	now := Lineage{

@@ -12,6 +12,13 @@ import (
 func gonePlay(t *testing.T) *play {
 	t.Helper()
 	p := apartPlay(t)
+	p.loses()
+	return p
+}
+
+// loses has moulin lost, and only what lives at quai declared of it.
+func (p *play) loses() {
+	p.t.Helper()
 	p.redeclare(func(s *network.Spec) {
 		for id, g := range s.Guests {
 			if s.SiteOf(g.Host) == "moulin" && id != kept1 && id != kept2 {
@@ -21,7 +28,6 @@ func gonePlay(t *testing.T) *play {
 	})
 	p.dark(10*time.Minute, "moulin")
 	p.settle()
-	return p
 }
 
 // TestSiteIsRetired: where its guests live is their home, under the ids that they have there;
@@ -177,15 +183,7 @@ func TestRetiringTellsOfWhatWasStartedSinceItsSeal(t *testing.T) {
 	p.done(kept2, failover.StepReady)
 	p.must(failover.CancelOp{Op: op, Reason: failover.Reason{Code: failover.CodeBack}})
 	sealed := p.s.SealOf(kept1, p.s.HomePlace(kept1))
-	p.redeclare(func(s *network.Spec) {
-		for id, g := range s.Guests {
-			if s.SiteOf(g.Host) == "moulin" && id != kept1 && id != kept2 {
-				delete(s.Guests, id)
-			}
-		}
-	})
-	p.dark(10*time.Minute, "moulin")
-	p.settle()
+	p.loses()
 	for _, runs := range []bool{false, true} {
 		copies := p.s.CopiesAt("moulin")
 		for i := range copies {

@@ -90,7 +90,7 @@ func (s *State) mayShutDown(op Operation, run GuestRun) bool {
 // to be shut down then.
 func (s *State) chosen(g GuestID) bool {
 	run, ok := s.Ops[s.Guests[g].Op].Guests[g]
-	return ok && (run.Assignment.Keep == KeepHome || run.Assignment.Keep == KeepBack)
+	return ok && run.Assignment.Keep.Stays()
 }
 
 // standingDown says whether the return of a site is shutting a guest's copy down just now.

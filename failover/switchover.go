@@ -445,7 +445,7 @@ func checkSwitchover(s *State, op Operation, run GuestRun) error {
 		return nil
 	}
 	g := run.Assignment.Guest
-	if run.Owned() && (run.Assignment.Keep == KeepHome || run.Assignment.Keep == KeepBack) {
+	if run.Owned() && run.Assignment.Keep.Stays() {
 		for _, id := range []StepID{StepShutdown, StepSealCopy, StepStill} {
 			if step, ok := run.Step(id); (!ok || step.Status != StatusDone) && (id != StepSealCopy || !run.Source.Unstarted) {
 				return violated("S1", "%s is owned by %s before %s was done", g, run.Assignment.Target, id)

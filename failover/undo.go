@@ -130,7 +130,7 @@ func (c BeginOp) mayServeAgain(s *State, a Assignment) error {
 
 // resumed is the lineage of the copy that a failback gives its guest to, if that goes on as it is.
 func (s *State) resumed(a Assignment, at Place) (LineageID, bool) {
-	if a.Keep != KeepHome && a.Keep != KeepBack {
+	if !a.Keep.Stays() {
 		return "", false
 	}
 	return s.lineageAt(a.Guest, at)

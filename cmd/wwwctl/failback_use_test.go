@@ -20,7 +20,7 @@ func TestFailbackPlanTellsTheUse(t *testing.T) {
 	}
 	a := &app{show: style{width: 80, zone: time.UTC}}
 	for want, u := range map[string]api.CopyUse{
-		"not known, no answer": {Unread: "no answer"},
+		"not known, no answer":                                  {Unread: "no answer"},
 		"nothing recorded: it was off, or they parted just now": {},
 		"1 KiB received, 0 B sent":                              {Until: at("09:12:00"), Received: 1 << 10},
 	} {

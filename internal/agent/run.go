@@ -86,7 +86,7 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	c, err := j.pve().GuestConfig(ctx, j.kind(), j.run.VMID)
 	switch {
 	case proxmox.KindOf(err) == proxmox.NotFound:
-		if j.goesOn() {
+		if j.run.Assignment.Keep.Stays() {
 			return j.fatally("guest %d is gone", j.run.VMID)
 		}
 		return j.now, &outcome{failure: failover.FailGone, note: fmt.Sprintf("guest %d is gone before it ever started; wwwctl op retry %s restores it again", j.run.VMID, j.op.ID)}
@@ -95,7 +95,7 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	case j.run.Assignment.Keep == failover.KeepHome: // it is its people's, with the network that they gave it
 		j.w.mem.phase = startBeside
 		return j.now, nil
-	case !j.ours(c) && !j.goesOn(): // the operation that its marker names made it
+	case !j.ours(c) && !j.run.Assignment.Keep.Stays(): // the operation that its marker names made it
 		return j.now, &outcome{failure: failover.FailFatal, note: fmt.Sprintf("guest %d does not carry our marker", j.run.VMID)}
 	}
 	if net := j.foreignNet(c); net != "" {
@@ -108,12 +108,6 @@ func (j *job) startLook(ctx context.Context) (time.Time, *outcome) {
 	}
 	j.w.mem.phase = startBeside
 	return j.now, nil
-}
-
-// goesOn says whether a failback gives the guest to a copy that stands there and goes on, instead of
-// one that it has restored.
-func (j *job) goesOn() bool {
-	return j.run.Assignment.Keep == failover.KeepHome || j.run.Assignment.Keep == failover.KeepBack
 }
 
 // startBeside makes sure that no other copy of the guest runs on this host,
@@ -138,7 +132,7 @@ func (j *job) startBeside(ctx context.Context) (time.Time, *outcome) {
 	}
 	if len(m.beside) == 0 {
 		m.phase = startConfirm
-		if !j.w.fresh || j.step.Attempt > 1 || j.goesOn() { // it may run
+		if !j.w.fresh || j.step.Attempt > 1 || j.run.Assignment.Keep.Stays() { // it may run
 			m.phase = startTasks
 		}
 		return j.now, nil

@@ -187,7 +187,7 @@ func (c *checker) cameHome(next *failover.State, op failover.Operation, run fail
 		c.neverWritten(g, placeOf(run.Source))
 		return
 	}
-	if goesOn(run) {
+	if run.Assignment.Keep.Stays() {
 		losers = []failover.Source{run.Source}
 		if run.Assignment.Keep == failover.KeepHome {
 			c.branches[g] = leftAway{at: placeOf(run.Source), line: lastLine(old)}

@@ -176,7 +176,7 @@ func (c *checker) owned(prev, next *failover.State, t failover.Token, index uint
 	if run.Assignment.Live {
 		return // it is restored by its start
 	}
-	if g, ok := c.w.copyOf(run); !ok || g.Running && !goesOn(run) {
+	if g, ok := c.w.copyOf(run); !ok || g.Running && !run.Assignment.Keep.Stays() {
 		c.fail("S3", "%s becomes %s's, whose copy %d exists=%t and runs=%t", t.Guest, run.Assignment.Target, run.VMID, ok, g.Running)
 	}
 }

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/raoull/worldwidewelsh/failover"
@@ -66,22 +65,7 @@ func StuckGivenUp(at failover.StepID) Scenario {
 // StuckCrashAt is StuckAway in which the agent that works on the first guest's way home dies at the n-th
 // boundary of that work; n < 0: never. seen collects them.
 func StuckCrashAt(n int, seen *Boundaries) Scenario {
-	s := StuckAway("")
-	plan := s.Plan
-	s.Name = fmt.Sprintf("stuck away, crash at boundary %d", n)
-	s.Plan = func(w *World) {
-		plan(w)
-		w.at(stuckChosen, func() {
-			w.crash = func(_ failover.SiteID, boundary string) bool {
-				if !strings.HasPrefix(boundary, "before nuage") && !strings.HasPrefix(boundary, "after nuage") {
-					return false
-				}
-				seen.List = append(seen.List, boundary)
-				return len(seen.List) == n+1
-			}
-		})
-	}
-	return s
+	return crashesAt(StuckAway(""), "stuck away", stuckChosen, n, seen)
 }
 
 // StuckSteps are the steps of that way home that an agent carries out.

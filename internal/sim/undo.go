@@ -36,11 +36,6 @@ func (w *World) undoHomecoming(pick int) {
 	}
 }
 
-// goesOn says whether a failback gives its guest to a copy that stands there already.
-func goesOn(run failover.GuestRun) bool {
-	return run.Assignment.Keep == failover.KeepHome || run.Assignment.Keep == failover.KeepBack
-}
-
 // leftAway is the copy of a guest that a failback has left elsewhere when it kept that at home.
 type leftAway struct {
 	at   failover.Place
