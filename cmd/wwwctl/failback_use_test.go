@@ -19,13 +19,16 @@ func TestFailbackPlanTellsTheUse(t *testing.T) {
 		t.Errorf("no %q:\n%s", want, r.out)
 	}
 	a := &app{show: style{width: 80, zone: time.UTC}}
-	for want, u := range map[string]api.CopyUse{
-		"not known, no answer":                                  {Unread: "no answer"},
-		"nothing recorded: it was off, or they parted just now": {},
-		"1 KiB received, 0 B sent":                              {Until: at("09:12:00"), Received: 1 << 10},
+	for _, tt := range []struct {
+		use  api.CopyUse
+		want string
+	}{
+		{api.CopyUse{Unread: "no answer"}, "not known, no answer"},
+		{api.CopyUse{}, "nothing recorded: it was off, or they parted just now"},
+		{api.CopyUse{Until: at("09:12:00"), Received: 1 << 10}, "1 KiB received, 0 B sent"},
 	} {
-		if got := a.useText(u); got != want {
-			t.Errorf("%+v: %q, want %q", u, got, want)
+		if got := a.useText(tt.use); got != tt.want {
+			t.Errorf("%+v: %q, want %q", tt.use, got, tt.want)
 		}
 	}
 	p := &page{s: a.show}
